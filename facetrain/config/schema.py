@@ -1,0 +1,135 @@
+"""Everything that a model file can say, as frozen dataclasses. Defaults are the published YuNet-n and its recipe.
+
+A field's comment gives its unit and its allowed values; `check_config` holds the rules that tie fields together.
+Types are plain: bool, int, float, str, None, tuples of these, and the dataclasses below.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class LandmarksConfig:
+    """The points of a face. Names are the person's own left and right; no names: no landmark branch."""
+
+    names: tuple[str, ...] = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
+    mirror: tuple[tuple[str, str], ...] = (("right_eye", "left_eye"), ("right_mouth", "left_mouth"))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: stem and stages, a top-down neck, a head per level."""
+
+    stem: tuple[int, int, int] = (3, 16, 16)  # channels: picture, after the 3x3, after the stem's unit
+    stages: tuple[tuple[int, int], ...] = (
+        (16, 64),
+        (64, 64),
+        (64, 64),
+        (64, 64),
+        (64, 64),
+    )  # (in, out) of stages 1, 2, …
+    pool_after: tuple[int, ...] = (0, 2, 3, 4)  # stages followed by a 2x2 max pool; 0 is the stem
+    maps: tuple[int, ...] = (3, 4, 5)  # stages whose result (before its pool) goes to the neck
+    strides: tuple[int, ...] = (8, 16, 32)  # strides of these maps; consecutive powers of two
+    shared_convs: int = 1  # units per level before the outputs split
+    tower_convs: int = 0  # further units for cls, and for box + obj + landmarks
+    head_channels: int = 64  # width of shared and tower units
+    objectness_bias: float = 0.02  # initial bias of the objectness output; 0.02 as published, -4.6 starts near 1 %
+    landmarks: LandmarksConfig = field(default_factory=LandmarksConfig)
+
+
+@dataclass(frozen=True)
+class ColourConfig:
+    """Colour changes while training, off by default as in the published recipe. Chances are 0 … 1."""
+
+    jitter: float = 0.0  # brightness, contrast and saturation change by a factor in [1 - jitter, 1 + jitter]; 0 … 1
+    grey: float = 0.0  # chance of a grey picture
+    blur: float = 0.0  # chance of a Gaussian blur
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where pictures come from and how they become square training crops."""
+
+    root: str = "data/widerface"  # folder in the WIDER FACE layout, or `sample`
+    size: int = 640  # side of the training crops in pixels, a multiple of the largest stride
+    crop_scales: tuple[float, ...] = (0.5, 0.7, 0.9, 1.1, 1.3, 1.5)  # side of the crop / shorter side of the picture
+    flip: float = 0.5  # chance of a mirrored crop
+    colour: ColourConfig = field(default_factory=ColourConfig)
+    reproduce: bool = (
+        False  # the original's crops and weights where they are defects (exclusive offsets, kept border landmarks, …)
+    )
+    store: Literal["auto", "device", "ram", "disk"] = "auto"  # where decoded pictures are kept
+    workers: int | None = None  # threads that decode and crop; null: one per processor
+    max_broken: float = 0.01  # share of unreadable pictures past which the run fails
+    limit: int | None = None  # use only so many training pictures
+
+
+@dataclass(frozen=True)
+class AssignConfig:
+    """Which priors learn which face. Defaults: the published YuNet recipe."""
+
+    name: str = "simota"  # a key of ASSIGNERS in train/assign.py
+    center_radius: float = 2.5  # strides
+    candidates: int = 10  # best IoUs summed to choose k
+    iou_weight: float = 3.0  # weight of -ln(IoU) in the cost
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the four loss terms and the function for boxes."""
+
+    box: str = "eiou"  # a key of BOX_LOSSES in train/losses.py
+    cls_weight: float = 1.0
+    obj_weight: float = 1.0
+    box_weight: float = 5.0
+    landmark_weight: float = 0.1
+    ignored: Literal["mask", "background"] = (
+        "mask"  # priors on ignored boxes: no objectness loss, or background as in the original
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimisation recipe. Fractions are of the whole run, so that a shorter run keeps its shape."""
+
+    epochs: int = 640
+    batch: int = 32  # pictures of one step, over all devices
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01  # at a batch of lr_batch; scaled in proportion
+    lr_batch: int = 32
+    momentum: float = 0.9  # SGD's momentum; AdamW's first beta
+    weight_decay: float = 5e-4  # on every parameter
+    schedule: Literal["steps", "cosine"] = "steps"
+    milestones: tuple[float, ...] = (0.625, 0.85)  # of the epochs: rate x gamma at their start (steps)
+    gamma: float = 0.1
+    final_lr: float = 0.01  # last rate / first rate (cosine)
+    warmup_steps: int = 1500
+    warmup_limit: float = 0.1  # warm-up takes at most this share of the run
+    warmup_start: float = 0.001  # first rate / full rate
+    clip: float | None = None  # largest gradient norm; null: no clipping
+    ema: float | None = None  # decay of the averaged weights; null: none
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    assign: AssignConfig = field(default_factory=AssignConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Validation while training."""
+
+    every: int = 10  # epochs between validations; the last epoch is always validated
+    score: float = 0.02  # detections below are left out
+    nms: float = 0.45  # IoU above which the weaker of two detections goes
+    limit: int | None = None  # use only so many validation pictures
+
+
+@dataclass(frozen=True)
+class Config:
+    """A complete, resolved configuration."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)

@@ -1,0 +1,72 @@
+"""Pictures from and to files, by way of bytes, so that any path works on any system.
+
+OpenCV is imported here and nowhere else in the light folders except for drawing; `opencv` names what to install
+where it cannot be loaded.
+"""
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from facetrain.core.errors import DataError, FacetrainError
+from facetrain.core.faces import Image
+from facetrain.core.files import is_lfs_pointer, write_bytes
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
+_MAX_PIXELS = 1 << 30  # OpenCV's own default limit, stated so that the error below can name it
+
+
+def opencv() -> ModuleType:
+    """Import cv2, from whichever of its wheels is installed; one clear line where it does not load."""
+    try:
+        import cv2
+    except ImportError as error:
+        if "libGL" in str(error) or "libgthread" in str(error) or "libglib" in str(error):
+            hint = "on a machine without a screen: pip uninstall -y opencv-python && pip install opencv-python-headless"
+        else:
+            hint = "pip install --force-reinstall opencv-python (or opencv-python-headless)"
+        raise FacetrainError(f"OpenCV does not load: {error}", hint) from error
+    return cv2
+
+
+def decode_image(content: bytes, name: str) -> Image:
+    """Decode a picture file's bytes to (H, W, 3) uint8 BGR, turned upright by its EXIF mark.
+
+    Grey becomes three equal channels, 16 bits become 8, an alpha channel is dropped. Raises DataError naming `name`.
+    """
+    cv2 = opencv()
+    if is_lfs_pointer(content):
+        raise DataError(f"{name}: a git-lfs pointer, not a picture", "run `git lfs pull` where it came from")
+    if not content:
+        raise DataError(f"{name}: the file is empty")
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise DataError(f"{name}: cannot be decoded: {error.err}", f"at most {_MAX_PIXELS} pixels") from error
+    if image is None:
+        raise DataError(f"{name}: not a picture, or a damaged one", "readable: JPEG, PNG, WebP, BMP, TIFF, PNM")
+    decoded: Image = image
+    return decoded
+
+
+def read_image(path: Path) -> Image:
+    """Read a picture file, see `decode_image`. Raises DataError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    return decode_image(content, str(path))
+
+
+def write_image(path: Path, image: Image, quality: int = 92) -> None:
+    """Write a picture atomically; the suffix chooses the format. Raises OutputError or DataError."""
+    cv2 = opencv()
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    try:
+        done, content = cv2.imencode(path.suffix, image, options)
+    except cv2.error as error:
+        raise DataError(f"{path}: no picture format has this suffix", "use .jpg or .png") from error
+    if not done:
+        raise DataError(f"{path}: OpenCV cannot encode this picture")
+    write_bytes(path, content.tobytes())

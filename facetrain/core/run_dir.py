@@ -1,0 +1,90 @@
+"""Names inside a run's folder, and which folder a run gets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from facetrain.core.errors import InputError, UsageError
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The files of one training run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration; `facetrain train` on it starts the same run again."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line a logged step, epoch or validation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """The newest complete training state, to resume from."""
+        return self.path / "last.pt"
+
+    @property
+    def previous(self) -> Path:
+        """The training state before the newest, in case that one is damaged."""
+        return self.path / "previous.pt"
+
+    @property
+    def best(self) -> Path:
+        """The weights with the best validation AP, with their configuration."""
+        return self.path / "best.pt"
+
+    @property
+    def curves(self) -> Path:
+        """Loss, rate and AP over the run."""
+        return self.path / "curves.png"
+
+    @property
+    def first_batch(self) -> Path:
+        """The first augmented batch with its boxes and landmarks."""
+        return self.path / "first_batch.jpg"
+
+    @property
+    def log(self) -> Path:
+        """What was said on the screen."""
+        return self.path / "log.txt"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, device, command and label hash."""
+        return self.path / "environment.json"
+
+
+def new_run(root: Path, name: str | None, config_name: str) -> RunDir:
+    """The folder for a new run: `name`, which must be free, or the first free `<config>-<n>`."""
+    if name is None:
+        n = 1
+        while (root / f"{config_name}-{n}").exists():
+            n += 1
+        return RunDir(root / f"{config_name}-{n}")
+    run = RunDir(root / name)
+    if run.path.exists():
+        raise UsageError(
+            f"{run.path}: a run of this name is there already",
+            f"continue it with --resume {name}, or choose another --name",
+        )
+    return run
+
+
+def find_run(root: Path, name: str) -> RunDir:
+    """The run that `--resume` means: a folder, a name under `root`, or with an empty name the newest one."""
+    if name:
+        for path in (Path(name), root / name):
+            if (path / "last.pt").is_file() or (path / "previous.pt").is_file():
+                return RunDir(path)
+        raise InputError(
+            f"{name}: no run to resume here (no last.pt in {Path(name)} or {root / name})",
+            "--resume takes a run's name or folder",
+        )
+    runs = sorted(root.glob("*/last.pt"), key=lambda path: path.stat().st_mtime)
+    if not runs:
+        raise InputError(f"{root}: no run to resume", "start one with facetrain train yunet_n.yaml")
+    return RunDir(runs[-1].parent)
