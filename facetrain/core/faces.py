@@ -1,6 +1,6 @@
 """The objects that detection, evaluation and training exchange. Arrays only, no behaviour beyond their shape.
 
-Legend used everywhere: B images, P priors, M faces of a batch (flat), F faces of one picture, L landmarks, N detections.
+Legend used everywhere: B images, P priors, M faces of a batch (flat), F faces of a picture, L landmarks, N detections.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Faces:
         return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, landmarks, 2), np.float32))
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """One plain dictionary a face, as it stands in JSON: `box`, `score`, `landmarks` (null where there are none)."""
+        """One plain dictionary a face, as it stands in JSON; `landmarks` is None where the model has none."""
         return [
             {
                 "box": [round(float(v), 3) for v in box],

@@ -52,7 +52,7 @@ def padded_size(width: int, height: int, multiple: int) -> tuple[int, int]:
 
 
 def pad_image(image: Image, width: int, height: int) -> Image:
-    """Put a picture into the top left corner of a black one of width x height. Returns it unchanged if it fits exactly."""
+    """Put a picture into the top left corner of a black one of width x height; unchanged if it fits exactly."""
     if image.shape[:2] == (height, width):
         return image
     canvas = np.zeros((height, width, image.shape[2]), image.dtype)

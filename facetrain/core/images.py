@@ -4,6 +4,7 @@ OpenCV is imported here and nowhere else in the light folders except for drawing
 where it cannot be loaded.
 """
 
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -15,8 +16,10 @@ from facetrain.core.files import is_lfs_pointer, write_bytes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
 _MAX_PIXELS = 1 << 30  # OpenCV's own default limit, stated so that the error below can name it
+_MAX_BYTES = 1 << 30  # a larger file is a film or a disk image: say so before it fills the memory
 
 
+@cache
 def opencv() -> ModuleType:
     """Import cv2, from whichever of its wheels is installed; one clear line where it does not load."""
     try:
@@ -27,13 +30,17 @@ def opencv() -> ModuleType:
         else:
             hint = "pip install --force-reinstall opencv-python (or opencv-python-headless)"
         raise FacetrainError(f"OpenCV does not load: {error}", hint) from error
-    return cv2
+    # What it says of a damaged picture names neither file nor remedy; the errors below do.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    module: ModuleType = cv2
+    return module
 
 
 def decode_image(content: bytes, name: str) -> Image:
     """Decode a picture file's bytes to (H, W, 3) uint8 BGR, turned upright by its EXIF mark.
 
-    Grey becomes three equal channels, 16 bits become 8, an alpha channel is dropped. Raises DataError naming `name`.
+    Grey becomes three equal channels, of 16 bits the upper 8 stay, an alpha channel is dropped. Raises DataError
+    naming `name`.
     """
     cv2 = opencv()
     if is_lfs_pointer(content):
@@ -53,6 +60,9 @@ def decode_image(content: bytes, name: str) -> Image:
 def read_image(path: Path) -> Image:
     """Read a picture file, see `decode_image`. Raises DataError."""
     try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise DataError(f"{path}: too large for a picture ({size >> 20} MiB)", f"at most {_MAX_BYTES >> 20} MiB")
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
@@ -66,7 +76,24 @@ def write_image(path: Path, image: Image, quality: int = 92) -> None:
     try:
         done, content = cv2.imencode(path.suffix, image, options)
     except cv2.error as error:
-        raise DataError(f"{path}: no picture format has this suffix", "use .jpg or .png") from error
+        raise DataError(f"{path}: cannot be encoded in this format", "use .jpg or .png") from error
     if not done:
-        raise DataError(f"{path}: OpenCV cannot encode this picture")
+        raise DataError(f"{path}: cannot be encoded in this format", "a side may be too long for it")
     write_bytes(path, content.tobytes())
+
+
+def fit_image(image: Image, width: int, height: int) -> tuple[Image, tuple[float, float]]:
+    """Scale a picture, up or down, so that it just fits into width x height with its sides' ratio kept.
+
+    The side that limits is exact, the other one truncated, at least 1 pixel. Returns the picture, not padded, and
+    the two factors new / old of width and height, which differ a little by that rounding.
+    """
+    old_height, old_width = image.shape[:2]
+    if width * old_height <= height * old_width:
+        new = width, max(old_height * width // old_width, 1)
+    else:
+        new = max(old_width * height // old_height, 1), height
+    if new != (old_width, old_height):
+        cv2 = opencv()
+        image = cv2.resize(image, new, interpolation=cv2.INTER_LINEAR)
+    return image, (new[0] / old_width, new[1] / old_height)

@@ -1,0 +1,197 @@
+"""What a command says: the result on stdout, the conversation on stderr.
+
+Only the standard library is imported here. rich comes in when a progress bar is drawn on a terminal, and not before.
+"""
+
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from facetrain import __version__
+from facetrain.core.errors import FacetrainError, OutputError, UsageError
+
+Advance = Callable[..., None]  # advance(done=1, note="")
+
+_QUIET_SECONDS = 10.0  # between two progress lines where there is no terminal
+
+
+def harden_streams() -> None:
+    """Let a character that the terminal cannot show become a mark instead of a UnicodeEncodeError."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def say(text: str) -> None:
+    """One line of conversation: progress, a warning, a hint. Goes to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def say_error(error: FacetrainError) -> None:
+    """A user's mistake in one or two lines on stderr."""
+    say(f"error: {_one_line(error.message)}")
+    if error.hint:
+        say(f"hint: {_one_line(error.hint)}")
+
+
+def line(text: str) -> None:
+    """One line of a result that grows while the command works. Goes to stdout."""
+    _print(text)
+    if stdout_is_terminal():
+        flush()
+
+
+def stdout_is_terminal() -> bool:
+    """Whether somebody watches the result come."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def flush() -> None:
+    """Hand what was printed so far to the system. Raises OutputError, or BrokenPipeError where the reader has left."""
+    if sys.stdout is not None:  # None after `facetrain … >&-`
+        with _stdout_errors():
+            sys.stdout.flush()
+
+
+def discard_stdout() -> None:
+    """Send what is still to come nowhere, so that Python does not fail on it once more while it shuts down."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        sys.stdout = None
+
+
+def result(document: Mapping[str, Any], text: str, *, as_json: bool = False) -> None:
+    """The result of a command on stdout: `text`, or with `as_json` the document as JSON behind schema and version.
+
+    Values that JSON does not have (NaN, infinity) must have become None before; characters beyond ASCII are escaped,
+    so that the document is the same whatever the terminal's encoding.
+    """
+    if as_json:
+        text = _as_json({"schema": 1, "facetrain": __version__, **document})
+    _print(text)
+
+
+def error_entry(error: FacetrainError, path: str | None = None) -> dict[str, Any]:
+    """One element of `errors` in a JSON document."""
+    return {"path": path, "code": error.code, "message": error.message, "hint": error.hint}
+
+
+def count(number: int, noun: str) -> str:
+    """`1 face`, `2 faces`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) of `320` or `640x480`. Raises UsageError."""
+    sides = text.lower().split("x")
+    try:
+        size = int(sides[0]), int(sides[-1])
+    except ValueError:
+        size = 0, 0
+    if min(size) < 1 or len(sides) > 2:
+        raise UsageError(f"--size {text}: not a size", "a number such as 320, or WIDTHxHEIGHT such as 640x480")
+    return size
+
+
+def table(rows: Sequence[Sequence[str]], numbers_from: int = 1) -> str:
+    """Rows of cells as aligned plain text, the first row being the heading; columns from `numbers_from` stand right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if i >= numbers_from else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None, *, shown: bool = True) -> Iterator[Advance]:
+    """Show how far a work of `total` steps (None: unknown) has come, on stderr.
+
+    Gives `advance(done=1, note="")`. On a terminal a bar with the remaining time; elsewhere a plain line now and then.
+    """
+    if not shown:
+        yield _nothing
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        yield from _bar(what, total)
+    else:
+        yield from _lines(what, total)
+
+
+def _nothing(done: int = 1, note: str = "") -> None:
+    pass
+
+
+def _bar(what: str, total: int | None) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    # stdout stays untouched: what a command prints there belongs to whoever reads it, not to the bar
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True) as bar:
+        task = bar.add_task(what, total=total, note="")
+
+        def advance(done: int = 1, note: str = "") -> None:
+            bar.update(task, advance=done, note=note)
+
+        yield advance
+
+
+def _lines(what: str, total: int | None) -> Iterator[Advance]:
+    reached = 0
+    spoken = time.monotonic()
+
+    def advance(done: int = 1, note: str = "") -> None:
+        nonlocal reached, spoken
+        reached += done
+        if time.monotonic() - spoken >= _QUIET_SECONDS:
+            spoken = time.monotonic()
+            say(f"{what} {reached}/{total or '?'} {note}".rstrip())
+
+    yield advance
+
+
+def _print(text: str) -> None:
+    with _stdout_errors():
+        print(text)
+
+
+@contextmanager
+def _stdout_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_stdout()
+        raise OutputError(f"standard output: cannot be written: {error.strerror}", "is the disk full?") from error
+
+
+def _as_json(document: Mapping[str, Any]) -> str:
+    """A line for each key, and for each element of a list of objects: neither one endless line nor one per number."""
+    entries = []
+    for key, value in document.items():
+        text = json.dumps(value, allow_nan=False)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            elements = ",\n    ".join(json.dumps(element, allow_nan=False) for element in value)
+            text = f"[\n    {elements}\n  ]"
+        entries.append(f"  {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(entries) + "\n}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,247 @@
+"""The values a configuration may have: ranges of single keys, and rules that tie keys together.
+
+`check_config` looks at a complete Config whose types are right. It knows nothing of files: load.py adds the places.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any
+
+from facetrain.config.problems import show
+from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
+from facetrain.core.plug import choices_hint
+
+ASSIGNERS = ("simota",)  # as ASSIGNERS in train/assign.py, which must not be imported from here
+BOX_LOSSES = ("eiou", "diou", "ciou", "giou", "iou")  # as BOX_LOSSES in train/losses.py
+
+# [ and ] include the bound, ( and ) exclude it. A null is always fine; of a list, every item must lie inside.
+RANGES = {
+    "model.stem": "[1, inf)",
+    "model.stages": "[1, inf)",
+    "model.shared_convs": "[0, inf)",
+    "model.tower_convs": "[0, inf)",
+    "model.head_channels": "[1, inf)",
+    "data.size": "[1, inf)",
+    "data.crop_scales": "(0, inf)",
+    "data.flip": "[0, 1]",
+    "data.colour.jitter": "[0, 1]",
+    "data.colour.grey": "[0, 1]",
+    "data.colour.blur": "[0, 1]",
+    "data.workers": "[1, inf)",
+    "data.max_broken": "[0, 1]",
+    "data.limit": "[1, inf)",
+    "train.epochs": "[1, inf)",
+    "train.batch": "[1, inf)",
+    "train.lr": "(0, inf)",
+    "train.lr_batch": "[1, inf)",
+    "train.momentum": "[0, 1)",
+    "train.weight_decay": "[0, inf)",
+    "train.milestones": "(0, 1)",
+    "train.gamma": "(0, 1]",
+    "train.final_lr": "[0, 1]",
+    "train.warmup_steps": "[0, inf)",
+    "train.warmup_limit": "[0, 1]",
+    "train.warmup_start": "[0, 1]",
+    "train.clip": "(0, inf)",
+    "train.ema": "(0, 1)",
+    "train.assign.center_radius": "(0, inf)",
+    "train.assign.candidates": "[1, inf)",
+    "train.assign.iou_weight": "[0, inf)",
+    "train.loss.cls_weight": "[0, inf)",
+    "train.loss.obj_weight": "[0, inf)",
+    "train.loss.box_weight": "[0, inf)",
+    "train.loss.landmark_weight": "[0, inf)",
+    "train.seed": "[0, inf)",
+    "eval.every": "[1, inf)",
+    "eval.score": "[0, 1]",
+    "eval.nms": "(0, 1]",
+    "eval.limit": "[1, inf)",
+}
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule that does not hold."""
+
+    keys: tuple[str, ...]  # the dotted keys that the rule ties together; the text speaks of the first
+    text: str
+    hint: str | None = None
+
+
+def check_config(config: Config) -> list[Violation]:
+    """Every range and rule that the configuration breaks."""
+    found = [*_ranges(config), *_stages(config.model), *_data(config), *_train(config)]
+    wiring = [*_pools(config.model), *_maps(config.model)]
+    if not wiring:  # strides say nothing while pools and maps are wrong in themselves
+        wiring = list(_strides(config.model))
+    if not wiring:
+        wiring = list(_size(config))
+    return [*found, *wiring, *_landmarks(config.model.landmarks)]
+
+
+def _ranges(config: Config) -> Iterator[Violation]:
+    for key, interval in RANGES.items():
+        value = attrgetter(key)(config)
+        for item in _numbers(value):
+            if not _inside(item, interval):
+                text = f"{key}: must be {_in_words(interval)}, not {show(item)}"
+                default = _plain(attrgetter(key)(Config()))
+                yield Violation((key,), text, f"the default is {show(default)}")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif value is not None:
+        yield value
+
+
+def _inside(value: float, interval: str) -> bool:
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    above = value >= low if interval[0] == "[" else value > low
+    return above and (value <= high if interval[-1] == "]" else value < high)
+
+
+def _in_words(interval: str) -> str:
+    low, high = interval[1:-1].split(", ")
+    words = f"{'at least' if interval[0] == '[' else 'above'} {low}"
+    return words if high == "inf" else f"{words} and {'at most' if interval[-1] == ']' else 'below'} {high}"
+
+
+def _stages(model: ModelConfig) -> Iterator[Violation]:
+    if model.stem[0] != 3:
+        text = f"model.stem: pictures have 3 channels, not {model.stem[0]}"
+        yield Violation(("model.stem",), text, f"write [3, {model.stem[1]}, {model.stem[2]}]")
+    if not model.stages:
+        yield Violation(("model.stages",), "model.stages: must have at least one stage", "write a list of [in, out]")
+    given, giver = model.stem[2], "the stem"
+    for number, (taken, out) in enumerate(model.stages, 1):
+        if taken != given:
+            keys = ("model.stages", "model.stem") if number == 1 else ("model.stages",)
+            text = f"model.stages: stage {number} takes {taken} channels, but {giver} gives {given}"
+            yield Violation(keys, text, f"write stage {number} as [{given}, {out}], or change what {giver} gives")
+        given, giver = out, f"stage {number}"
+
+
+def _pools(model: ModelConfig) -> Iterator[Violation]:
+    yield from _ascending("model.pool_after", model.pool_after)
+    last = len(model.stages)
+    for stage in model.pool_after:
+        if not 0 <= stage <= last:
+            keys = ("model.pool_after", "model.stages")
+            yield Violation(keys, f"model.pool_after: there is no stage {stage}", f"0 (the stem) to {last}")
+
+
+def _maps(model: ModelConfig) -> Iterator[Violation]:
+    keys = ("model.maps", "model.stages")
+    last = len(model.stages)
+    if not model.maps:
+        yield Violation(("model.maps",), "model.maps: the neck needs at least one map", f"name stages from 1 to {last}")
+        return
+    yield from _ascending("model.maps", model.maps)
+    missing = [stage for stage in model.maps if not 1 <= stage <= last]
+    for stage in missing:
+        yield Violation(keys, f"model.maps: there is no stage {stage}", f"stages are 1 to {last}")
+    if missing or not last:
+        return
+    if max(model.maps) < last:
+        unused = " and ".join(str(stage) for stage in range(max(model.maps) + 1, last + 1))
+        text = f"model.maps: nothing uses stage {unused}, after the last map ({max(model.maps)})"
+        yield Violation(keys, text, f"add {last} to model.maps, or remove what is unused from model.stages")
+    channels = [model.stages[stage - 1][1] for stage in model.maps]
+    if len(set(channels)) > 1:
+        text = (
+            f"model.maps: the neck adds the maps {_list(model.maps)}, but their stages give {_list(channels)} channels"
+        )
+        yield Violation(("model.maps", "model.stages"), text, "make the out channels of these stages equal")
+
+
+def _strides(model: ModelConfig) -> Iterator[Violation]:
+    """The stem halves the picture, and so does every pool before a map's stage."""
+    keys = ("model.strides", "model.pool_after", "model.maps")
+    strides = [2 * 2 ** sum(pool < stage for pool in model.pool_after) for stage in model.maps]
+    broken = False
+    for (upper, upper_stride), (lower, lower_stride) in pairwise(zip(model.maps, strides, strict=True)):
+        if lower_stride == 2 * upper_stride:
+            continue
+        broken = True
+        pools = [stage for stage in model.pool_after if upper <= stage < lower]
+        text = (
+            f"model.maps: the neck needs exactly one pool between neighbouring maps, but stages {upper} and {lower} "
+            f"have {len(pools)} (strides {upper_stride} and {lower_stride})"
+        )
+        one = " or ".join(str(stage) for stage in (pools or range(upper, lower)))
+        hint = f"in model.pool_after, keep only one of {one}" if pools else f"add {one} to model.pool_after"
+        yield Violation(("model.maps", "model.pool_after"), text, hint)
+    if not broken and list(model.strides) != strides:
+        text = (
+            f"model.strides: {_list(model.strides)}, but stem and pools give the maps {_list(model.maps)} the strides"
+        )
+        hint = f"write strides: {_list(strides)}, or change model.pool_after or model.maps"
+        yield Violation(keys, f"{text} {_list(strides)}", hint)
+
+
+def _size(config: Config) -> Iterator[Violation]:
+    size, stride = config.data.size, config.model.strides[-1]
+    if size % stride:
+        below = size // stride * stride
+        near = f"{below} or {below + stride}" if below > 0 else f"{stride}"
+        text = f"data.size: {size} is not a multiple of the largest stride, {stride}"
+        yield Violation(
+            ("data.size", "model.strides"), text, f"the nearest are {near}" if below > 0 else f"write {near}"
+        )
+
+
+def _landmarks(landmarks: LandmarksConfig) -> Iterator[Violation]:
+    names, mirror = ("model.landmarks.names", "model.landmarks.mirror")
+    known = set(landmarks.names)
+    if any(not name.strip() for name in known):
+        yield Violation((names,), f"{names}: a name is empty", "name every point; [] for no landmarks")
+    for name in sorted(known):
+        if landmarks.names.count(name) > 1:
+            yield Violation(
+                (names,), f"{names}: '{name}' stands there {landmarks.names.count(name)} times", "rename one"
+            )
+    pairs = [name for pair in landmarks.mirror for name in pair]
+    unknown = [name for name in dict.fromkeys(pairs) if name not in known]
+    if unknown:
+        listed = ", ".join(f"'{name}'" for name in unknown)
+        hint = choices_hint(unknown[0], known) if known and len(unknown) == 1 else "pair the new names; [] for no pairs"
+        yield Violation((mirror, names), f"{mirror}: there is no landmark {listed}", hint)
+    for name in sorted(known):
+        if pairs.count(name) > 1:
+            text = f"{mirror}: '{name}' stands there {pairs.count(name)} times"
+            yield Violation((mirror,), text, "a point has one partner; leave out points on the middle line of the face")
+
+
+def _data(config: Config) -> Iterator[Violation]:
+    if not config.data.root.strip():
+        yield Violation(("data.root",), "data.root: is empty", "name a folder, or `sample`")
+    if not config.data.crop_scales:
+        yield Violation(("data.crop_scales",), "data.crop_scales: must have at least one scale", "[1.0] crops squares")
+
+
+def _train(config: Config) -> Iterator[Violation]:
+    yield from _ascending("train.milestones", config.train.milestones)
+    tables = {"train.assign.name": ASSIGNERS, "train.loss.box": BOX_LOSSES}
+    for key, table in tables.items():
+        name = attrgetter(key)(config)
+        if name not in table:
+            yield Violation((key,), f"{key}: there is no '{name}'", choices_hint(name, table))
+
+
+def _ascending(key: str, values: Sequence[float]) -> Iterator[Violation]:
+    if any(after <= before for before, after in pairwise(values)):
+        text = f"{key}: must be ascending without repeats, not {_list(values)}"
+        yield Violation((key,), text, f"write {_list(sorted(set(values)))}")
+
+
+def _list(values: Sequence[float]) -> str:
+    return show(list(values))
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,39 @@
+"""What one training step sees."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B square pictures and the faces in them, flat: the faces of all pictures stand in one list of M rows.
+
+    images:    (B, 3, S, S) float32 BGR 0 … 255, channels_last
+    boxes:     (M, 4) float32 xyxy pixels of the crop
+    landmarks: (M, L, 3) float32 x, y, weight (0: missing)
+    image:     (M,) int64, the picture a face stands in
+    kind:      (M,) int8: FACE, IGNORED or PADDING
+    """
+
+    images: Tensor
+    boxes: Tensor
+    landmarks: Tensor
+    image: Tensor
+    kind: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on another device; copies overlap with computing where the memory is pinned."""
+        return Batch(
+            self.images.to(device, non_blocking=True),
+            self.boxes.to(device, non_blocking=True),
+            self.landmarks.to(device, non_blocking=True),
+            self.image.to(device, non_blocking=True),
+            self.kind.to(device, non_blocking=True),
+        )
+
+
+FACE = 0
+IGNORED = 1  # neither a face to learn nor background
+PADDING = 2  # a row without meaning, so that the number of rows takes few values

@@ -1,0 +1,124 @@
+"""The batches of an epoch: a pure function of (pictures, settings, seed, epoch, position)."""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facetrain.config.schema import DataConfig, LandmarksConfig
+from facetrain.core.faces import LabelledImage
+from facetrain.data.augment import apply_colours
+from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
+from facetrain.data.crops import Crop, CropFaces, crop_faces, draw_crop, epoch_order
+from facetrain.data.store import ImageStore
+
+_BUCKET = 16  # rows of faces are filled up to a multiple of this, so that their number takes few values
+
+
+def steps_per_epoch(pictures: int, batch: int) -> int:
+    """Batches of an epoch; the last one is filled up from the epoch's beginning."""
+    return -(-pictures // batch)
+
+
+def mirror_order(landmarks: LandmarksConfig) -> NDArray[np.int64]:
+    """(L,): which landmark takes each landmark's place in a flipped picture."""
+    partner = {a: b for pair in landmarks.mirror for a, b in (pair, pair[::-1])}
+    return np.array([landmarks.names.index(partner.get(name, name)) for name in landmarks.names], np.int64)
+
+
+def epoch_batches(
+    store: ImageStore,
+    config: DataConfig,
+    landmarks: LandmarksConfig,
+    *,
+    batch: int,
+    seed: int,
+    epoch: int,
+    first_step: int = 0,
+) -> Iterator[tuple[list[Crop], Batch]]:
+    """Every batch of an epoch from `first_step` on, with the crops it was made of."""
+    order = epoch_order(len(store.pictures), seed, epoch)
+    mirror = mirror_order(landmarks)
+    for step in range(first_step, steps_per_epoch(len(order), batch)):
+        positions = range(step * batch, (step + 1) * batch)
+        indices = [int(order[p % len(order)]) for p in positions]
+        crops = [
+            draw_crop(store.pictures[i], i, config, seed, epoch, p) for i, p in zip(indices, positions, strict=True)
+        ]
+        yield crops, make_batch(store, crops, config, mirror)
+
+
+def make_batch(store: ImageStore, crops: Sequence[Crop], config: DataConfig, mirror: NDArray[np.int64]) -> Batch:
+    """Pixels and faces of the crops, on the store's device."""
+    images = apply_colours(store.crops(crops, config.size), [crop.colour for crop in crops])
+    pictures = [store.pictures[crop.picture] for crop in crops]
+    faces = [crop_faces(p, c, config.size, mirror, config.reproduce) for p, c in zip(pictures, crops, strict=True)]
+    return collate(images, faces, len(mirror))
+
+
+def collate(images: torch.Tensor, faces: Sequence[CropFaces], points: int) -> Batch:
+    """Join the faces of B pictures to flat rows, filled up with rows that mean nothing."""
+    count = sum(len(boxes) for boxes, _, _ in faces)
+    rows = -(-count // _BUCKET) * _BUCKET
+    boxes = np.zeros((rows, 4), np.float32)
+    landmarks = np.zeros((rows, points, 3), np.float32)
+    image = np.zeros(rows, np.int64)
+    kind = np.full(rows, PADDING, np.int8)
+    start = 0
+    for index, (some_boxes, some_landmarks, ignore) in enumerate(faces):
+        here = slice(start, start + len(some_boxes))
+        boxes[here], landmarks[here], image[here] = some_boxes, some_landmarks, index
+        kind[here] = np.where(ignore, IGNORED, FACE)
+        start += len(some_boxes)
+    parts = [torch.from_numpy(part) for part in (boxes, landmarks, image, kind)]
+    return Batch(images, *(part.to(images.device, non_blocking=True) for part in parts))
+
+
+def ahead(batches: Iterator[tuple[list[Crop], Batch]], depth: int = 2) -> Iterator[tuple[list[Crop], Batch]]:
+    """Make batches in a thread of their own, at most `depth` ahead. An error there is raised here."""
+    ready: queue.Queue[tuple[list[Crop], Batch] | BaseException | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def work() -> None:
+        item: tuple[list[Crop], Batch] | BaseException | None = None
+        try:
+            for item in batches:
+                while not stop.is_set():
+                    try:
+                        ready.put(item, timeout=0.1)
+                        break
+                    except queue.Full:
+                        continue
+                if stop.is_set():
+                    return
+            item = None
+        except BaseException as error:
+            item = error
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def counted_faces(pictures: Sequence[LabelledImage]) -> int:
+    """Faces to learn: those that are not ignored."""
+    return sum(int((~picture.ignore).sum()) for picture in pictures)

@@ -1,0 +1,96 @@
+"""What every label format's `read` returns: the pictures, what was wrong, and what was counted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facetrain.core.errors import DataError
+from facetrain.core.faces import LabelledImage
+
+_SHOWN = 60  # characters of a token that a message repeats
+
+
+@dataclass(frozen=True)
+class LabelProblem:
+    """Something in a label file that cannot be read: where it stands, the text, and what is wrong with it."""
+
+    path: Path
+    line: int  # from 1
+    token: str
+    message: str
+
+    def __str__(self) -> str:
+        token = self.token if len(self.token) <= _SHOWN else self.token[: _SHOWN - 1] + "…"
+        return f"{self.path}:{self.line}: {token!r}: {self.message}"
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """Counts over the pictures that were read.
+
+    faces = with_landmarks + without_landmarks + ignored. Boxes without area are in none of them: they are left out.
+    """
+
+    pictures: int
+    pictures_without_faces: int  # ignored faces count as faces here
+    faces: int
+    with_landmarks: int  # at least one point is there
+    without_landmarks: int
+    ignored: int
+    boxes_without_area: int  # zero-size or inverted
+    repeated_headers: int  # pictures that the file has once more; the last one counts
+    blank_lines: int
+
+    @staticmethod
+    def of(
+        pictures: Sequence[LabelledImage], boxes_without_area: int = 0, repeated_headers: int = 0, blank_lines: int = 0
+    ) -> "LabelStatistics":
+        """Count over the pictures; what they no longer show is passed in."""
+        faces = sum(len(picture.boxes) for picture in pictures)
+        ignored = sum(int(picture.ignore.sum()) for picture in pictures)
+        with_landmarks = sum(
+            int(((picture.landmarks[..., 2] > 0).any(1) & ~picture.ignore).sum()) for picture in pictures
+        )
+        return LabelStatistics(
+            pictures=len(pictures),
+            pictures_without_faces=sum(len(picture.boxes) == 0 for picture in pictures),
+            faces=faces,
+            with_landmarks=with_landmarks,
+            without_landmarks=faces - ignored - with_landmarks,
+            ignored=ignored,
+            boxes_without_area=boxes_without_area,
+            repeated_headers=repeated_headers,
+            blank_lines=blank_lines,
+        )
+
+    def summary(self) -> str:
+        """One line for a person; what is zero and unusual is not mentioned."""
+        text = (
+            f"{self.pictures:,} pictures ({self.pictures_without_faces:,} without faces), {self.faces:,} faces: "
+            f"{self.with_landmarks:,} with landmarks, {self.without_landmarks:,} without, {self.ignored:,} ignored"
+        )
+        if self.boxes_without_area:
+            text += f"; left out {self.boxes_without_area:,} boxes without area"
+        if self.repeated_headers:
+            text += f"; {self.repeated_headers:,} repeated headers, the last of each counts"
+        return text
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """All that was read of a label file. Lines with a problem are in `problems` and not in `pictures`."""
+
+    pictures: list[LabelledImage]
+    problems: list[LabelProblem]
+    statistics: LabelStatistics
+
+    def raise_on_problems(self, limit: int = 20) -> None:
+        """Raise one DataError that lists the first `limit` problems and says how many more there are."""
+        if not self.problems:
+            return
+        count = len(self.problems)
+        lines = ["1 problem in the labels:" if count == 1 else f"{count:,} problems in the labels:"]
+        lines += [f"  {problem}" for problem in self.problems[:limit]]
+        if count > limit:
+            lines.append(f"  and {count - limit:,} more")
+        raise DataError("\n".join(lines), "correct these lines or take them out")

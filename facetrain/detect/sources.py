@@ -1,0 +1,190 @@
+"""Which pictures the paths on a command line mean, and under which name each drawn result is kept.
+
+Existence is asked of `os.path`, which answers no for a file behind a closed folder; `Path` raises there.
+"""
+
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH114, PTH118, PTH207, PTH208
+
+import glob
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facetrain.core.errors import DataError, FacetrainError, InputError, UsageError
+from facetrain.core.images import SUFFIXES
+from facetrain.core.plug import nearest
+
+_GLOB = frozenset("*?[")
+# What OpenCV also writes, in colour; a picture of any other format is drawn as PNG.
+_WRITABLE = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to look at. `target`: where the drawn one goes."""
+
+    path: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A path that gave nothing, and why."""
+
+    path: str
+    error: FacetrainError
+
+
+def find_sources(paths: Sequence[str], output: Path) -> tuple[list[Source], list[Failure]]:
+    """Pictures of files, folders (with all below) and patterns, in the order given, each once.
+
+    An existing file or folder wins over a pattern that reads the same; a pattern's matches count as if each had
+    been given. Pictures of a folder keep their sub-folders below `output`; of two with the same target the later one
+    gets a number. Files in `output` are no input for a folder above it, and hidden ones never are.
+    Raises UsageError where a result would replace a source.
+    """
+    finder = _Finder(output)
+    for path in paths:
+        finder.add(path)
+    _protect_sources(finder.sources, output)
+    return finder.sources, finder.failures
+
+
+class _Finder:
+    """Collects sources and failures, and remembers which names are taken."""
+
+    def __init__(self, output: Path) -> None:
+        self.sources: list[Source] = []
+        self.failures: list[Failure] = []
+        self._output = output
+        self._real_output = os.path.realpath(output)
+        self._seen: set[str] = set()  # absolute paths of sources
+        self._taken: set[str] = set()  # targets, as a file system without upper and lower case sees them
+
+    def add(self, given: str) -> None:
+        """Take whatever one path of the command line means."""
+        path = Path(given)
+        if given and os.path.lexists(path):
+            self._add_existing(path)
+            return
+        if not _GLOB.intersection(given):
+            near = nearest(path.name, _names(path.parent)) if given else None
+            hint = f"did you mean {path.parent / near}?" if near else None
+            self._fail(given, InputError(f"{given or 'empty path'}: no such file or folder", hint))
+            return
+        matches = _expand(path)
+        if not matches:
+            self._fail(given, InputError(f"{given}: nothing matches this pattern"))
+        for match in matches:
+            self._add_existing(match)
+
+    def _add_existing(self, path: Path) -> None:
+        if os.path.isdir(path):
+            self._add_folder(path)
+        elif os.path.isfile(path) or _is_pipe(path):
+            self._add_file(path, Path(path.name))
+        elif os.path.islink(path) and not os.path.exists(path):
+            self._fail(str(path), DataError(f"{path}: a link to something that is not there"))
+        else:
+            self._fail(str(path), DataError(f"{path}: neither a file nor a folder"))
+
+    def _add_folder(self, folder: Path) -> None:
+        if os.path.realpath(folder) == self._real_output:
+            raise UsageError(
+                f"{folder}: the folder of the pictures is the one for the results",
+                "choose another --output, so that no picture is overwritten",
+            )
+        found = False
+        for path in self._walk(folder, set()):
+            found = True
+            self._add_file(path, path.relative_to(folder))
+        if not found and not any(Path(failure.path).is_relative_to(folder) for failure in self.failures):
+            known = " ".join(SUFFIXES)
+            self._fail(str(folder), DataError(f"{folder}: no pictures in this folder", f"looked for {known}"))
+
+    def _walk(self, folder: Path, above: set[str]) -> Iterator[Path]:
+        """Picture files below a folder, by name, a folder's own before those of its sub-folders."""
+        real = os.path.realpath(folder)
+        if real in above or real == self._real_output:  # a link back to a folder above; our own results
+            return
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            self._fail(str(folder), DataError(f"{folder}: cannot be opened: {error.strerror}"))
+            return
+        entries = [entry for entry in entries if not entry.name.startswith(".")]
+        folders = [entry for entry in entries if os.path.isdir(entry.path)]
+        for entry in entries:
+            if entry not in folders and Path(entry.name).suffix.lower() in SUFFIXES:
+                yield folder / entry.name
+        for entry in folders:
+            yield from self._walk(folder / entry.name, above | {real})
+
+    def _add_file(self, path: Path, target: Path) -> None:
+        absolute = os.path.abspath(path)  # not resolve(): two links to one file are two sources
+        if absolute in self._seen:
+            return
+        self._seen.add(absolute)
+        if target.suffix.lower() not in _WRITABLE:
+            target = target.with_name(f"{target.stem}.png")
+        free, number = target, 1
+        while _folded(free) in self._taken:
+            number += 1
+            free = target.with_name(f"{target.stem}-{number}{target.suffix}")
+        self._taken.add(_folded(free))
+        self.sources.append(Source(path, self._output / free))
+
+    def _fail(self, path: str, error: FacetrainError) -> None:
+        self.failures.append(Failure(path, error))
+
+
+def _expand(pattern: Path) -> list[Path]:
+    """Files and folders that match a pattern, sorted. Its leading part that exists as it stands is taken literally."""
+    base = Path(pattern.anchor)
+    parts = list(pattern.relative_to(pattern.anchor).parts)
+    while parts and os.path.exists(base / parts[0]):
+        base /= parts.pop(0)
+    return [base / match for match in sorted(glob.glob(os.path.join(*parts), root_dir=base, recursive=True))]
+
+
+def _protect_sources(sources: Sequence[Source], output: Path) -> None:
+    """Refuse where a result would take the place of a source, by whatever name or link either is reached."""
+    if not os.path.isdir(output):
+        return
+    identities = {_identity(source.path): source.path for source in sources}
+    for source in sources:
+        lost = identities.get(_identity(source.target)) if os.path.exists(source.target) else None
+        if lost is not None:
+            raise UsageError(
+                f"{lost}: would be overwritten by the result for {source.path}",
+                "choose another --output, not the pictures' own folder",
+            )
+
+
+def _is_pipe(path: Path) -> bool:
+    try:
+        return stat.S_ISFIFO(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path)
+    return status.st_dev, status.st_ino
+
+
+def _folded(path: Path) -> str:
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

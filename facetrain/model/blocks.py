@@ -1,0 +1,40 @@
+"""The two building blocks of YuNet: a separable unit and the stem."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Unit(nn.Module):
+    """1x1 convolution, then 3x3 depthwise convolution, nothing between; batch norm and ReLU unless it is an output.
+
+    (B, inputs, H, W) -> (B, outputs, H, W)
+    """
+
+    def __init__(self, inputs: int, outputs: int, activated: bool = True) -> None:
+        super().__init__()
+        self.pointwise = nn.Conv2d(inputs, outputs, 1)
+        self.depthwise = nn.Conv2d(outputs, outputs, 3, padding=1, groups=outputs)
+        self.norm = nn.BatchNorm2d(outputs) if activated else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.depthwise(self.pointwise(x))
+        return x if self.norm is None else F.relu(self.norm(x), inplace=True)
+
+
+class Stem(nn.Module):
+    """Full 3x3 convolution with stride 2, batch norm, ReLU, then a unit: (B, 3, H, W) -> (B, outputs, H/2, W/2)."""
+
+    def __init__(self, inputs: int, middle: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, middle, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(middle)
+        self.unit = Unit(middle, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated: Tensor = self.unit(F.relu(self.norm(self.conv(x)), inplace=True))
+        return activated
+
+
+def stage(inputs: int, outputs: int) -> nn.Sequential:
+    """Two units; the second one widens. (B, inputs, H, W) -> (B, outputs, H, W)."""
+    return nn.Sequential(Unit(inputs, inputs), Unit(inputs, outputs))

@@ -1,0 +1,76 @@
+"""A network as a detector: the torch counterpart of detect/onnx.py."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.ops import nms
+
+from facetrain.core.errors import DeviceError
+from facetrain.core.faces import Faces, Image
+from facetrain.core.geometry import pad_image, padded_size
+from facetrain.model.priors import decode_boxes, decode_landmarks
+from facetrain.model.weights import load_model
+from facetrain.model.yunet import YuNet
+
+
+class ModelDetector:
+    """Finds faces with a YuNet, at each picture's own size, padded with black to a multiple of the largest stride."""
+
+    def __init__(self, model: YuNet, *, score: float = 0.5, nms: float = 0.45, max_candidates: int = 5000) -> None:
+        self.model = model
+        self.score = score
+        self.nms = nms
+        self.max_candidates = max_candidates
+
+    def detect_batch(self, images: Sequence[Image]) -> list[Faces]:
+        """Faces of each picture, (H, W, 3) uint8 BGR of any size. The model's mode is left as it was."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                return [self._detect(image) for image in images]
+        finally:
+            self.model.train(training)
+
+    def _detect(self, image: Image) -> Faces:
+        height, width = image.shape[:2]
+        padded = pad_image(image, *padded_size(width, height, max(self.model.config.strides)))
+        device = next(self.model.parameters()).device
+        pixels = torch.from_numpy(np.ascontiguousarray(padded)).to(device)
+        # (H, W, 3) seen as (1, 3, H, W) is channels_last already
+        predictions = self.model(pixels[None].permute(0, 3, 1, 2).float())
+        scores = predictions.cls[0].sigmoid() * predictions.obj[0].sigmoid()
+        chosen = (scores >= self.score).nonzero()[:, 0]
+        chosen = chosen[scores[chosen].argsort(descending=True, stable=True)[: self.max_candidates]]
+        priors, scores = predictions.priors[chosen], scores[chosen]
+        boxes = decode_boxes(predictions.boxes[0, chosen], priors)
+        kept = nms(boxes, scores, self.nms)
+        landmarks = decode_landmarks(predictions.landmarks[0, chosen], priors)
+        return Faces(*(part[kept].cpu().numpy() for part in (boxes, scores, landmarks)))
+
+
+def load_detector(path: Path, device: str, score: float, nms: float, max_candidates: int) -> ModelDetector:
+    """A checkpoint's network as a detector on `device` (cpu, cuda, cuda:N, N, mps)."""
+    model = load_model(path).to(torch_device(device))
+    return ModelDetector(model, score=score, nms=nms, max_candidates=max_candidates)
+
+
+def torch_device(name: str) -> torch.device:
+    """The torch device of a name: cpu, cuda, cuda:N, N (a GPU's number), mps. Raises DeviceError if it is not there."""
+    text = f"cuda:{name}" if name.isdigit() else name
+    try:
+        device = torch.device(text)
+    except RuntimeError as error:
+        raise DeviceError(f"unknown device '{name}'", "there are: cpu, cuda, a GPU's number such as 0, mps") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            found = f"this machine has GPUs 0 to {count - 1}" if count else "torch sees no CUDA GPU on this machine"
+            raise DeviceError(f"device '{name}' is not there: {found}", "use --device cpu or --gpus cpu")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device 'mps' is not there", "it needs macOS on Apple silicon; use cpu")
+    elif device.type not in ("cpu", "mps"):
+        raise DeviceError(f"device '{name}' is not supported", "there are: cpu, cuda, a GPU's number such as 0, mps")
+    return device

@@ -1,0 +1,165 @@
+"""Weights in files: facetrain's own checkpoints, and the original trainer's.
+
+Only tensors and plain values are read (`weights_only=True`): no code runs from a checkpoint.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facetrain.config.load import config_from_dict, config_to_dict
+from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
+from facetrain.core.errors import DataError, InputError
+from facetrain.core.files import is_lfs_pointer, replacing
+from facetrain.model.yunet import YuNet, build
+
+FORMAT = "facetrain checkpoint"
+
+# The original trainer's names -> ours; the rest of a key (weight, bias, running_mean, …) stays.
+_UNIT = {"conv1": "pointwise", "conv2": "depthwise", "bn": "norm"}
+_ORIGINAL = (
+    (r"backbone\.model0\.conv1\.", "backbone.stem.conv."),
+    (r"backbone\.model0\.bn1\.", "backbone.stem.norm."),
+    (r"backbone\.model0\.conv2\.", "backbone.stem.unit."),
+    (r"backbone\.model(\d+)\.conv([12])\.", lambda m: f"backbone.stages.{int(m[1]) - 1}.{int(m[2]) - 1}."),
+    (r"neck\.lateral_convs\.(\d+)\.", r"neck.units.\1."),
+    (r"bbox_head\.multi_level_share_convs\.(\d+)\.(\d+)\.", r"levels.\1.shared.\2."),
+    (r"bbox_head\.multi_level_cls_convs\.(\d+)\.(\d+)\.", r"levels.\1.cls_tower.\2."),
+    (r"bbox_head\.multi_level_reg_convs\.(\d+)\.(\d+)\.", r"levels.\1.box_tower.\2."),
+    (r"bbox_head\.multi_level_cls\.(\d+)\.", r"levels.\1.cls."),
+    (r"bbox_head\.multi_level_obj\.(\d+)\.", r"levels.\1.obj."),
+    (r"bbox_head\.multi_level_bbox\.(\d+)\.", r"levels.\1.box."),
+    (r"bbox_head\.multi_level_kps\.(\d+)\.", r"levels.\1.landmarks."),
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file's weights: the configuration where the file has it whole, the model's part of it in any case."""
+
+    path: Path
+    model: ModelConfig
+    state: dict[str, Tensor]
+    config: Config | None
+    info: dict[str, Any]
+
+
+def read_tensors(path: Path) -> Any:
+    """Load a torch file without running code from it. Raises InputError or DataError."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file", "give a checkpoint (.pt, .pth)")
+    with path.open("rb") as file:
+        if is_lfs_pointer(file.read(64)):
+            raise DataError(f"{path}: a git-lfs pointer, not a checkpoint", "run `git lfs pull` where it came from")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises half a dozen kinds for a damaged or foreign file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{path}: not a checkpoint that can be read safely: {reason}", "only tensors and plain values are loaded"
+        ) from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a facetrain checkpoint, or the original trainer's (also wrapped in `state_dict`, prefixed `module.`)."""
+    document = read_tensors(path)
+    if isinstance(document, Mapping) and document.get("format") == FORMAT:
+        config = config_from_dict(document["config"], str(path))
+        return Checkpoint(path, config.model, dict(document["model"]), config, dict(document.get("info", {})))
+    state = document.get("state_dict", document) if isinstance(document, Mapping) else {}
+    state = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
+    if "backbone.model0.conv1.weight" not in state:
+        seen = ", ".join(list(state)[:3]) or type(document).__name__
+        raise DataError(
+            f"{path}: not a YuNet checkpoint (it holds {seen} …)", "known: facetrain's own, and the original trainer's"
+        )
+    state = {rename_original(key): value for key, value in state.items()}
+    return Checkpoint(path, infer_model(state, path), state, None, {})
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Tensor], config: Config, info: Mapping[str, Any]) -> None:
+    """Write weights with their configuration, atomically. `info` holds plain values only."""
+    document = {
+        "format": FORMAT,
+        "config": config_to_dict(config),
+        "model": {key: value.detach().cpu().contiguous() for key, value in state.items()},
+        "info": dict(info),
+    }
+    with replacing(path) as scratch:
+        torch.save(document, scratch)
+
+
+def load_model(path: Path) -> YuNet:
+    """The network of a checkpoint with its weights, on the CPU, in evaluation mode."""
+    checkpoint = load_checkpoint(path)
+    model = build(checkpoint.model)
+    misfits = fit_weights(model, checkpoint.state)
+    if misfits:
+        raise DataError(f"{path}: {len(misfits)} weights do not fit the model: {'; '.join(misfits[:5])}")
+    return model.eval()
+
+
+def fit_weights(model: YuNet, state: Mapping[str, Tensor]) -> list[str]:
+    """Copy every weight whose name and shape fit into `model`; returns a line for each one that does not."""
+    own = model.state_dict()
+    misfits = [f"{key}: missing" for key in own if key not in state]
+    misfits += [f"{key}: unknown" for key in state if key not in own]
+    fitting = {}
+    for key in own:
+        if key in state and own[key].shape != state[key].shape:
+            misfits.append(f"{key}: {tuple(state[key].shape)}, the model has {tuple(own[key].shape)}")
+        elif key in state:
+            fitting[key] = state[key]
+    model.load_state_dict(fitting, strict=False)
+    return misfits
+
+
+def rename_original(key: str) -> str:
+    """A key of the original trainer in our words; unknown keys come back as they are."""
+    for pattern, name in _ORIGINAL:
+        renamed, found = re.subn("^" + pattern, name, key)
+        if found:
+            return re.sub(r"\.(conv1|conv2|bn)\.", lambda m: f".{_UNIT[m[1]]}.", renamed)
+    return key
+
+
+def infer_model(state: Mapping[str, Tensor], path: Path) -> ModelConfig:
+    """The configuration that a renamed original state dict belongs to, from the shapes of its tensors.
+
+    Pooling cannot be seen in weights: it is the published one.
+    """
+    try:
+        stem = state["backbone.stem.conv.weight"].shape, state["backbone.stem.unit.pointwise.weight"].shape
+        count = 1 + max(int(m[1]) for key in state if (m := re.match(r"backbone\.stages\.(\d+)\.", key)))
+        stages = tuple(
+            (
+                state[f"backbone.stages.{i}.0.pointwise.weight"].shape[1],
+                state[f"backbone.stages.{i}.1.pointwise.weight"].shape[0],
+            )
+            for i in range(count)
+        )
+        shared = sum(key.startswith("levels.0.shared.") and key.endswith("pointwise.weight") for key in state)
+        towers = sum(key.startswith("levels.0.cls_tower.") and key.endswith("pointwise.weight") for key in state)
+        points = (
+            state["levels.0.landmarks.pointwise.weight"].shape[0] // 2
+            if "levels.0.landmarks.pointwise.weight" in state
+            else 0
+        )
+        first = "shared" if shared else "cls_tower" if towers else None
+        width = state[f"levels.0.{first}.0.pointwise.weight"].shape[0] if first else ModelConfig.head_channels
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path}: an incomplete YuNet checkpoint: {error} is missing") from error
+    landmarks = LandmarksConfig() if points == 5 else LandmarksConfig(tuple(f"point_{i}" for i in range(points)), ())
+    return ModelConfig(
+        stem=(stem[0][1], stem[0][0], stem[1][0]),
+        stages=stages,
+        shared_convs=shared,
+        tower_convs=towers,
+        head_channels=width,
+        landmarks=landmarks,
+    )

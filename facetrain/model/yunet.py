@@ -1,0 +1,87 @@
+"""YuNet: backbone, neck and head of a configuration put together."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from facetrain.config.schema import ModelConfig
+from facetrain.model.backbone import Backbone
+from facetrain.model.head import HeadLevel
+from facetrain.model.neck import Neck
+from facetrain.model.priors import make_priors
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the network says of B pictures, float32, levels joined finest first.
+
+    cls, obj:  (B, P) logits
+    boxes:     (B, P, 4) raw: centre offset and log sides, in strides
+    landmarks: (B, P, L, 2) raw offsets, in strides
+    priors:    (P, 3) x, y, stride
+    """
+
+    cls: Tensor
+    obj: Tensor
+    boxes: Tensor
+    landmarks: Tensor
+    priors: Tensor
+
+
+class YuNet(nn.Module):
+    """(B, 3, H, W) pictures, BGR 0 … 255, H and W multiples of the largest stride -> Predictions."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config)
+        channels = config.stages[config.maps[0] - 1][1]
+        self.neck = Neck(channels, len(config.maps))
+        self.levels = nn.ModuleList(HeadLevel(config, channels) for _ in config.maps)
+
+    def raw_levels(self, images: Tensor) -> list[list[Tensor]]:
+        """Per level cls, obj, box and landmarks as (B, P_level, channels) logits and raw offsets."""
+        maps = self.neck(self.backbone(images))
+        return [level(x) for level, x in zip(self.levels, maps, strict=True)]
+
+    def forward(self, images: Tensor) -> Predictions:
+        joined = [torch.cat(part, dim=1).float() for part in zip(*self.raw_levels(images), strict=True)]
+        cls, obj, boxes, landmarks = joined
+        priors = make_priors(images.shape[2], images.shape[3], self.config.strides, images.device)
+        return Predictions(
+            cls[..., 0],
+            obj[..., 0],
+            boxes,
+            landmarks.view(*landmarks.shape[:2], -1, 2)
+            if landmarks.numel()
+            else landmarks.new_zeros(*landmarks.shape[:2], 0, 2),
+            priors,
+        )
+
+
+def build(config: ModelConfig, seed: int | None = None) -> YuNet:
+    """Make the network; with a seed also draw its initial weights (the same on any machine)."""
+    model = YuNet(config)
+    if seed is not None:
+        init_weights(model, torch.Generator().manual_seed(seed))
+    return model.to(memory_format=torch.channels_last)
+
+
+def init_weights(model: YuNet, generator: torch.Generator) -> None:
+    """Published initialisation: N(0, 2 / (fan_in + fan_out)) with fan_out not divided by the groups, all biases 0.02.
+
+    The objectness outputs get the configuration's own bias: with -4.6 untrained scores start near 1 %.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            area = module.kernel_size[0] * module.kernel_size[1]
+            fans = (module.in_channels // module.groups + module.out_channels) * area
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fans), generator=generator)
+            nn.init.constant_(module.bias, 0.02)
+    for level in model.levels:
+        assert isinstance(level, HeadLevel)
+        bias = level.obj.depthwise.bias
+        assert bias is not None
+        nn.init.constant_(bias, model.config.objectness_bias)

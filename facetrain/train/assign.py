@@ -1,0 +1,205 @@
+"""Which priors learn which face: SimOTA (Ge et al., YOLOX, 2021) as YuNet uses it, for a whole batch at once.
+
+Faces stand flat (M rows with an image index), so a crowd in one picture costs nothing for the others, and every step is
+an operation on (M, P) or (B, P) arrays: no loop over images or faces, no boolean indexing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from facetrain.config.schema import AssignConfig
+from facetrain.data.batch import FACE, IGNORED, Batch
+from facetrain.model.priors import decode_boxes
+from facetrain.model.yunet import Predictions
+
+# What the published 100000 does, a second sort key before the cost, 256 does too: costs span -3e-7 … 148.4. At 100000
+# float32 rounds costs to 1/128 and chooses among a tiny face's priors by chance; at 256 it still resolves 3e-5.
+PENALTY = 256.0
+# Rows of faces treated at once: bounds memory in a crowd (several float32 arrays of this many rows by P)
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What every prior should say.
+
+    matched:         (B, P) int64, row of the face in the batch, or -1
+    positive:        (B, P) float32, 1 where matched
+    quality:         (B, P) float32, IoU of the prior's box with its face, 0 elsewhere
+    boxes:           (B, P, 4) xyxy pixels of the matched face (anything elsewhere)
+    landmarks:       (B, P, L, 2) pixels of the matched face (anything elsewhere)
+    landmark_weight: (B, P, L), 0 for negatives and missing points
+    obj_weight:      (B, P), 0 where a prior without a face lies on an ignored one
+    """
+
+    matched: Tensor
+    positive: Tensor
+    quality: Tensor
+    boxes: Tensor
+    landmarks: Tensor
+    landmark_weight: Tensor
+    obj_weight: Tensor
+
+
+@torch.no_grad()
+def assign(predictions: Predictions, batch: Batch, config: AssignConfig, mask_ignored: bool) -> Targets:
+    """Match priors to faces by the configured assigner and gather each prior's targets."""
+    images, priors = predictions.cls.shape
+    decoded = decode_boxes(predictions.boxes, predictions.priors)
+    matched, quality = ASSIGNERS[config.name](predictions, decoded, batch, config)
+    positive = matched >= 0
+    if len(batch.boxes) == 0:
+        nothing = predictions.cls.new_zeros(images, priors)
+        points = predictions.landmarks
+        return Targets(matched, nothing, quality, decoded, points, points.new_zeros(points.shape[:-1]), nothing + 1)
+    row = matched.clamp(min=0)
+    landmarks = batch.landmarks[row]  # (B, P, L, 3)
+    obj_weight = torch.ones_like(quality)
+    if mask_ignored:
+        obj_weight = torch.where(_on_ignored(predictions.priors, batch, images) & ~positive, 0.0, 1.0)
+    return Targets(
+        matched=matched,
+        positive=positive.float(),
+        quality=quality,
+        boxes=batch.boxes[row],
+        landmarks=landmarks[..., :2],
+        landmark_weight=landmarks[..., 2] * positive[..., None],
+        obj_weight=obj_weight,
+    )
+
+
+def assign_simota(
+    predictions: Predictions, decoded: Tensor, batch: Batch, config: AssignConfig
+) -> tuple[Tensor, Tensor]:
+    """Each face takes the k priors that are cheapest for it, k the sum of its best overlaps.
+
+    decoded: (B, P, 4) xyxy pixels. Returns matched (B, P) int64 with -1 for none, quality (B, P) float32.
+    """
+    images, count = predictions.cls.shape
+    device = decoded.device
+    matched = torch.full((images, count), -1, dtype=torch.int64, device=device)
+    if len(batch.boxes) == 0:
+        return matched, torch.zeros((images, count), device=device)
+    # ln sqrt(q), q = sigmoid(cls) * sigmoid(obj), floored like the published binary cross-entropy
+    log_score = torch.nn.functional.logsigmoid(predictions.cls) + torch.nn.functional.logsigmoid(predictions.obj)
+    score_cost = -(0.5 * log_score).clamp(min=-100.0)  # (B, P)
+    candidate = _candidates(predictions.priors, batch, images, config)
+
+    selections = torch.zeros((images, count), device=device)  # how many faces selected a prior
+    selected_by = torch.full((images, count), -1, dtype=torch.int64, device=device)  # the last that did
+    best_cost = torch.full((images, count), torch.inf, device=device)
+    best_face = torch.full((images, count), -1, dtype=torch.int64, device=device)
+    rows = torch.arange(len(batch.boxes), device=device)
+    for start in range(0, len(batch.boxes), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        image, row = batch.image[chunk], rows[chunk]
+        cost, iou = _costs(predictions.priors, decoded, score_cost, candidate, batch, chunk, config)
+        selected = _select(cost, iou, config.candidates)  # (M, P)
+        selections.index_add_(0, image, selected.float())
+        _reduce(selected_by, image, torch.where(selected, row[:, None], -1), "amax")
+        # a prior that several faces selected goes to the cheapest face of the picture, even one that did not select it
+        chunk_cost = _reduce(torch.full_like(best_cost, torch.inf), image, cost, "amin")
+        is_best = (cost == chunk_cost[image]) & cost.isfinite()
+        first = _reduce(
+            torch.full_like(best_face, len(rows)), image, torch.where(is_best, row[:, None], len(rows)), "amin"
+        )
+        best_face = torch.where(chunk_cost < best_cost, first, best_face)
+        best_cost = torch.minimum(best_cost, chunk_cost)
+    matched = torch.where(selections > 1, best_face, selected_by)
+    face = batch.boxes[matched.clamp(min=0)]  # (B, P, 4)
+    quality = torch.where(matched >= 0, _iou(decoded, face), 0.0)
+    return matched, quality
+
+
+def _costs(
+    priors: Tensor,
+    decoded: Tensor,
+    score_cost: Tensor,
+    candidate: Tensor,
+    batch: Batch,
+    chunk: slice,
+    config: AssignConfig,
+) -> tuple[Tensor, Tensor]:
+    """Cost and IoU of a chunk of faces with the priors of their pictures, (M, P); infinite and 0 for no candidate."""
+    boxes, image = batch.boxes[chunk], batch.image[chunk]
+    usable = candidate[image] & (batch.kind[chunk] == FACE)[:, None]
+    iou = torch.where(usable, _iou(decoded[image], boxes[:, None]), 0.0)
+    inside, near = _inside_and_near(priors, boxes, config.center_radius)
+    cost = score_cost[image] - config.iou_weight * (iou + 1e-7).log() + PENALTY * ~(inside & near)
+    return torch.where(usable, cost, torch.inf), iou
+
+
+def _select(cost: Tensor, iou: Tensor, candidates: int) -> Tensor:
+    """Mask (M, P) of each face's k cheapest priors, k = max(1, floor(sum of its `candidates` best IoUs))."""
+    candidates = min(candidates, cost.shape[1])
+    k = iou.topk(candidates, dim=1).values.sum(1).floor().clamp(min=1)  # (M,)
+    cheapest, index = cost.topk(candidates, dim=1, largest=False)
+    rank = torch.arange(candidates, device=cost.device)
+    chosen = (rank < k[:, None]) & cheapest.isfinite()
+    return torch.zeros_like(cost, dtype=torch.bool).scatter_(1, index, chosen)
+
+
+def _reduce(into: Tensor, image: Tensor, values: Tensor, how: str) -> Tensor:
+    """Reduce the rows of each picture. into: (B, P), changed and returned; image: (M,); values: (M, P)."""
+    return into.scatter_reduce_(0, image[:, None].expand_as(values), values, how)
+
+
+def _candidates(priors: Tensor, batch: Batch, images: int, config: AssignConfig) -> Tensor:
+    """(B, P): priors inside or near any face of their picture."""
+    found = torch.zeros((images, len(priors)), device=priors.device)
+    for start in range(0, len(batch.boxes), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        inside, near = _inside_and_near(priors, batch.boxes[chunk], config.center_radius)
+        hit = (inside | near) & (batch.kind[chunk] == FACE)[:, None]
+        found.index_add_(0, batch.image[chunk], hit.float())
+    return found > 0
+
+
+def _on_ignored(priors: Tensor, batch: Batch, images: int) -> Tensor:
+    """(B, P): priors whose cell centre lies inside an ignored box of their picture."""
+    found = torch.zeros((images, len(priors)), device=priors.device)
+    for start in range(0, len(batch.boxes), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        inside = _inside(_centres(priors), batch.boxes[chunk])
+        found.index_add_(0, batch.image[chunk], (inside & (batch.kind[chunk] == IGNORED)[:, None]).float())
+    return found > 0
+
+
+def _centres(priors: Tensor) -> Tensor:
+    # Assign with the prior at its cell's centre, decode from the corner: the published weights expect both
+    return priors[:, :2] + 0.5 * priors[:, 2:]
+
+
+def _inside(centres: Tensor, boxes: Tensor) -> Tensor:
+    """(M, P): points strictly inside boxes. centres: (P, 2); boxes: (M, 4)."""
+    x, y = centres[:, 0], centres[:, 1]
+    return (x > boxes[:, 0:1]) & (y > boxes[:, 1:2]) & (x < boxes[:, 2:3]) & (y < boxes[:, 3:4])
+
+
+def _inside_and_near(priors: Tensor, boxes: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """Two masks (M, P): prior inside the face; prior within `radius` of its own strides of the face's centre."""
+    centres = _centres(priors)
+    reach = radius * priors[:, 2]  # (P,)
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2  # (M, 2)
+    # the square's corners are computed as in the published assigner, so that borders fall on the same side
+    near = (centres[:, 0] > middle[:, 0:1] - reach) & (centres[:, 0] < middle[:, 0:1] + reach)
+    near &= (centres[:, 1] > middle[:, 1:2] - reach) & (centres[:, 1] < middle[:, 1:2] + reach)
+    return _inside(centres, boxes), near
+
+
+def _iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU over the last axis with broadcasting, union floored at 1e-6 as published. Returns (…)."""
+    width = (torch.minimum(a[..., 2], b[..., 2]) - torch.maximum(a[..., 0], b[..., 0])).clamp(min=0)
+    height = (torch.minimum(a[..., 3], b[..., 3]) - torch.maximum(a[..., 1], b[..., 1])).clamp(min=0)
+    overlap = width * height
+    area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
+    area_b = (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])
+    return overlap / (area_a + area_b - overlap).clamp(min=1e-6)
+
+
+ASSIGNERS: dict[str, Callable[[Predictions, Tensor, Batch, AssignConfig], tuple[Tensor, Tensor]]] = {
+    "simota": assign_simota,
+}

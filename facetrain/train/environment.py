@@ -1,0 +1,85 @@
+"""Where a run takes place, and how it is stopped."""
+
+import platform
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from facetrain import __version__
+from facetrain.config.load import config_to_yaml
+from facetrain.core.files import sha256, write_json, write_text
+from facetrain.core.hardware import available_cores, cpu_name
+from facetrain.core.run_dir import RunDir
+from facetrain.train.prepare import Setup
+
+_PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "opencv-python-headless", "onnxruntime")
+
+
+def describe_environment(run: RunDir, setup: Setup) -> None:
+    """Write config.yaml (it starts the same run again) and environment.json."""
+    write_text(run.config, config_to_yaml(setup.config))
+    versions = {"facetrain": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    cuda = setup.device.type == "cuda"
+    document = {
+        "versions": versions,
+        "platform": platform.platform(),
+        "processor": cpu_name(),
+        "cores": available_cores(),
+        "threads": torch.get_num_threads(),
+        "device": str(setup.device),
+        "device_name": torch.cuda.get_device_name(setup.device) if cuda else None,
+        "precision": str(setup.dtype).removeprefix("torch."),
+        "command": sys.argv,
+        "commit": _commit(),
+        "labels": {"path": str(setup.split.labels), "sha256": sha256(setup.split.labels)},
+        "pictures": len(setup.store.pictures),
+        "validation_pictures": len(setup.val),
+    }
+    write_json(run.environment, document)
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that runs, or None outside of one."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event set by Ctrl-C or a polite kill, so that a run can finish its step; a second Ctrl-C ends it at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if event.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,151 @@
+"""The four loss terms of YuNet and the overlap measures behind the box term. Pure functions.
+
+Shapes: B images, P priors, L landmarks; `normaliser` is a scalar tensor. All logarithms are natural.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from facetrain.config.schema import LossConfig
+from facetrain.model.priors import decode_boxes, encode_landmarks
+from facetrain.model.yunet import Predictions
+from facetrain.train.assign import Targets
+
+EPS = 1e-6
+# Added to the landmark normaliser, so that a batch without any landmark gives 0 and not 0/0; 2^-23 as published
+LANDMARK_EPS = 2.0**-23
+LANDMARK_BETA = 1 / 9
+
+
+def compute_losses(
+    predictions: Predictions, targets: Targets, normaliser: Tensor, config: LossConfig
+) -> dict[str, Tensor]:
+    """The weighted terms `cls`, `obj`, `box`, `landmarks`, each a scalar; their sum is what is minimised.
+
+    normaliser: number of positive priors, at least 1 (its mean over processes where there are several).
+    """
+    decoded = decode_boxes(predictions.boxes, predictions.priors)
+    points = encode_landmarks(targets.landmarks, predictions.priors)
+    positive = targets.positive
+    box = BOX_LOSSES[config.box](decoded, targets.boxes)
+    return {
+        "cls": config.cls_weight * binary_loss(predictions.cls, targets.quality, positive) / normaliser,
+        "obj": config.obj_weight * binary_loss(predictions.obj, positive, targets.obj_weight) / normaliser,
+        "box": config.box_weight * (box * positive).sum() / normaliser,
+        "landmarks": config.landmark_weight * landmark_loss(predictions.landmarks, points, targets.landmark_weight),
+    }
+
+
+def binary_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Binary cross-entropy, weighted and summed. logits, target in [0, 1], weight: (B, P). Returns a scalar."""
+    return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum()
+
+
+def landmark_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Smooth L1 (beta 1/9) on landmark offsets, per point weight, divided by the weight of whole faces.
+
+    predicted, target: (B, P, L, 2) offsets from the prior in strides
+    weight:            (B, P, L); 0 for negatives and for missing points
+    Equal to the published rule, one weight a face, where all points of a face have the same weight.
+    """
+    if weight.shape[-1] == 0:
+        return predicted.sum()  # no landmark branch: a zero that still belongs to the graph
+    # A missing point's target means nothing and may be far away or not finite: 0 * inf would be NaN
+    target = torch.where(weight[..., None] > 0, target, predicted.detach())
+    loss = F.smooth_l1_loss(predicted, target, beta=LANDMARK_BETA, reduction="none").sum(-1)  # (B, P, L)
+    return (loss * weight).sum() / (weight.mean(-1).sum() + LANDMARK_EPS)
+
+
+def box_iou_pairs(a: Tensor, b: Tensor, eps: float = EPS) -> Tensor:
+    """IoU of boxes pair by pair, union floored at eps. a, b: (…, 4) xyxy. Returns (…)."""
+    overlap, union = _overlap(a, b)
+    return overlap / union.clamp(min=eps)
+
+
+def iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 - IoU. predicted, target: (…, 4) xyxy; returns (…). So do the other losses below."""
+    return 1 - box_iou_pairs(predicted, target)
+
+
+def giou_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 - GIoU (Rezatofighi et al., 2019): IoU less the empty share of the hull."""
+    overlap, union = _overlap(predicted, target)
+    low, high = _hull(predicted, target)
+    hull = ((high - low)[..., 0] * (high - low)[..., 1]).clamp(min=EPS)
+    return 1 - (overlap / union.clamp(min=EPS) - (hull - union.clamp(min=EPS)) / hull)
+
+
+def diou_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 - DIoU (Zheng et al., 2020): IoU less squared centre distance over squared hull diagonal."""
+    return 1 - _diou(predicted, target)
+
+
+def ciou_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 - CIoU (Zheng et al., 2020): DIoU less an aspect term whose weight is constant for the gradient."""
+    overlap, union = _overlap(predicted, target)
+    iou = overlap / (union + EPS)
+    size_p, size_t = predicted[..., 2:] - predicted[..., :2], target[..., 2:] - target[..., :2]
+    angle_t = torch.atan(size_t[..., 0] / (size_t[..., 1] + EPS))
+    angle_p = torch.atan(size_p[..., 0] / (size_p[..., 1] + EPS))
+    v = 4 / math.pi**2 * (angle_t - angle_p) ** 2
+    with torch.no_grad():
+        denominator = 1 - iou + v
+        # identical boxes give 0/0 in float32; their aspect term is 0 anyway
+        usable = (iou > 0.5) & (denominator > 0)
+        alpha = torch.where(usable, v / torch.where(usable, denominator, 1.0), 0.0)
+    return 1 - (_diou(predicted, target) - alpha * v).clamp(-1, 1)
+
+
+def eiou_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Smooth extended IoU (Peng & Yu, 2021), the published YuNet loss; not Zhang's "efficient" IoU.
+
+    Boxes that do not overlap get a negative intersection, hence a gradient that pulls them together. For such pairs the
+    value depends on which corner is nearer the origin, so a mirrored pair gives another loss: kept as published.
+    """
+    low = torch.minimum(predicted, target)
+    high = torch.maximum(predicted, target)
+    ex, ey = low[..., 0], low[..., 1]
+    ax, ay = high[..., 0], high[..., 1]
+    bx, by = low[..., 2], low[..., 3]
+    mx, my = torch.minimum(ax, bx), torch.minimum(ay, by)
+    gx, gy = torch.maximum(ax, bx), torch.maximum(ay, by)
+    intersection = (bx - ex) * (by - ey) + (mx - ex) * (my - ey) - (ax - ex) * (gy - ey) - (gx - ex) * (ay - ey)
+    union = _area(predicted) + _area(target) - intersection + EPS
+    rest = 1 - intersection / union
+    return torch.where(rest < 0.1, rest**2 / 0.2, rest - 0.05)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection and union, pair by pair."""
+    sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    overlap = sides[..., 0] * sides[..., 1]
+    return overlap, _area(a) + _area(b) - overlap
+
+
+def _hull(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])
+
+
+def _diou(predicted: Tensor, target: Tensor) -> Tensor:
+    overlap, union = _overlap(predicted, target)
+    low, high = _hull(predicted, target)
+    diagonal = ((high - low) ** 2).sum(-1) + EPS
+    centres = (target[..., :2] + target[..., 2:] - predicted[..., :2] - predicted[..., 2:]) / 2
+    return overlap / (union + EPS) - (centres**2).sum(-1) / diagonal
+
+
+BOX_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "eiou": eiou_loss,
+    "diou": diou_loss,
+    "ciou": ciou_loss,
+    "giou": giou_loss,
+    "iou": iou_loss,
+}

@@ -1,0 +1,76 @@
+"""The numbers of a run: metrics.jsonl, and the curves drawn from it."""
+
+import json
+from pathlib import Path
+from typing import Any, TextIO
+
+from facetrain.core.files import replacing, write_text
+from facetrain.core.run_dir import RunDir
+
+
+class MetricsLog:
+    """Appends JSON lines; on resume, lines past the saved step are cut off first. Without a run nothing is kept."""
+
+    def __init__(self, run: RunDir | None, step: int) -> None:
+        self.file: TextIO | None = None
+        if run is None:
+            return
+        kept = [line for line in read_metrics(run.metrics) if line["step"] <= step]
+        write_text(run.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+        self.file = run.metrics.open("a", encoding="utf-8")
+
+    def write(self, kind: str, step: int, **values: Any) -> None:
+        """One line; flushed, so that a killed run keeps it."""
+        if self.file is not None:
+            self.file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            self.file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.file is not None:
+            self.file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a metrics file; a line torn by a crash is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def draw_curves(run: RunDir) -> None:
+    """Loss terms, learning rate and validation AP over the steps, as curves.png."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lines = read_metrics(run.metrics)
+    steps = [line for line in lines if line["kind"] == "train"]
+    validations = [line for line in lines if line["kind"] == "val" and line["ap"] is not None]
+    if not steps:
+        return
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, rate, precision = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 2])
+    x = [line["step"] for line in steps]
+    for name in steps[0]["losses"]:
+        width = 2.0 if name == "total" else 1.0
+        losses.plot(x, [line["losses"][name] for line in steps], label=name, linewidth=width)
+    losses.set(yscale="log", ylabel="loss", title=run.path.name)
+    losses.legend()
+    rate.plot(x, [line["lr"] for line in steps], color="black")
+    rate.set(ylabel="learning rate", ylim=(0, None))
+    if validations:
+        precision.plot([v["step"] for v in validations], [v["ap"] for v in validations], marker="o")
+        best = max(validations, key=lambda line: line["ap"])
+        precision.annotate(f"{best['ap']:.3f}", (best["step"], best["ap"]), textcoords="offset points", xytext=(0, 6))
+    precision.set(ylabel="validation AP", xlabel="step", ylim=(0, 1))
+    for axes in (losses, rate, precision):
+        axes.grid(alpha=0.3)
+    with replacing(run.curves) as scratch:
+        figure.savefig(scratch, dpi=110)

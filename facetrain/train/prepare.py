@@ -1,0 +1,143 @@
+"""What a run needs before its first step: data, device, number format, and the plan in words."""
+
+import logging
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facetrain.config.schema import Config
+from facetrain.core.errors import DataError, InputError
+from facetrain.core.faces import LabelledImage
+from facetrain.core.hardware import cpu_name
+from facetrain.data.batches import counted_faces, steps_per_epoch
+from facetrain.data.labels.layout import Split, find_split, load_split
+from facetrain.data.sample import sample_root
+from facetrain.data.store import ImageStore, choose_place, open_store
+from facetrain.model.cost import convolutions
+from facetrain.train.events import Events
+from facetrain.train.hardware import choose_precision, keep_big_buffers
+from facetrain.train.optim import base_rate, warmup_length
+
+log = logging.getLogger(__name__)
+
+_SIZES = (8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run's data and place of work."""
+
+    config: Config
+    device: torch.device
+    dtype: torch.dtype
+    split: Split
+    store: ImageStore
+    val: list[LabelledImage]
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.steps_per_epoch * self.config.train.epochs
+
+
+def prepare(config: Config, device: torch.device, events: Events) -> Setup:
+    """Read the labels, decode the pictures, choose number format and the place for pixels, and say all of it."""
+    if device.type == "cpu" and keep_big_buffers():
+        log.info("glibc keeps freed buffers for the next step (mallopt)")
+    root = data_root(config.data.root, events)
+    points = len(config.model.landmarks.names)
+    labels = load_split(root, "train", points)
+    events.note(f"training data: {labels.statistics.summary()}")
+    pictures = _thin(labels.pictures, config.data.limit)
+    if not any((~picture.ignore).any() for picture in pictures):
+        raise DataError(
+            f"{root}: no picture of the {len(pictures)} to train on has a face that counts", "check the labels"
+        )
+    place = choose_place(pictures, device) if config.data.store == "auto" else config.data.store
+    store, broken = open_store(
+        pictures,
+        place,
+        config.data.workers,
+        device,
+        config.data.max_broken,
+        lambda done, total: events.work("decoding pictures", done, total),
+    )
+    if broken:
+        events.note(f"left out {len(broken)} pictures that cannot be used, the first: {broken[0].reason}")
+    val = _validation(root, config, points, events)
+    dtype = choose_precision(config.train.precision, device)
+    steps = steps_per_epoch(len(store.pictures), config.train.batch)
+    return Setup(config, device, dtype, find_split(root, "train"), store, val, steps)
+
+
+def data_root(name: str, events: Events) -> Path:
+    """The data folder; `sample` is the drawn set in the user's cache, unless there is a folder of that name."""
+    path = Path(name)
+    if name == "sample" and not path.is_dir():
+        path = sample_root(lambda done, total: events.work("drawing the sample set", done, total))
+        events.note(f"data: the sample set, DRAWN faces, not photographs: good for trying things out ({path})")
+    return path
+
+
+def _validation(root: Path, config: Config, points: int, events: Events) -> list[LabelledImage]:
+    """The labelled validation pictures that are there; says what will choose the best weights."""
+    try:
+        labels = load_split(root, "val", points)
+    except InputError as error:
+        events.note(f"no validation: {error.message}; best.pt will be the last weights")
+        return []
+    there = [picture for picture in labels.pictures if picture.path.is_file()]
+    pictures = _thin(there, config.eval.limit)
+    events.note(
+        f"validation: {len(pictures):,} of {len(labels.pictures):,} labelled pictures"
+        f"{'' if len(there) == len(labels.pictures) else f' ({len(there):,} of them are there)'}, "
+        f"{counted_faces(pictures):,} faces; AP at IoU 0.5 over all of them chooses best.pt"
+    )
+    return pictures
+
+
+def _thin(pictures: list[LabelledImage], limit: int | None) -> list[LabelledImage]:
+    """At most `limit` pictures, evenly over the list: label files are sorted by kind of scene."""
+    if limit is None or limit >= len(pictures):
+        return pictures
+    return [pictures[i] for i in np.linspace(0, len(pictures) - 1, limit).round().astype(int)]
+
+
+def plan(setup: Setup) -> list[str]:
+    """The run in a few lines: pictures, faces by size, steps, schedule, number format, memory."""
+    config, train = setup.config, setup.config.train
+    pictures = setup.store.pictures
+    empty = sum(not (~picture.ignore).any() for picture in pictures)
+    faces = np.concatenate([picture.boxes[~picture.ignore] for picture in pictures])
+    short = (faces[:, 2:] - faces[:, :2]).min(1)
+    shares = np.histogram(short, (0, *_SIZES, np.inf))[0] / max(1, len(short))
+    names = [f"<{_SIZES[0]}", *(f"{a}–{b}" for a, b in pairwise(_SIZES)), f"≥{_SIZES[-1]}"]
+    sizes = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, shares, strict=True))
+    parameters = sum(c.parameters for c in convolutions(config.model, config.data.size, config.data.size))
+    place = {"device": "on the device", "ram": "in RAM", "disk": "on disk, read anew each time"}[setup.store.place]
+    pixels = sum(p.size[0] * p.size[1] for p in pictures if p.size is not None)
+    held = {"device": 4 * pixels, "ram": 3 * pixels, "disk": 0}[setup.store.place]
+    if train.schedule == "cosine":
+        schedule = f"cosine down to {train.final_lr:g} of it"
+    else:
+        epochs = ", ".join(str(round(m * train.epochs)) for m in train.milestones)
+        schedule = f"x {train.gamma:g} at epochs {epochs}" if epochs else "constant"
+    device = cpu_name() if setup.device.type == "cpu" else str(setup.device)
+    if setup.device.type == "cuda":
+        device = torch.cuda.get_device_name(setup.device)
+    network = "bfloat16" if setup.dtype == torch.bfloat16 else "float32"
+    return [
+        f"model: {parameters:,} parameters, {len(config.model.landmarks.names)} landmarks, "
+        f"strides {list(config.model.strides)}",
+        f"pictures: {len(pictures):,} ({empty:,} without a face that counts), {held / 2**30:.1f} GiB {place}",
+        f"faces: {len(short):,}; shorter side in pixels: {sizes}",
+        f"steps: {train.epochs} epochs x {setup.steps_per_epoch} steps of {train.batch} crops at "
+        f"{config.data.size}x{config.data.size} = {setup.total_steps:,} steps",
+        f"rate: {train.optimizer}, {base_rate(train):g} (= {train.lr:g} x batch {train.batch} / {train.lr_batch}), "
+        f"warm-up {warmup_length(train, setup.total_steps)} steps, {schedule}",
+        f"device: {device}, network in {network}, the rest in float32",
+    ]

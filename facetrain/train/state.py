@@ -1,0 +1,79 @@
+"""Everything a run needs to go on, in one file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facetrain.config.load import config_from_dict, config_to_dict
+from facetrain.config.schema import Config
+from facetrain.core.errors import DataError, InputError
+from facetrain.core.files import replacing
+from facetrain.core.run_dir import RunDir
+from facetrain.model.weights import read_tensors
+from facetrain.model.yunet import YuNet
+from facetrain.train.ema import Ema
+
+FORMAT = "facetrain training state"
+
+
+@dataclass
+class TrainState:
+    """Counters of a run. With weights, averages and optimiser they determine all that follows."""
+
+    step: int = 0  # optimiser steps done
+    best_ap: float | None = None
+    best_epoch: int | None = None
+
+
+def save_state(
+    run: RunDir, config: Config, state: TrainState, model: YuNet, ema: Ema | None, optimizer: torch.optim.Optimizer
+) -> None:
+    """Write last.pt atomically; the file before it stays as previous.pt."""
+    document = {
+        "format": FORMAT,
+        "config": config_to_dict(config),
+        "state": vars(state).copy(),
+        "model": model.state_dict(),
+        "ema": ema.state if ema else None,
+        "optimizer": optimizer.state_dict(),
+    }
+    with replacing(run.last) as scratch:
+        torch.save(document, scratch)
+        if run.last.exists():
+            run.last.replace(run.previous)
+
+
+def load_state(run: RunDir) -> Mapping[str, Any]:
+    """The newest readable training state of a run: last.pt, or previous.pt if that is damaged or missing."""
+    problem: Exception = InputError(f"{run.path}: no training state to resume")
+    for path in (run.last, run.previous):
+        try:
+            document = read_tensors(path)
+        except (DataError, InputError) as error:
+            problem = error
+            continue
+        if isinstance(document, Mapping) and document.get("format") == FORMAT:
+            return document
+        problem = DataError(
+            f"{path}: not a training state", "resume from a run's folder; start from weights with --weights"
+        )
+    raise problem
+
+
+def saved_config(document: Mapping[str, Any], path: Path) -> Config:
+    """The configuration a training state was made with."""
+    return config_from_dict(document["config"], str(path))
+
+
+def restore(document: Mapping[str, Any], model: YuNet, ema: Ema | None, optimizer: torch.optim.Optimizer) -> TrainState:
+    """Put a saved state into the objects of a new process."""
+    model.load_state_dict(document["model"])
+    optimizer.load_state_dict(document["optimizer"])
+    averages: Mapping[str, Tensor] | None = document["ema"]
+    if ema is not None and averages is not None:
+        ema.load(averages)
+    return TrainState(**document["state"])

@@ -1,0 +1,32 @@
+"""Fixtures for the reference numbers and pictures, which lie beside the checkout and not in it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The reference folder; tests that need it are skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the reference folder `shared` beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> dict[str, Any]:
+    """Golden numbers, computed in float64 by an independent implementation."""
+    document: dict[str, Any] = json.loads((shared / "reference/golden/model.json").read_text())
+    return document
+
+
+@pytest.fixture(scope="session")
+def golden_arrays(shared: Path) -> dict[str, np.ndarray]:
+    """The arrays that belong to `golden`."""
+    with np.load(shared / "reference/golden/model.npz") as arrays:
+        return dict(arrays)
