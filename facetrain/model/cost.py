@@ -11,7 +11,7 @@ from typing import Any
 
 from facetrain.config.load import load_config
 from facetrain.config.schema import ModelConfig
-from facetrain.core.errors import UsageError
+from facetrain.core.errors import InputError
 from facetrain.core.geometry import padded_size
 
 
@@ -93,7 +93,9 @@ def describe(source: str, size: tuple[int, int]) -> dict[str, Any]:
     size: (width, height) in pixels, rounded up to the multiple of the largest stride that the network needs.
     """
     if source.endswith(".onnx"):
-        return _describe_onnx(Path(source), size)
+        from facetrain.model.graph_cost import describe_graph
+
+        return describe_graph(existing(Path(source)), size)
     if source.endswith((".pt", ".pth")):
         from facetrain.model.weights import load_checkpoint
 
@@ -123,8 +125,8 @@ def _row(name: str, layers: list[Convolution]) -> dict[str, Any]:
     }
 
 
-def _describe_onnx(path: Path, size: tuple[int, int]) -> dict[str, Any]:
-    """Count the convolutions of a graph. Batch norm is folded there, so its operations cannot be told any more."""
-    from facetrain.export.graph_cost import count_graph
-
-    raise UsageError(f"{path}: counted elsewhere {size} {count_graph}")
+def existing(path: Path) -> Path:
+    """The path, if there is a file. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file", "give a model file, a checkpoint or an ONNX file")
+    return path

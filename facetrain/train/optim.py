@@ -30,7 +30,7 @@ def warmup_length(config: TrainConfig, total_steps: int) -> int:
 def learning_rate(config: TrainConfig, epoch: int, step: int, total_steps: int) -> float:
     """Rate of a step. epoch and step count from 0; step over the whole run.
 
-    Steps fall at the start of epochs round(milestone · epochs), a cosine runs over all steps; warm-up multiplies either.
+    Steps fall at the start of epochs round(milestone · epochs), a cosine runs over all steps; warm-up multiplies both.
     """
     rate = base_rate(config)
     if config.schedule == "cosine":

@@ -119,7 +119,7 @@ def _device(gpus: str) -> str:
     """The device that --gpus means."""
     if "," in gpus:
         raise UsageError(
-            f"--gpus {gpus}: training on several GPUs is not there yet", f"use one of them: --gpus {gpus.split(',')[0]}"
+            f"--gpus {gpus}: training on several GPUs is not there yet", f"use one: --gpus {gpus.partition(',')[0]}"
         )
     if gpus == "auto":
         import torch
