@@ -2,10 +2,13 @@
 
 import ctypes
 import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-from facetrain.core.errors import DeviceError
+from facetrain.core.errors import DeviceError, TrainingError
 from facetrain.core.hardware import cpu_has_bf16
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -41,3 +44,29 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() else torch.float32
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn an allocation that fails, on a GPU or a CPU, into a TrainingError that says what to change."""
+    hint = "a smaller --batch, a smaller data.size, or --set data.store=ram (disk) to keep pictures elsewhere"
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingError(f"out of memory: {str(error).partition('.')[0]}", hint) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise TrainingError("out of memory: the CPU's memory does not suffice", hint) from error
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Most bytes held so far: of the GPU's memory, or of this process's; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # Windows
+        return None
+    peak = getrusage(RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

@@ -19,6 +19,7 @@ from facetrain.model.yunet import YuNet, build
 from facetrain.train.ema import Ema
 from facetrain.train.environment import describe_environment, interruptible
 from facetrain.train.events import Events, LogEvents, Progress
+from facetrain.train.hardware import memory_errors, peak_memory
 from facetrain.train.metrics import MetricsLog, draw_curves
 from facetrain.train.optim import learning_rate, make_optimizer
 from facetrain.train.prepare import Setup, plan, prepare
@@ -92,7 +93,7 @@ def train_model(
     started = saved_at = time.monotonic()
     time_is_up = False
 
-    with interruptible() as interrupted:
+    with interruptible() as interrupted, memory_errors():
         for epoch in range(state.step // setup.steps_per_epoch, train.epochs):
             batches = epoch_batches(
                 setup.store,
@@ -127,6 +128,7 @@ def train_model(
             if not window.looked_at:
                 tell_progress(window.close(epoch, train.epochs, rate), metrics, events)
             if run is None:
+                tell_cost(setup, time.monotonic() - started, events)
                 break
             done = state.step == setup.total_steps or time_is_up
             weights_now = ema.state if ema else model.state_dict()
@@ -187,6 +189,16 @@ def tell_progress(progress: Progress, metrics: MetricsLog, events: Events) -> No
         wait_share=round(progress.wait_share, 4),
     )
     events.progress(progress)
+
+
+def tell_cost(setup: Setup, step_seconds: float, events: Events) -> None:
+    """What the whole run will take, judged by its first step, which is slower than the later ones."""
+    minutes = round(step_seconds * setup.total_steps / 60)
+    text = (
+        f"one step took {step_seconds:.1f} s: at most about {minutes // 60} h {minutes % 60:02} min for the whole run"
+    )
+    peak = peak_memory(setup.device)
+    events.note(text + ", validation not counted" + (f"; memory so far {peak / 2**30:.1f} GiB" if peak else ""))
 
 
 def validate(setup: Setup, state: Mapping[str, Tensor], events: Events) -> Report:

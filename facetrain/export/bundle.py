@@ -1,0 +1,42 @@
+"""Make the files that facetrain ships of a trained model: `<name>.onnx` to detect with, `<name>.pt` to train from.
+
+    python -m facetrain.export.bundle runs/<name>/best.pt yunet_n
+
+The model card beside them, `<name>.md`, is written by a person; it must name the hashes that this prints.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from facetrain.config.schema import Config, DataConfig
+from facetrain.core.files import sha256
+from facetrain.detect.bundled import FOLDER
+from facetrain.export.folded import fold
+from facetrain.export.onnx import export_onnx
+from facetrain.model.weights import load_checkpoint, load_model, save_checkpoint
+
+
+def write_bundle(checkpoint: Path, name: str, folder: Path = FOLDER) -> list[Path]:
+    """Write both files of a checkpoint into `folder`; returns their paths. The maker's data folder is left out."""
+    loaded = load_checkpoint(checkpoint)
+    config = loaded.config or Config(model=loaded.model)
+    config = replace(config, data=replace(config.data, root=DataConfig.root))
+    weights, graph = folder / f"{name}.pt", folder / f"{name}.onnx"
+    save_checkpoint(weights, loaded.state, config, loaded.info)
+    export_onnx(fold(load_model(weights)), graph, {"checkpoint_sha256": sha256(weights)})
+    return [weights, graph]
+
+
+def main() -> None:
+    """Write the files and print their hashes."""
+    parser = argparse.ArgumentParser(prog="python -m facetrain.export.bundle", description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("name")
+    arguments = parser.parse_args()
+    for path in write_bundle(arguments.checkpoint, arguments.name):
+        print(f"{sha256(path)}  {path.name}")
+
+
+if __name__ == "__main__":
+    main()
