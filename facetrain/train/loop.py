@@ -14,7 +14,7 @@ from facetrain.core.run_dir import RunDir, new_run
 from facetrain.data.batches import ahead, epoch_batches
 from facetrain.eval.evaluate import Report, evaluate_detector
 from facetrain.model.detector import ModelDetector, torch_device
-from facetrain.model.weights import fit_weights, load_checkpoint, save_checkpoint
+from facetrain.model.weights import Checkpoint, fit_weights, load_checkpoint, save_checkpoint
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.ema import Ema
 from facetrain.train.environment import describe_environment, interruptible
@@ -71,20 +71,22 @@ def train_model(
         config = saved_config(saved, resume.last)
     config = config or Config()
     train = config.train
+    # what can be refused is refused here, before pictures are decoded
+    run = None if dry_run else resume or new_run(runs, name, config_name)
+    start = load_checkpoint(weights) if weights is not None else None
     setup = prepare(config, torch_device(device), events)
     for line in plan(setup):
         events.note(line)
 
     model = build(config.model, train.seed).to(setup.device).train()
-    if weights is not None:
-        start_from(model, weights, events)
+    if start is not None:
+        start_from(model, start, events)
     optimizer = make_optimizer(model, train)
     ema = Ema(model, train.ema) if train.ema is not None else None
     state = restore(saved, model, ema, optimizer) if saved is not None else TrainState()
     step = make_step(model, optimizer, train, setup.dtype)
     window = Window(setup.total_steps, setup.steps_per_epoch, setup.store.pictures)
 
-    run = None if dry_run else resume or new_run(runs, name, config_name)
     if run is not None:
         describe_environment(run, setup)
         events.note(f"run: {run.path}" + (f", going on after step {state.step:,}" if resume else ""))
@@ -160,16 +162,16 @@ def train_model(
     )
 
 
-def start_from(model: YuNet, path: Path, events: Events) -> None:
+def start_from(model: YuNet, start: Checkpoint, events: Events) -> None:
     """Copy a checkpoint's weights into the model; what does not fit keeps its drawn values and is listed."""
-    misfits = fit_weights(model, load_checkpoint(path).state)
+    misfits = fit_weights(model, start.state)
     count = len(model.state_dict())
     kept = sum(not line.endswith(": unknown") for line in misfits)
     if kept == count:
         raise TrainingError(
-            f"{path}: none of its weights fits this model", "train from the model file it was made with"
+            f"{start.path}: none of its weights fits this model", "train from the model file it was made with"
         )
-    events.note(f"starting from {path}: {count - kept} of {count} weights taken over")
+    events.note(f"starting from {start.path}: {count - kept} of {count} weights taken over")
     for line in misfits[:20]:
         events.note(f"  not taken over: {line}")
     if len(misfits) > 20:

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facetrain.core.faces import Image
 
+_KINDS = ("cls", "obj", "bbox", "kps")
 Build = Callable[..., Path]
 
 
@@ -57,7 +58,7 @@ def build_spots(
         if landmarks:
             nodes.append(helper.make_node("Add", [f"zeros_{s}", wide], [f"kps_{s}"]))
             outputs[f"kps_{s}"] = 2 * landmarks
-    ordered = sorted(outputs, key=lambda name: ("cls obj bbox kps".split().index(name.split("_")[0]), outputs[name]))
+    ordered = sorted(outputs, key=lambda name: (_KINDS.index(name.split("_")[0]), outputs[name]))
     for name in ordered:
         nodes.append(helper.make_node("Identity", [name], [f"final_{name}"]))
     for node in nodes:

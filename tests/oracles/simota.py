@@ -69,11 +69,11 @@ def simota(
             doubt[p, g] = iou_weight * _iou_error(boxes[p], face) / (u + tiny) if u > 0 else 0.0
 
     for g in range(len(faces)):
-        total = sum(sorted((overlap[p, g] for p in result.candidates), reverse=True)[: min(best, len(priors))])
+        total = sum(sorted((overlap[p, g] for p in result.candidates), reverse=True)[:best])
         k = max(1, math.floor(total))
         if total > 1.5:
             result.margin = min(result.margin, abs(total - round(total)))
-        order = sorted(result.candidates, key=lambda p: cost[p, g])  # noqa: B023
+        order = sorted(result.candidates, key=lambda p: cost[p, g])
         result.k.append(k)
         result.selected.append(order[:k])
         if k < len(order):
@@ -85,7 +85,7 @@ def simota(
         if len(by) == 1:
             result.matched[p] = by[0]
         elif len(by) > 1:
-            first, second = sorted(range(len(faces)), key=lambda g: cost[p, g])[:2]  # noqa: B023
+            first, second = sorted(range(len(faces)), key=lambda g: cost[p, g])[:2]
             result.margin = min(result.margin, cost[p, second] - cost[p, first] - doubt[p, second] - doubt[p, first])
             result.matched[p] = first
             result.conflicts.append(p)

@@ -1,0 +1,143 @@
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer
+
+from facetrain import __version__
+from facetrain.cli import app, commands, console
+from facetrain.core.errors import ConfigError, DataError, InputError
+
+COMMANDS = sorted(path.stem.replace("_", "-") for path in Path(commands.__path__[0]).glob("[!_]*.py"))
+
+
+@pytest.fixture
+def raising(monkeypatch):
+    """Let `facetrain fail` raise a given exception; give the exit code of such a call."""
+
+    def run(error):
+        def fail() -> None:
+            raise error
+
+        application = typer.Typer(pretty_exceptions_enable=False)
+        application.command("fail")(fail)
+        application.command("other")(lambda: None)
+        monkeypatch.setattr(app, "build_app", lambda: application)
+        return app.run_cli(["fail"])
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help_lists_every_command(capsys, arguments):
+    assert app.run_cli(arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for command in COMMANDS:
+        assert f" {command} " in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_of_its_own(capsys, command):
+    assert app.run_cli([command, "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"facetrain {command}" in out
+
+
+def test_a_new_file_is_a_new_command(capsys, monkeypatch, tmp_path):
+    (tmp_path / "say_hello.py").write_text('def run() -> None:\n    """Greet."""\n    print("hello")\n')
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "facetrain.cli.commands.say_hello", raising=False)
+    assert app.run_cli(["say-hello"]) == 0
+    assert capsys.readouterr().out == "hello\n"
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_imports_nothing_heavy(command):
+    heavy = ("torch", "torchvision", "cv2", "numpy", "onnxruntime", "onnx", "matplotlib", "yaml")
+    arguments = [*([command] if command else []), "--help"]
+    code = f"""
+import sys
+from facetrain.cli.app import run_cli
+code = run_cli({arguments!r})
+print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
+def test_version(capsys):
+    assert app.run_cli(["--version"]) == 0
+    assert capsys.readouterr().out == f"facetrain {__version__}\n"
+
+
+def test_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "facetrain", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"facetrain {__version__}\n"
+    done = subprocess.run([sys.executable, "-m", "facetrain", "nonsense"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(("arguments", "said"), [(["detec"], "detect"), (["--nonsense"], "--nonsense")])
+def test_wrong_usage_is_an_error_and_a_hint(capsys, arguments, said):
+    assert app.run_cli(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert said in err
+    assert err.splitlines()[-1].startswith("hint: facetrain --help")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (DataError("a.txt:3: wrong", "do this"), 1, "error: a.txt:3: wrong\nhint: do this\n"),
+        (InputError("nothing there"), 2, "error: nothing there\n"),
+        (ConfigError("two\nlines"), 2, "error: two lines\n"),
+        (typer.Exit(1), 1, ""),
+        (KeyboardInterrupt(), 130, ""),
+        (BrokenPipeError(32, "Broken pipe"), 1, ""),
+    ],
+)
+def test_errors_become_exit_codes(capfd, raising, error, code, text):
+    try:
+        assert raising(error) == code
+    except SystemExit as leaving:  # what Typer itself makes of a broken pipe
+        assert leaving.code == code
+    assert capfd.readouterr().err == text
+
+
+def test_a_bug_shows_its_traceback_and_asks_for_a_report(capsys, raising):
+    assert raising(ZeroDivisionError("oops")) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" in err
+    assert "ZeroDivisionError: oops" in err
+    assert "facetrain info" in err.splitlines()[-1]
+
+
+def test_a_full_disk_behind_stdout_is_an_error_and_no_bug():
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    with full.open("w") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-c", "from facetrain.cli import console; console.result({}, 'x'); console.flush()"],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert "OutputError" in done.stderr
+    assert "No space left" in done.stderr
+
+
+def test_modules_of_commands_are_named_run():
+    for command in COMMANDS:
+        module: ModuleType = __import__(f"{commands.__name__}.{command.replace('-', '_')}", fromlist=["run"])
+        assert module.run.__doc__
+    assert console.say.__doc__

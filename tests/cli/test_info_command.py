@@ -1,0 +1,106 @@
+import importlib.metadata
+import json
+import sys
+
+import pytest
+
+from facetrain import __version__
+from facetrain.cli import environment
+from facetrain.cli.app import run_cli
+
+PACKAGES = ["torch", "torchvision", "onnxruntime", "onnx", "opencv", "numpy", "matplotlib", "typer", "rich", "yaml"]
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretend that other distributions are installed: {name: version}."""
+    found = {name: "1.0" for choices in environment._PACKAGES.values() for name in choices[:1]}
+
+    def version(name):
+        if name not in found:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return found[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    return found
+
+
+def test_the_text_is_ready_for_a_bug_report(capsys):
+    assert run_cli(["info"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines()[0] == f"facetrain    {__version__}"
+    for word in ["python", *PACKAGES, "platform", "cpu", "gpu", "providers", "CPUExecutionProvider", "JPEG", "weights"]:
+        assert word in out
+
+
+def test_json(capsys):
+    assert run_cli(["info", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    expected = ["schema", "facetrain", "versions", "wheels", "platform", "devices", "codecs", "video", "weights"]
+    assert list(document) == [*expected, "problems"]
+    assert list(document["versions"]) == ["python", *PACKAGES]
+    assert document["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert document["versions"]["numpy"] == importlib.metadata.version("numpy")
+    assert list(document["devices"]) == ["cpu", "cores", "bf16", "free_memory_mb", "gpus", "onnxruntime"]
+    assert document["devices"]["cores"] >= 1
+    assert document["codecs"]["JPEG"] is document["codecs"]["PNG"] is True
+    assert list(document["codecs"]) == ["JPEG", "PNG", "WebP", "TIFF", "AVIF"]
+
+
+def test_what_is_missing_comes_with_its_command(installed):
+    del installed["torch"], installed["onnx"]
+    found = environment.describe_environment()
+    assert found["versions"]["torch"] is None
+    assert found["devices"]["gpus"] is None
+    hints = {problem["what"]: problem["hint"] for problem in found["problems"]}
+    assert hints["torch is not installed"] == "pip install torch"
+    assert hints["onnx is not installed"] == "pip install onnx"
+    text = environment.environment_text(found)
+    assert "torch        missing" in text
+    assert "pip install torch" in text
+
+
+def test_two_wheels_of_opencv_are_a_problem(installed):
+    installed["opencv-python-headless"] = "4.9"
+    found = environment.describe_environment()
+    assert found["wheels"]["opencv"] == ["opencv-python", "opencv-python-headless"]
+    assert any("opencv-python opencv-python-headless" in problem["what"] for problem in found["problems"])
+
+
+def test_another_wheel_of_onnxruntime_counts_and_is_named(installed):
+    del installed["onnxruntime"]
+    installed["onnxruntime-gpu"] = "1.22"
+    found = environment.describe_environment()
+    assert "onnxruntime  1.22 (onnxruntime-gpu)" in environment.environment_text(found)
+
+
+def test_a_torch_that_does_not_load_is_a_problem_and_no_crash(installed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = environment.describe_environment()
+    assert any(problem["what"].startswith("torch does not load") for problem in found["problems"])
+
+
+def test_the_cost_of_a_model(capsys):
+    assert run_cli(["info", "yunet_n"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    rows = [line.split() for line in out.splitlines()]
+    assert ["backbone", "42,688", "113,523,200"] in [row[:3] for row in rows]
+    assert ["total", "75,856", "135,598,400", "148.7"] in rows
+    assert ["strides", "8", "16", "32"] in rows
+
+
+def test_the_cost_of_a_model_as_json(capsys):
+    assert run_cli(["info", "yunet_s", "--size", "640x480", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert list(document)[:5] == ["schema", "facetrain", "source", "kind", "size"]
+    assert (document["kind"], document["size"], document["total"]["parameters"]) == ("config", [640, 480], 54608)
+
+
+@pytest.mark.parametrize("arguments", [["yunet_n", "--size", "big"], ["absent.yaml"], ["yunet_x"]])
+def test_wrong_usage(capsys, arguments):
+    assert run_cli(["info", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")

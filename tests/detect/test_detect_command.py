@@ -1,0 +1,250 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facetrain import __version__
+from facetrain.cli.app import run_cli
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, spots, spot_picture):
+    """A current folder with weights and pictures: in/a.png (1 face), in/sub/b.png (2 faces), in/none.png."""
+    monkeypatch.chdir(tmp_path)
+    Path("spots.onnx").write_bytes(spots.read_bytes())
+    Path("in/sub").mkdir(parents=True)
+    cv2.imwrite("in/a.png", spot_picture(100, 60, (8, 16)))
+    cv2.imwrite("in/sub/b.png", spot_picture(64, 64, (16, 16), (40, 40)))
+    cv2.imwrite("in/none.png", spot_picture(33, 20))
+    return tmp_path
+
+
+@pytest.fixture
+def detect(folder, capfd):
+    """Run `facetrain detect -w spots.onnx …` and give exit code, stdout, stderr."""
+
+    def run(*arguments):
+        code = run_cli(["detect", "-w", "spots.onnx", *arguments])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+def pictures_in(path):
+    return sorted(p.relative_to(path).as_posix() for p in Path(path).rglob("*") if p.is_file())
+
+
+def test_a_folder(detect):
+    code, out, err = detect("in")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith(f"{Path('in/a.png')}  100x60  1 face  best 1.00  ")
+    assert lines[1].startswith(f"{Path('in/none.png')}  33x20  0 faces  best -  ")
+    assert lines[2].startswith(f"{Path('in/sub/b.png')}  64x64  2 faces  best 1.00  ")
+    assert lines[2].endswith(" ms")
+    assert lines[3] == "3 faces in 3 pictures, drawn in detections"
+    assert pictures_in("detections") == ["a.png", "none.png", "sub/b.png"]
+    assert (cv2.imread("detections/a.png") != cv2.imread("in/a.png")).any()
+    assert cv2.imread("detections/sub/b.png").shape == (64, 64, 3)
+
+
+def test_sources_stay_as_they_are_and_a_second_run_sees_only_them(detect):
+    before = {name: (Path("in") / name).read_bytes() for name in pictures_in("in")}
+    first = detect("in", "-o", "in/results")
+    second = detect("in", "-o", "in/results")
+    assert first[0] == second[0] == 0
+    assert len(first[1].splitlines()) == len(second[1].splitlines()) == 4
+    assert {name: (Path("in") / name).read_bytes() for name in before} == before
+
+
+def test_output_onto_the_sources_is_refused_before_anything_is_done(detect):
+    before = Path("in/a.png").read_bytes()
+    for arguments in (["in", "-o", "in"], ["in/a.png", "-o", "in"]):
+        code, out, err = detect(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ")
+        assert "\nhint: " in err
+    assert Path("in/a.png").read_bytes() == before
+    assert pictures_in("in") == ["a.png", "none.png", "sub/b.png"]
+
+
+def test_a_renamed_result_is_told(detect):
+    Path("other").mkdir()
+    Path("other/a.png").write_bytes(Path("in/a.png").read_bytes())
+    _, out, _ = detect("in/a.png", "other/a.png")
+    assert out.splitlines()[1].endswith(f"drawn as {Path('detections/a-2.png')}")
+    assert pictures_in("detections") == ["a-2.png", "a.png"]
+
+
+def test_json(detect):
+    code, out, err = detect("in", "--json", "--score", "0.4", "--nms", "0.3")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert list(document) == ["schema", "facetrain", "weights", "score", "nms", "images", "errors"]
+    assert (document["schema"], document["facetrain"], document["weights"]) == (1, __version__, "spots.onnx")
+    assert (document["score"], document["nms"], document["errors"]) == (0.4, 0.3, [])
+    first = document["images"][0]
+    face = {"box": [4.0, 12.0, 12.0, 20.0], "score": 1.0, "landmarks": [[8.0, 16.0]] * 5}
+    assert first == {"path": str(Path("in/a.png")), "width": 100, "height": 60, "faces": [face]}
+    assert document["images"][1]["faces"] == []
+    assert len(document["images"]) == 3
+
+
+def test_json_without_landmarks_says_null(folder, make_spots, capfd):
+    assert run_cli(["detect", "-w", str(make_spots(landmarks=0)), "in/a.png", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["images"][0]["faces"][0]["landmarks"] is None
+
+
+def test_what_fails_is_named_and_the_rest_goes_on(detect):
+    Path("in/text.jpg").write_text("hello")
+    Path("in/zero.png").write_bytes(b"")
+    Path("in/pointer.jpg").write_text(POINTER)
+    Path("empty").mkdir()
+    code, out, err = detect("in", "absent.jpg", "empty", "no*.jpg")
+    assert code == 1
+    assert out.splitlines()[-1] == "3 faces in 3 pictures, drawn in detections; 6 failed"
+    for words in ("text.jpg: not a picture", "zero.png: the file is empty", "pointer.jpg: a git-lfs pointer"):
+        assert f"error: {Path('in')}{os.sep}{words}" in err
+    for words in ("absent.jpg: no such file", "empty: no pictures", "no*.jpg: nothing matches"):
+        assert f"error: {words}" in err
+    assert err.count("error: ") == 6
+
+
+def test_what_fails_stands_in_the_json(detect):
+    Path("in/text.jpg").write_text("hello")
+    code, out, _ = detect("absent.jpg", "in", "--json")
+    document = json.loads(out)
+    assert code == 1
+    assert len(document["images"]) == 3
+    assert [(error["path"], error["code"]) for error in document["errors"]] == [
+        ("absent.jpg", "input_error"),
+        (str(Path("in/text.jpg")), "data_error"),
+    ]
+    assert all(list(error) == ["path", "code", "message", "hint"] for error in document["errors"])
+
+
+def test_nothing_there_means_nothing_begun(detect):
+    code, out, err = detect("absent.jpg", "no*.jpg")
+    assert (code, out) == (2, "")
+    assert err.count("error: ") == 2
+    assert not Path("detections").exists()
+
+
+def test_a_folder_without_pictures_alone(detect):
+    Path("empty").mkdir()
+    code, out, err = detect("empty")
+    assert code == 1
+    assert out == "0 faces in 0 pictures; 1 failed\n"
+    assert "error: empty: no pictures" in err
+    assert not Path("detections").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["in", "--score", "1.5"], "score 1.5"),
+        (["in", "--score", "x"], "score"),
+        (["in", "--nms", "0"], "nms 0"),
+        (["in", "--threads", "0"], "threads 0"),
+        (["in", "--device", "tpu"], "'tpu' is no device"),
+        (["in", "--device", "mps"], "mps"),
+        (["in", "--output", ""], "--output"),
+        (["in", "--output", "spots.onnx"], "not a folder"),
+        (["in", "-w", "absent.onnx"], "absent.onnx: no such file"),
+        (["in", "-w", "yunet_xyz"], "yunet_xyz"),
+        (["in", "--no-such-option"], "--no-such-option"),
+        ([], "PATH"),
+    ],
+)
+def test_wrong_usage(detect, arguments, said):
+    code, out, err = detect(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert said in err
+    assert "Traceback" not in err
+    assert not Path("detections").exists()
+
+
+def test_a_pointer_for_weights(detect):
+    Path("pointer.onnx").write_text(POINTER)
+    code, out, err = detect("in", "-w", "pointer.onnx")
+    assert (code, out) == (1, "")
+    assert "pointer.onnx: a git-lfs pointer" in err
+
+
+def test_results_that_cannot_be_written_are_listed(detect):
+    Path("out/a.png").mkdir(parents=True)
+    code, out, err = detect("in", "-o", "out")
+    assert code == 1
+    assert f"error: {Path('out/a.png')}" in err
+    assert pictures_in("out") == ["none.png", "sub/b.png"]
+    assert "2 faces in 2 pictures" in out
+
+
+def test_turned_grey_deep_and_tiny_pictures(detect, spot_picture):
+    Path("odd").mkdir()
+    picture = spot_picture(100, 60, (8, 16))
+    grey = picture[..., 0]
+    cv2.imwrite("odd/deep.png", grey.astype(np.uint16) * 257)
+    cv2.imwrite("odd/grey.png", grey)
+    cv2.imwrite("odd/alpha.png", np.dstack([picture, np.zeros_like(grey)]))
+    cv2.imwrite("odd/one.png", picture[:1, :1])
+    code, out, _ = detect("odd", "--json")
+    images = {Path(image["path"]).name: image for image in json.loads(out)["images"]}
+    assert code == 0
+    assert {name: len(image["faces"]) for name, image in images.items()} == {
+        "alpha.png": 1,
+        "deep.png": 1,
+        "grey.png": 1,
+        "one.png": 0,
+    }
+    assert (images["one.png"]["width"], images["one.png"]["height"]) == (1, 1)
+
+
+def run_process(folder, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "facetrain", "detect", "-w", "spots.onnx", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
+    )
+
+
+def test_a_terminal_without_unicode(folder):
+    (folder / "in/a.png").rename(folder / "in/Gesicht ä 顔.png")
+    done = run_process(folder, "in", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"Gesicht ? ?.png" in done.stdout
+    done = run_process(folder, "in", "--json", PYTHONIOENCODING="ascii")
+    assert json.loads(done.stdout)["images"][0]["path"] == str(Path("in/Gesicht ä 顔.png"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closed pipes are reported otherwise on Windows")
+def test_a_reader_that_leaves_is_no_error_message(folder):
+    command = [sys.executable, "-m", "facetrain", "detect", "-w", "spots.onnx", "in"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1
+
+
+def test_the_command_on_onnx_never_imports_torch(folder):
+    code = """
+import sys
+from facetrain.cli.app import run_cli
+code = run_cli(["detect", "-w", "spots.onnx", "in", "--json"])
+print([name for name in ("torch", "torchvision", "onnx", "matplotlib", "rich") if name in sys.modules], file=sys.stderr)
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"

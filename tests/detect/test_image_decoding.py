@@ -1,0 +1,151 @@
+import io
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+from facetrain.core.errors import DataError, OutputError
+from facetrain.core.images import SUFFIXES, decode_image, fit_image, read_image, write_image
+
+
+def encoded(suffix, image):
+    done, content = cv2.imencode(suffix, image)
+    assert done
+    return content.tobytes()
+
+
+def with_exif_orientation(jpeg, orientation):
+    """A JPEG with an EXIF block that says how to turn it."""
+    tiff = b"II*\x00" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    block = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_are_scaled_and_not_clipped(suffix, channels):
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)
+    content = encoded(suffix, ramp if channels == 1 else np.dstack([ramp] * 3))
+    image = decode_image(content, "ramp")
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, np.dstack([(ramp >> 8).astype(np.uint8)] * 3))
+
+
+def test_grey_alpha_and_one_pixel():
+    grey = decode_image(encoded(".png", np.full((5, 7), 90, np.uint8)), "grey")
+    np.testing.assert_array_equal(grey, np.full((5, 7, 3), 90))
+    colour = np.random.default_rng(1).integers(0, 256, (5, 7, 4), np.uint8)
+    np.testing.assert_array_equal(decode_image(encoded(".png", colour), "alpha"), colour[..., :3])
+    assert decode_image(encoded(".png", np.zeros((1, 1, 3), np.uint8)), "one").shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "L", "LA", "RGBA", "1"])
+def test_modes_of_other_programs(mode):
+    pil = pytest.importorskip("PIL.Image", reason="needs Pillow to write such files")
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:, 8:] = 255
+    stream = io.BytesIO()
+    pil.fromarray(pixels).convert(mode).save(stream, "TIFF" if mode == "CMYK" else "PNG")
+    image = decode_image(stream.getvalue(), mode)
+    np.testing.assert_array_equal(image, pixels)
+
+
+def test_a_cmyk_jpeg_keeps_its_colours():
+    pil = pytest.importorskip("PIL.Image", reason="needs Pillow to write such files")
+    stream = io.BytesIO()
+    pil.fromarray(np.full((16, 16, 3), (200, 100, 50), np.uint8)).convert("CMYK").save(stream, "JPEG", quality=95)
+    np.testing.assert_allclose(decode_image(stream.getvalue(), "cmyk"), np.full((16, 16, 3), (50, 100, 200)), atol=4)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turn"),
+    [
+        (1, lambda a: a),
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (6, lambda a: np.rot90(a, -1)),
+        (8, lambda a: np.rot90(a, 1)),
+    ],
+)
+def test_exif_turns_the_picture_upright(orientation, turn):
+    stored = np.zeros((32, 48, 3), np.uint8)
+    stored[:8, :8] = 255
+    jpeg = encoded(".jpg", stored)
+    image = decode_image(with_exif_orientation(jpeg, orientation), "turned")
+    np.testing.assert_array_equal(image, turn(decode_image(jpeg, "stored")))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"just text", "not a picture"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n", "git-lfs pointer"),
+        (b"\xff\xd8\xff\xe0" + b"0" * 100, "not a picture"),
+        (b"\x89PNG\r\n\x1a\n" + b"0" * 50, "not a picture"),
+        (b"P6\n100000 100000\n255\n", "cannot be decoded|not a picture"),
+    ],
+)
+def test_what_is_no_picture_is_named(content, said, capfd):
+    with pytest.raises(DataError, match=said) as caught:
+        decode_image(content, "folder/name.jpg")
+    assert "folder/name.jpg" in caught.value.message
+    assert capfd.readouterr() == ("", "")  # OpenCV keeps its own words to itself
+
+
+def test_unreadable_paths_are_named(tmp_path):
+    for path in (tmp_path, tmp_path / "absent.jpg"):
+        with pytest.raises(DataError, match="cannot be read") as caught:
+            read_image(path)
+        assert str(path) in caught.value.message
+
+
+def test_a_file_too_large_is_not_read(tmp_path):
+    path = tmp_path / "film.jpg"
+    with path.open("wb") as file:
+        file.truncate(3 << 30)  # sparse: takes no room
+    with pytest.raises(DataError, match="too large"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("name", ["ä b.png", "a.PNG", "a.webp", "a.tif", "a.bmp", "sub/a.jpg"])
+def test_what_is_written_can_be_read(tmp_path, name):
+    image = np.full((20, 30, 3), (10, 100, 200), np.uint8)
+    write_image(tmp_path / name, image)
+    np.testing.assert_allclose(read_image(tmp_path / name), image, atol=3)
+    assert [path.name for path in (tmp_path / name).parent.iterdir()] == [name.split("/")[-1]]
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    image = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(DataError, match=r"a\.xyz"):
+        write_image(tmp_path / "a.xyz", image)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="file"):
+        write_image(tmp_path / "file" / "a.png", image)
+
+
+def test_suffixes_are_lower_case():
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
+
+
+@pytest.mark.parametrize(
+    ("old", "room", "new"),
+    [
+        ((1024, 754), (640, 640), (640, 471)),
+        ((100, 61), (64, 64), (64, 39)),
+        ((61, 100), (64, 64), (39, 64)),
+        ((30, 20), (320, 320), (320, 213)),
+        ((5000, 3), (320, 320), (320, 1)),
+        ((1, 1), (320, 240), (240, 240)),
+        ((320, 240), (320, 320), (320, 240)),
+    ],
+)
+def test_fit_keeps_the_ratio_and_truncates_the_other_side(old, room, new):
+    image = np.random.default_rng(2).integers(0, 256, (old[1], old[0], 3), np.uint8)
+    fitted, factors = fit_image(image, *room)
+    assert fitted.shape == (new[1], new[0], 3)
+    assert factors == (new[0] / old[0], new[1] / old[1])
+    expected = image if old == new else cv2.resize(image, new, interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(fitted, expected)
