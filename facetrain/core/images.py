@@ -31,7 +31,8 @@ def opencv() -> ModuleType:
             hint = "pip install --force-reinstall opencv-python (or opencv-python-headless)"
         raise FacetrainError(f"OpenCV does not load: {error}", hint) from error
     # What it says of a damaged picture names neither file nor remedy; the errors below do.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    set_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel  # OpenCV 4, 5
+    set_level(0)
     module: ModuleType = cv2
     return module
 

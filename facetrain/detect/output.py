@@ -86,10 +86,13 @@ def draw_faces(image: Image, faces: Faces) -> Image:
     """A copy of the picture with boxes, scores and landmarks. Lines and letters grow with the picture and its faces."""
     cv2 = opencv()
     canvas = np.ascontiguousarray(image).copy()
-    for box, score, points in zip(faces.boxes[::-1], faces.scores[::-1], faces.landmarks[::-1], strict=True):
+    side = max(canvas.shape[:2])
+    # What lies far outside is not seen, but OpenCV would walk all the way there.
+    boxes = np.clip(faces.boxes, -side, 2 * side)
+    landmarks = np.clip(faces.landmarks, -side, 2 * side)
+    for box, score, points in zip(boxes[::-1], faces.scores[::-1], landmarks[::-1], strict=True):
         line = _line_width(canvas, box)
-        corners = [_fixed(box[:2]), _fixed(box[2:])]
-        cv2.rectangle(canvas, *corners, _BOX, line, cv2.LINE_AA, _SUBPIXEL)
+        cv2.rectangle(canvas, _fixed(box[:2]), _fixed(box[2:]), _BOX, line, cv2.LINE_AA, _SUBPIXEL)
         colours = _FIVE if len(points) == len(_FIVE) else [_RIGHT] * len(points)
         radius = max(float(min(box[2:] - box[:2])) / 32, line * 0.75, 0.8)
         for point, colour in zip(points, colours, strict=True):
@@ -126,6 +129,6 @@ def _draw_score(canvas: Image, box: np.ndarray[Any, Any], score: float, line: in
 
 
 def _fixed(point: np.ndarray[Any, Any]) -> tuple[int, int]:
-    """A point in OpenCV's sixteenths of a pixel, kept within what its integers hold."""
-    x, y = np.clip(np.round(point.astype(np.float64) * 16), -(1 << 28), 1 << 28)
+    """A point in OpenCV's sixteenths of a pixel."""
+    x, y = np.round(point.astype(np.float64) * 16)
     return int(x), int(y)

@@ -12,7 +12,7 @@ from facetrain.core.faces import Faces, Image
 from facetrain.core.geometry import pad_image, padded_size
 from facetrain.model.priors import decode_boxes, decode_landmarks
 from facetrain.model.weights import load_model
-from facetrain.model.yunet import YuNet
+from facetrain.model.yunet import Predictions, YuNet
 
 
 class ModelDetector:
@@ -30,24 +30,35 @@ class ModelDetector:
         self.model.eval()
         try:
             with torch.inference_mode():
-                return [self._detect(image) for image in images]
+                return self._detect(images)
         finally:
             self.model.train(training)
 
-    def _detect(self, image: Image) -> Faces:
-        height, width = image.shape[:2]
-        padded = pad_image(image, *padded_size(width, height, max(self.model.config.strides)))
+    def _detect(self, images: Sequence[Image]) -> list[Faces]:
+        """Pictures of one padded size go through the network together."""
+        multiple = max(self.model.config.strides)
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, image in enumerate(images):
+            groups.setdefault(padded_size(image.shape[1], image.shape[0], multiple), []).append(index)
+        found: dict[int, Faces] = {}
         device = next(self.model.parameters()).device
-        pixels = torch.from_numpy(np.ascontiguousarray(padded)).to(device)
-        # (H, W, 3) seen as (1, 3, H, W) is channels_last already
-        predictions = self.model(pixels[None].permute(0, 3, 1, 2).float())
-        scores = predictions.cls[0].sigmoid() * predictions.obj[0].sigmoid()
+        for size, indices in groups.items():
+            pixels = torch.from_numpy(np.stack([pad_image(images[index], *size) for index in indices])).to(device)
+            # (B, H, W, 3) seen as (B, 3, H, W) is channels_last already
+            predictions = self.model(pixels.permute(0, 3, 1, 2).float())
+            for row, index in enumerate(indices):
+                found[index] = self._select(predictions, row)
+        return [found[index] for index in range(len(images))]
+
+    def _select(self, predictions: Predictions, row: int) -> Faces:
+        """The faces of one picture: threshold, best candidates, decode, suppression."""
+        scores = predictions.cls[row].sigmoid() * predictions.obj[row].sigmoid()
         chosen = (scores >= self.score).nonzero()[:, 0]
         chosen = chosen[scores[chosen].argsort(descending=True, stable=True)[: self.max_candidates]]
         priors, scores = predictions.priors[chosen], scores[chosen]
-        boxes = decode_boxes(predictions.boxes[0, chosen], priors)
+        boxes = decode_boxes(predictions.boxes[row, chosen], priors)
         kept = nms(boxes, scores, self.nms)
-        landmarks = decode_landmarks(predictions.landmarks[0, chosen], priors)
+        landmarks = decode_landmarks(predictions.landmarks[row, chosen], priors)
         return Faces(*(part[kept].cpu().numpy() for part in (boxes, scores, landmarks)))
 
 

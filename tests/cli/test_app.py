@@ -82,7 +82,7 @@ def test_as_a_module():
     assert (done.returncode, done.stdout) == (2, "")
 
 
-@pytest.mark.parametrize(("arguments", "said"), [(["detec"], "detect"), (["--nonsense"], "--nonsense")])
+@pytest.mark.parametrize(("arguments", "said"), [(["detec"], "detec"), (["--nonsense"], "--nonsense")])
 def test_wrong_usage_is_an_error_and_a_hint(capsys, arguments, said):
     assert app.run_cli(arguments) == 2
     out, err = capsys.readouterr()

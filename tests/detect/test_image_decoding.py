@@ -91,7 +91,10 @@ def test_what_is_no_picture_is_named(content, said, capfd):
     with pytest.raises(DataError, match=said) as caught:
         decode_image(content, "folder/name.jpg")
     assert "folder/name.jpg" in caught.value.message
-    assert capfd.readouterr() == ("", "")  # OpenCV keeps its own words to itself
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "WARN" not in err  # OpenCV keeps its words to itself; the libpng of OpenCV 4 does not
+    assert "ERROR" not in err
 
 
 def test_unreadable_paths_are_named(tmp_path):

@@ -315,7 +315,9 @@ def test_pictures_of_a_batch_are_independent() -> None:
 
 def test_ignored_boxes_mask_objectness_only_where_configured() -> None:
     predictions, batch = random_case(7, [3])
-    ignored = [0.0, 0.0, 200.0, 44.0]
+    positive = assign(predictions, batch, AssignConfig(), mask_ignored=True).positive[0].nonzero()[0, 0]
+    x, y, _ = predictions.priors[positive].tolist()
+    ignored = [x - 30, y - 30, x + 30, y + 30]  # around a prior that has a face
     batch = make_batch(
         [*batch.boxes.tolist(), ignored], [0] * (len(batch.boxes) + 1), [*batch.kind.tolist(), IGNORED], 1
     )

@@ -1,0 +1,85 @@
+"""`facetrain eval`: how good a detector is, by the official WIDER FACE rules."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facetrain.cli import console
+from facetrain.core.errors import UsageError
+
+
+def run(
+    widerface: Annotated[
+        bool, typer.Option("--widerface", help="Easy, medium and hard by the official .mat files below --data.")
+    ] = False,
+    *,
+    data: Annotated[str, typer.Option(help="Folder in the WIDER FACE layout, or another labelled set.")] = "data/widerface",
+    weights: Annotated[
+        str | None, typer.Option("--weights", "-w", help="A bundled name, an ONNX file or a checkpoint [yunet_n].")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Measure the result files in this folder, of any detector, instead of weights.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="original, vga, a number such as 640, or WxH.")] = "original",
+    score: Annotated[float, typer.Option(help="Detections must score more than this.")] = 0.02,
+    nms: Annotated[float, typer.Option(help="Of detections that overlap by a higher IoU only the best stays.")] = 0.45,
+    flip: Annotated[bool, typer.Option("--flip", help="Look at the mirrored picture too, and merge.")] = False,
+    scales: Annotated[str, typer.Option(help="Look at these scales, such as 0.5,1,2, and merge.")] = "1",
+    present_only: Annotated[
+        bool, typer.Option("--present-only", help="Measure on the pictures that are there, if some are missing.")
+    ] = False,
+    ground_truth: Annotated[Path | None, typer.Option(help="Folder of the official .mat files.")] = None,
+    at_score: Annotated[float, typer.Option(help="Count false alarms at this score.")] = 0.5,
+    at_precision: Annotated[float, typer.Option(help="Find the score threshold for this precision.")] = 0.95,
+    save_predictions: Annotated[Path | None, typer.Option(help="Write result files into this new folder.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report into this folder.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, a GPU's number, or mps (checkpoints).")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all that are there by default.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Measure a detector on WIDER FACE or on your own labelled pictures."""
+    from facetrain.cli.eval_text import evaluation_text
+    from facetrain.eval.benchmark import Source, evaluate_model
+    from facetrain.eval.protocol import EvalProtocol
+
+    if predictions is not None and weights is not None:
+        raise UsageError("--predictions and --weights exclude each other", "measure one after the other")
+    source = Source(weights or "yunet_n", predictions, device, threads)
+    protocol = EvalProtocol(size=size, score=score, nms=nms, flip=flip, scales=_scales(scales))
+    with console.progress("pictures") as advance:
+        result = evaluate_model(
+            source,
+            Path(data),
+            protocol,
+            widerface=widerface,
+            ground_truth=ground_truth,
+            present_only=present_only,
+            save_predictions=save_predictions,
+            score=at_score,
+            precision=at_precision,
+            progress=lambda done, total: advance(1, f"of {total}"),
+        )
+    if report is not None:
+        from facetrain.eval.report import write_report
+
+        title = str(predictions or weights or "yunet_n")
+        page = write_report(
+            report,
+            title=title,
+            protocol=result.protocol,
+            summary=result.ap,
+            curves=result.curves,
+            details=result.details,
+            found=result.found,
+            pictures=result.pictures,
+        )
+        console.say(f"report: {page}")
+    console.result(result.as_dict(), evaluation_text(result), as_json=json)
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--scales {text}: not numbers", "such as 0.5,1,2") from error

@@ -1,0 +1,76 @@
+"""Detections of many pictures, with reading, network and post-processing overlapping."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from facetrain.core.errors import DataError
+from facetrain.core.faces import Detector, Faces, Image
+from facetrain.core.images import read_image
+
+Done = Callable[[int, int], None]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def detect_pictures(
+    detector: Detector,
+    paths: Sequence[Path],
+    *,
+    workers: int = 1,
+    batch: int = 1,
+    check: Callable[[Path, Image], None] | None = None,
+    progress: Done | None = None,
+) -> Iterator[Faces | DataError]:
+    """Faces of each picture in order, or the error of one that cannot be read.
+
+    workers: threads that read and detect at once; more than one only for a detector that allows it (onnxruntime)
+    batch:   pictures handed to the detector together, where that pays (a GPU); reading goes on meanwhile
+    check:   looks at a decoded picture and raises DataError if it is not the one meant
+    Only a few pictures are in memory at any time.
+    """
+
+    def read(path: Path) -> Image | DataError:
+        try:
+            image = read_image(path)
+            if check is not None:
+                check(path, image)
+        except DataError as error:
+            return error
+        return image
+
+    def work(path: Path) -> Faces | DataError:
+        image = read(path)
+        return image if isinstance(image, DataError) else detector.detect_batch([image])[0]
+
+    done = 0
+    results = ordered(work, paths, workers) if workers > 1 else _batched(detector, ordered(read, paths, 2, batch), batch)
+    for result in results:
+        done += 1
+        if progress is not None:
+            progress(done, len(paths))
+        yield result
+
+
+def _batched(detector: Detector, images: Iterator[Image | DataError], batch: int) -> Iterator[Faces | DataError]:
+    while some := list(islice(images, batch)):
+        found = iter(detector.detect_batch([image for image in some if not isinstance(image, DataError)]))
+        for image in some:
+            yield image if isinstance(image, DataError) else next(found)
+
+
+def ordered(work: Callable[[Key], Value], items: Iterable[Key], workers: int, ahead: int = 1) -> Iterator[Value]:
+    """Results of `work` in the order of the items, at most `workers + ahead` of them begun and not yet taken."""
+    with ThreadPoolExecutor(workers) as pool:
+        rest = iter(items)
+        waiting: list[Future[Value]] = [pool.submit(work, item) for item in islice(rest, workers + ahead)]
+        try:
+            while waiting:
+                result = waiting.pop(0).result()
+                waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()
