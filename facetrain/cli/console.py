@@ -33,10 +33,10 @@ def say(text: str) -> None:
 
 
 def say_error(error: FacetrainError) -> None:
-    """A user's mistake in one or two lines on stderr."""
-    say(f"error: {_one_line(error.message)}")
+    """A user's mistake on stderr: what was wrong, and what to do. Lists in either keep their lines."""
+    say(f"error: {error.message.strip()}")
     if error.hint:
-        say(f"hint: {_one_line(error.hint)}")
+        say(f"hint: {error.hint.strip()}")
 
 
 def line(text: str) -> None:
@@ -191,7 +191,3 @@ def _as_json(document: Mapping[str, Any]) -> str:
             text = f"[\n    {elements}\n  ]"
         entries.append(f"  {json.dumps(key)}: {text}")
     return "{\n" + ",\n".join(entries) + "\n}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

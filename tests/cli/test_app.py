@@ -97,7 +97,7 @@ def test_wrong_usage_is_an_error_and_a_hint(capsys, arguments, said):
     [
         (DataError("a.txt:3: wrong", "do this"), 1, "error: a.txt:3: wrong\nhint: do this\n"),
         (InputError("nothing there"), 2, "error: nothing there\n"),
-        (ConfigError("two\nlines"), 2, "error: two lines\n"),
+        (ConfigError("two:\n  a\n  b"), 2, "error: two:\n  a\n  b\n"),
         (typer.Exit(1), 1, ""),
         (KeyboardInterrupt(), 130, ""),
         (BrokenPipeError(32, "Broken pipe"), 1, ""),
