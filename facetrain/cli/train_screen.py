@@ -10,7 +10,8 @@ from typing import Any, TextIO
 
 from facetrain.cli import console
 from facetrain.train.events import Progress
-from facetrain.train.loop import TrainResult, format_ap
+from facetrain.train.loop import TrainResult
+from facetrain.train.validation import format_ap
 
 _PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal
 
@@ -22,7 +23,7 @@ class TrainScreen:
         self.live: Any = None  # rich's Progress on a terminal
         self.task: Any = None
         self.work_task: tuple[str, Any] | None = None
-        self.spoken = 0.0
+        self.spoken = time.monotonic()
         self.rates: list[tuple[float, int]] = []  # (time, steps done) of the last lines, for the remaining time
         self.log: TextIO | None = None
         self.early: list[str] = []  # notes from before the run's folder is there

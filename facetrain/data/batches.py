@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from facetrain.config.schema import DataConfig, LandmarksConfig
-from facetrain.core.faces import LabelledImage
 from facetrain.data.augment import apply_colours
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
 from facetrain.data.crops import Crop, CropFaces, crop_faces, draw_crop, epoch_order
@@ -117,8 +116,3 @@ def ahead(batches: Iterator[tuple[list[Crop], Batch]], depth: int = 2) -> Iterat
     finally:
         stop.set()
         thread.join()
-
-
-def counted_faces(pictures: Sequence[LabelledImage]) -> int:
-    """Faces to learn: those that are not ignored."""
-    return sum(int((~picture.ignore).sum()) for picture in pictures)

@@ -45,10 +45,10 @@ def detect_pictures(
         image = read(path)
         return image if isinstance(image, DataError) else detector.detect_batch([image])[0]
 
-    done = 0
-    results = ordered(work, paths, workers) if workers > 1 else _batched(detector, ordered(read, paths, 2, batch), batch)
-    for result in results:
-        done += 1
+    results = (
+        ordered(work, paths, workers) if workers > 1 else _batched(detector, ordered(read, paths, 2, batch), batch)
+    )
+    for done, result in enumerate(results, 1):
         if progress is not None:
             progress(done, len(paths))
         yield result

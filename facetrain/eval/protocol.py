@@ -47,16 +47,6 @@ class EvalProtocol:
         """Plain values for JSON."""
         return {**asdict(self), "scales": list(self.scales), "evaluator": EVALUATOR_VERSION}
 
-    def describe(self) -> str:
-        """One line for a person."""
-        views = "".join(
-            [", flipped too" if self.flip else "", f", scales {self.scales}" if self.scales != (1.0,) else ""]
-        )
-        return (
-            f"size {self.size}, score > {self.score:g}, best {self.max_candidates} before NMS, NMS {self.nms:g}{views}, "
-            f"evaluator {EVALUATOR_VERSION}"
-        )
-
 
 def box_of(size: str, width: int, height: int) -> tuple[int, int] | None:
     """The (width, height) that a picture of that size is fitted into; None for `original`. Raises UsageError."""
@@ -106,7 +96,7 @@ class ProtocolDetector:
             if self.protocol.flip:
                 fitted = round(width * factors[0])
                 mirrored = shown.copy()
-                mirrored[:, :fitted] = shown[:, fitted - 1 :: -1] if fitted < shown.shape[1] else shown[:, ::-1]
+                mirrored[:, :fitted] = shown[:, fitted - 1 :: -1]
                 views.append(_View(mirrored, factors, width))
         return views
 
@@ -114,7 +104,11 @@ class ProtocolDetector:
         """Detections above the threshold; those of several views are merged."""
         joined = faces[0] if len(faces) == 1 else merge_views(faces, self.protocol.nms, self.protocol.max_candidates)
         passed = joined.scores > self.protocol.score
-        return joined if passed.all() else Faces(*(part[passed] for part in (joined.boxes, joined.scores, joined.landmarks)))
+        return (
+            joined
+            if passed.all()
+            else Faces(*(part[passed] for part in (joined.boxes, joined.scores, joined.landmarks)))
+        )
 
 
 @dataclass(frozen=True)
@@ -126,12 +120,12 @@ class _View:
     mirror: int | None
 
     def back(self, faces: Faces) -> Faces:
-        """Faces of the shown picture in pixels of the original. Mirrored landmarks are left out: their order is lost."""
+        """Faces of the shown picture in pixels of the original. Mirrored landmarks become NaN."""
         scale = np.array(self.factors, np.float32)
         boxes, landmarks = faces.boxes / np.tile(scale, 2), faces.landmarks / scale
         if self.mirror is not None:
             boxes = np.stack([self.mirror - boxes[:, 2], boxes[:, 1], self.mirror - boxes[:, 0], boxes[:, 3]], 1)
-            landmarks = np.full_like(landmarks, np.nan)
+            landmarks = np.full_like(landmarks, np.nan)  # which point is which side is not known here
         return Faces(boxes.astype(np.float32), faces.scores, landmarks.astype(np.float32))
 
 

@@ -54,7 +54,7 @@ def as_prediction(faces: Faces) -> Prediction:
 
 
 def picture_paths(root: Path, truth: WiderTruth, *, present_only: bool) -> tuple[WiderTruth, list[Path]]:
-    """Where the truth's pictures lie below `root`. Raises InputError for missing ones, unless they are to be left out."""
+    """Where the truth's pictures lie below `root`. Raises InputError for missing ones, unless `present_only`."""
     folder = next((f for f in (root / "WIDER_val" / "images", root / "val" / "images", root) if f.is_dir()), None)
     if folder is None:
         raise InputError(f"{root}: no such folder", "--data takes the folder that holds WIDER_val/images")
@@ -70,7 +70,7 @@ def picture_paths(root: Path, truth: WiderTruth, *, present_only: bool) -> tuple
         known = set(there)
         first = [name for name in truth.names if name not in known][:_SHOWN]
         raise InputError(
-            f"{folder}: {missing:,} of {len(paths):,} pictures are missing: {', '.join(first)}{', …' if missing > _SHOWN else ''}",
+            f"{folder}: {missing:,} of {len(paths):,} pictures are missing, such as {', '.join(first)}",
             "--present-only measures on the pictures that are there, which is another number than the published one",
         )
     truth = truth.restricted(there) if missing else truth

@@ -46,7 +46,7 @@ def describe_environment(run: RunDir, setup: Setup) -> None:
         "commit": _commit(),
         "labels": {"path": str(setup.split.labels), "sha256": sha256(setup.split.labels)},
         "pictures": len(setup.store.pictures),
-        "validation_pictures": len(setup.val),
+        "validation_pictures": len(setup.val.pictures) if setup.val else 0,
     }
     write_json(run.environment, document)
 

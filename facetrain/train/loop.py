@@ -12,7 +12,6 @@ from facetrain.config.schema import Config
 from facetrain.core.errors import TrainingError
 from facetrain.core.run_dir import RunDir, new_run
 from facetrain.data.batches import ahead, epoch_batches
-from facetrain.eval.evaluate import Report, evaluate_detector
 from facetrain.model.detector import ModelDetector, torch_device
 from facetrain.model.weights import Checkpoint, fit_weights, load_checkpoint, save_checkpoint
 from facetrain.model.yunet import YuNet, build
@@ -26,6 +25,7 @@ from facetrain.train.prepare import Setup, plan, prepare
 from facetrain.train.preview import draw_batch
 from facetrain.train.state import TrainState, load_state, restore, save_state, saved_config
 from facetrain.train.step import make_step, seen_finite
+from facetrain.train.validation import Validation, ValidationResult, format_ap
 from facetrain.train.window import Window
 
 _SAVE_EVERY_S = 120.0
@@ -91,7 +91,7 @@ def train_model(
         describe_environment(run, setup)
         events.note(f"run: {run.path}" + (f", going on after step {state.step:,}" if resume else ""))
     metrics = MetricsLog(run, state.step)
-    report: Report | None = None
+    report: ValidationResult | None = None
     started = saved_at = time.monotonic()
     time_is_up = False
 
@@ -134,16 +134,13 @@ def train_model(
                 break
             done = state.step == setup.total_steps or time_is_up
             weights_now = ema.state if ema else model.state_dict()
-            if setup.val and not interrupted.is_set() and (done or (epoch + 1) % config.eval.every == 0):
-                report = validate(setup, weights_now, events)
+            if setup.val is None:
+                keep_best(run, config, state, None, epoch, weights_now)
+            elif not interrupted.is_set() and (done or (epoch + 1) % config.eval.every == 0):
+                report = validate(setup, setup.val, weights_now, events)
                 metrics.write("val", state.step, epoch=epoch, **report.as_dict())
                 keep_best(run, config, state, report, epoch, weights_now)
-                events.note(
-                    f"epoch {epoch + 1}: AP {format_ap(report.ap)} on {report.images} validation pictures, "
-                    f"best {format_ap(state.best_ap)}"
-                )
-            elif not setup.val:
-                keep_best(run, config, state, None, epoch, weights_now)
+                events.note(f"epoch {epoch + 1}: {report}, best {format_ap(state.best_ap)}")
             save_state(run, config, state, model, ema, optimizer)
             saved_at = time.monotonic()
             draw_curves(run)
@@ -203,19 +200,19 @@ def tell_cost(setup: Setup, step_seconds: float, events: Events) -> None:
     events.note(text + ", validation not counted" + (f"; memory so far {peak / 2**30:.1f} GiB" if peak else ""))
 
 
-def validate(setup: Setup, state: Mapping[str, Tensor], events: Events) -> Report:
+def validate(setup: Setup, val: Validation, state: Mapping[str, Tensor], events: Events) -> ValidationResult:
     """AP of weights over the validation pictures, in float32."""
     model = build(setup.config.model).to(setup.device)
     model.load_state_dict(state)
     detector = ModelDetector(model, score=setup.config.eval.score, nms=setup.config.eval.nms)
-    return evaluate_detector(detector, setup.val, lambda done, total: events.work("validating", done, total))
+    return val.measure(detector, lambda done, total: events.work("validating", done, total))
 
 
 def keep_best(
     run: RunDir,
     config: Config,
     state: TrainState,
-    report: Report | None,
+    report: ValidationResult | None,
     epoch: int,
     weights: Mapping[str, Tensor],
 ) -> None:
@@ -232,8 +229,3 @@ def keep_best(
         "validation_pictures": report.images if report else 0,
     }
     save_checkpoint(run.best, weights, config, info)
-
-
-def format_ap(ap: float | None) -> str:
-    """Three digits, or that there is none."""
-    return "undefined (no face counts)" if ap is None else f"{ap:.3f}"

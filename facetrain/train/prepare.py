@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from facetrain.config.schema import Config
-from facetrain.core.errors import DataError, InputError
-from facetrain.core.faces import LabelledImage
+from facetrain.core.errors import DataError
 from facetrain.core.hardware import cpu_name
-from facetrain.data.batches import counted_faces, steps_per_epoch
+from facetrain.data.batches import steps_per_epoch
 from facetrain.data.labels.layout import Split, find_split, load_split
 from facetrain.data.sample import sample_root
 from facetrain.data.store import ImageStore, choose_place, open_store
@@ -20,6 +19,7 @@ from facetrain.model.cost import convolutions
 from facetrain.train.events import Events
 from facetrain.train.hardware import choose_precision, keep_big_buffers
 from facetrain.train.optim import base_rate, warmup_length
+from facetrain.train.validation import Validation, find_validation, thin
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Setup:
     dtype: torch.dtype
     split: Split
     store: ImageStore
-    val: list[LabelledImage]
+    val: Validation | None
     steps_per_epoch: int
 
     @property
@@ -52,7 +52,7 @@ def prepare(config: Config, device: torch.device, events: Events) -> Setup:
     points = len(config.model.landmarks.names)
     labels = load_split(root, "train", points)
     events.note(f"training data: {labels.statistics.summary()}")
-    pictures = _thin(labels.pictures, config.data.limit)
+    pictures = thin(labels.pictures, config.data.limit)
     if not any((~picture.ignore).any() for picture in pictures):
         raise DataError(
             f"{root}: no picture of the {len(pictures)} to train on has a face that counts", "check the labels"
@@ -68,7 +68,7 @@ def prepare(config: Config, device: torch.device, events: Events) -> Setup:
     )
     if broken:
         events.note(f"left out {len(broken)} pictures that cannot be used, the first: {broken[0].reason}")
-    val = _validation(root, config, points, events)
+    val = find_validation(root, config.eval, points, events)
     dtype = choose_precision(config.train.precision, device)
     steps = steps_per_epoch(len(store.pictures), config.train.batch)
     return Setup(config, device, dtype, find_split(root, "train"), store, val, steps)
@@ -81,30 +81,6 @@ def data_root(name: str, events: Events) -> Path:
         path = sample_root(lambda done, total: events.work("drawing the sample set", done, total))
         events.note(f"data: the sample set, DRAWN faces, not photographs: good for trying things out ({path})")
     return path
-
-
-def _validation(root: Path, config: Config, points: int, events: Events) -> list[LabelledImage]:
-    """The labelled validation pictures that are there; says what will choose the best weights."""
-    try:
-        labels = load_split(root, "val", points)
-    except InputError as error:
-        events.note(f"no validation: {error.message}; best.pt will be the last weights")
-        return []
-    there = [picture for picture in labels.pictures if picture.path.is_file()]
-    pictures = _thin(there, config.eval.limit)
-    events.note(
-        f"validation: {len(pictures):,} of {len(labels.pictures):,} labelled pictures"
-        f"{'' if len(there) == len(labels.pictures) else f' ({len(there):,} of them are there)'}, "
-        f"{counted_faces(pictures):,} faces; AP at IoU 0.5 over all of them chooses best.pt"
-    )
-    return pictures
-
-
-def _thin(pictures: list[LabelledImage], limit: int | None) -> list[LabelledImage]:
-    """At most `limit` pictures, evenly over the list: label files are sorted by kind of scene."""
-    if limit is None or limit >= len(pictures):
-        return pictures
-    return [pictures[i] for i in np.linspace(0, len(pictures) - 1, limit).round().astype(int)]
 
 
 def plan(setup: Setup) -> list[str]:

@@ -14,7 +14,9 @@ def run(
         bool, typer.Option("--widerface", help="Easy, medium and hard by the official .mat files below --data.")
     ] = False,
     *,
-    data: Annotated[str, typer.Option(help="Folder in the WIDER FACE layout, or another labelled set.")] = "data/widerface",
+    data: Annotated[
+        str, typer.Option(help="Folder in the WIDER FACE layout, or another labelled set.")
+    ] = "data/widerface",
     weights: Annotated[
         str | None, typer.Option("--weights", "-w", help="A bundled name, an ONNX file or a checkpoint [yunet_n].")
     ] = None,

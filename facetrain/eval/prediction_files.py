@@ -1,0 +1,233 @@
+"""Detections as text files, one a picture, in the layout of WIDER FACE's official evaluation.
+
+    <folder>/<event>/<picture>.txt
+        0--Parade/0_Parade_marchingband_1_465.jpg     the picture; tools differ here, so it is not read
+        2                                             how many lines follow
+        345.12 210.98 4.2 5.1 0.87311                 x y width height score, blanks between
+        331.0 126.4 3.7 8.0 0.41207
+
+Scores may be any numbers, more is better. A picture without a file has no detections.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facetrain.core.errors import DataError, InputError, OutputError, UsageError
+
+Prediction = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Detections of a picture: boxes (N, 4) xyxy pixels, scores (N,)."""
+
+_MAX_BYTES = 64 << 20  # about a million detections
+_LARGEST = 1e100  # beyond it areas and differences of scores are no longer finite
+_LINE = "a detection is `x y width height score`"
+# As many digits as give every double back: AP from files is AP from the detector, to the last digit.
+_FORMAT = "%r %r %r %r %r\n"
+
+
+def write_predictions(folder: Path, names: Sequence[str], predictions: Sequence[Prediction]) -> None:
+    """Write a file for every picture, `<folder>/<name>.txt`, also where nothing was found.
+
+    names: `<event>/<picture>` without suffix, one for each prediction; a data set without events has shorter ones
+
+    The folder appears with all its files or not at all. Raises UsageError where it holds something already, DataError
+    for a picture whose numbers or name a file cannot hold, OutputError where it cannot be written.
+    """
+    check_free(folder)
+    _check_names(names)
+    try:
+        with _whole_folder(folder) as scratch:
+            for parent in {PurePosixPath(name).parent for name in names}:
+                (scratch / parent).mkdir(parents=True, exist_ok=True)
+            for name, prediction in zip(names, predictions, strict=True):
+                (scratch / f"{name}.txt").write_bytes(_as_text(name, prediction).encode())
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}", "is the disk full?") from error
+
+
+def check_free(folder: Path) -> None:
+    """Raise UsageError unless the folder is absent or empty: files of two detectors must not be mixed."""
+    try:
+        empty = not any(folder.iterdir())
+    except FileNotFoundError:
+        return
+    except NotADirectoryError as error:
+        raise UsageError(f"{folder}: not a folder", "choose another place for the predictions") from error
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be read: {error.strerror}", "choose another folder") from error
+    if not empty:
+        raise UsageError(f"{folder}: the folder is not empty", "choose another one for the predictions, or remove it")
+
+
+def read_predictions(folder: Path, names: Sequence[str]) -> tuple[list[Prediction], list[str]]:
+    """Read the files of the named pictures, each best first, equal scores in the file's order.
+
+    names: `<event>/<picture>` without suffix. A folder in which all files lie flat, `<picture>.txt`, will do as well
+           if no two events have pictures of one name.
+
+    Returns one prediction a name, and the names without a file: they have no detections. Boxes of negative size are
+    taken as they are. Raises DataError naming file and line, InputError where the folder has none of the files.
+    """
+    _check_names(names)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+    files = _find_files(folder, names)
+    none = np.zeros((0, 4)), np.zeros(0)
+    predictions = [_read_file(files[name]) if name in files else none for name in names]
+    return predictions, [name for name in names if name not in files]
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise DataError for a name that leads out of the folder, or that two pictures share."""
+    seen: set[str] = set()
+    for name in names:
+        if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
+            raise DataError(f"{name!r}: no name for a prediction file", "it must be a relative path")
+        if name in seen:
+            raise DataError(f"{name}: two pictures have this name, but for the suffix", "rename one of them")
+        seen.add(name)
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a scratch folder; on success its content becomes `folder`, on failure nothing is left."""
+    # A folder that is there stays: it may be a mount or a link. Only then is filling it more than one step.
+    there = folder.exists()
+    scratch = (folder if there else folder.parent) / f".{secrets.token_hex(8)}.tmp"
+    try:
+        scratch.mkdir(parents=True)
+        yield scratch
+        if there:
+            for part in sorted(scratch.iterdir()):
+                part.rename(folder / part.name)
+        else:
+            scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _as_text(name: str, prediction: Prediction) -> str:
+    boxes, scores = (np.asarray(part, np.float64) for part in prediction)
+    with np.errstate(invalid="ignore", over="ignore"):
+        table = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2], scores[:, None]], axis=1)
+    if not (np.abs(table) <= _LARGEST).all():
+        raise DataError(f"{name}: a detection that is not finite")
+    return f"{name}.jpg\n{len(table)}\n" + _FORMAT * len(table) % tuple(table.ravel().tolist())
+
+
+def _find_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """The files of those names that have one. Raises InputError if none has, or if it is unclear which is whose."""
+    flat = {name: name.rpartition("/")[2] for name in names}
+    # One listing for each event: asking for every file takes several times as long, on a network drive much longer.
+    listed = {parent: _file_names(folder / parent) for parent in {name.rpartition("/")[0] for name in names}}
+    nested = {name for name in names if f"{flat[name]}.txt" in listed[name.rpartition("/")[0]]}
+    top = _file_names(folder)
+    loose = {name for name in names if "/" in name and f"{flat[name]}.txt" in top}
+    if nested and loose:
+        raise InputError(
+            f"{folder}: files both in folders and beside them, such as {min(nested)}.txt and {flat[min(loose)]}.txt",
+            "keep only those that are meant",
+        )
+    if nested:
+        return {name: folder / f"{name}.txt" for name in names if name in nested}
+    if loose and len(set(flat.values())) < len(names):
+        raise InputError(
+            f"{folder}: files without event folders, but several events have pictures of one name",
+            f"put them into folders, such as {names[0]}.txt",
+        )
+    if names and not loose:
+        found = _some_files(folder)
+        raise InputError(
+            f"{folder}: no file of any of the {len(names):,} pictures, such as {names[0]}.txt",
+            f"it has {', '.join(found)}" if found else "it has no .txt file at all",
+        )
+    return {name: folder / f"{flat[name]}.txt" for name in names if name in loose}
+
+
+def _file_names(folder: Path) -> frozenset[str]:
+    """Names of what lies in a folder; none if it is not there."""
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208  # names are wanted, a Path each costs ten times as much
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror}") from error
+
+
+def _some_files(folder: Path) -> list[str]:
+    """Up to three .txt files below a folder, for a message; a large folder is not searched to its end."""
+    some = islice(folder.rglob("*"), 10_000)
+    return list(islice((path.relative_to(folder).as_posix() for path in some if path.suffix == ".txt"), 3))
+
+
+def _read_file(path: Path) -> Prediction:
+    lines = _read_lines(path)
+    count = lines[1].strip() if len(lines) > 1 else b""
+    if not count.isdigit() or len(count) > 9:
+        raise DataError(
+            f"{path}:2: {_shown(count)}: not the number of detections",
+            "a file begins with the picture's name and, on the next line, how many lines follow",
+        )
+    rows = [line.split() for line in lines[2:]]
+    try:
+        values = np.array(list(map(float, chain.from_iterable(rows))))
+    except ValueError:
+        raise _wrong_line(path, lines) from None
+    # Python reads 1_0 as 10
+    if not set(map(len, rows)) <= {5} or not (np.abs(values) <= _LARGEST).all() or any(b"_" in x for x in lines[2:]):
+        raise _wrong_line(path, lines)
+    if len(rows) != int(count):
+        raise DataError(
+            f"{path}:2: the count is {int(count)}, but the lines below it are {len(rows)}", "is the file cut off?"
+        )
+    table = values.reshape(-1, 5)
+    table = table[np.argsort(-table[:, 4], kind="stable")]
+    return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], axis=1), table[:, 4].copy()
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    """The lines, whatever ends them, without blank ones at the end."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(content) > _MAX_BYTES:
+        raise DataError(f"{path}: too large (more than {_MAX_BYTES >> 20} MiB)")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path}: UTF-16 text", "save it as UTF-8")
+    return content.rstrip().splitlines()
+
+
+def _wrong_line(path: Path, lines: Sequence[bytes]) -> DataError:
+    """The error for the first line that is no detection."""
+    for number, line in enumerate(lines[2:], 3):
+        tokens = line.split()
+        if len(tokens) != 5:
+            return DataError(f"{path}:{number}: {_shown(line)}: five columns are wanted, not {len(tokens)}", _LINE)
+        for token in tokens:
+            if (problem := _problem(token)) is not None:
+                return DataError(f"{path}:{number}: {_shown(token)}: {problem}", _LINE)
+    raise AssertionError("called only where a line is wrong")
+
+
+def _problem(token: bytes) -> str | None:
+    """What is wrong with a number, if anything."""
+    try:
+        value = float(token)
+    except ValueError:
+        return "not a number"
+    if b"_" in token:
+        return "not a number"
+    return None if abs(value) <= _LARGEST else "not a finite number"
+
+
+def _shown(text: bytes) -> str:
+    return repr(text.strip()[:60].decode(errors="replace"))

@@ -1,0 +1,103 @@
+"""What chooses the best weights while training: AP, never the loss."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from facetrain.config.schema import EvalConfig
+from facetrain.core.errors import DataError, InputError
+from facetrain.core.faces import Detector, Faces, LabelledImage
+from facetrain.data.labels.layout import load_split
+from facetrain.eval.evaluate import labelled_curve
+from facetrain.eval.pipeline import detect_pictures
+from facetrain.eval.wider_truth import WiderTruth, find_truth, has_truth, load_truth
+from facetrain.eval.widerface import as_labelled, as_prediction, measure_widerface, picture_paths
+from facetrain.train.events import Events
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """AP over the validation pictures. ap: mean of the subsets, or the labelled AP; None where no face counts."""
+
+    ap: float | None
+    subsets: dict[str, float | None]
+    images: int
+    detections: int
+    unreadable: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for metrics.jsonl."""
+        return {"ap": self.ap, **self.subsets, "images": self.images, "detections": self.detections}
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {format_ap(ap)}" for name, ap in self.subsets.items())
+        return f"AP {format_ap(self.ap)}" + (f" ({parts})" if parts else "") + f" on {self.images:,} pictures"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The pictures to validate on. truth: the official ground truth of the same pictures; None: their labels count."""
+
+    pictures: list[LabelledImage]
+    truth: WiderTruth | None
+
+    def measure(self, detector: Detector, progress: Callable[[int, int], None]) -> ValidationResult:
+        """Run the detector and measure it. A picture that cannot be read counts as without detections."""
+        found: list[Faces] = []
+        unreadable = []
+        for faces in detect_pictures(detector, [picture.path for picture in self.pictures], progress=progress):
+            if isinstance(faces, DataError):
+                unreadable.append(faces.message)
+            found.append(Faces.none() if isinstance(faces, DataError) else faces)
+        if self.truth is not None:
+            result = measure_widerface([as_prediction(faces) for faces in found], self.truth)
+            ap, subsets = result.mean_ap, result.ap
+        else:
+            ap, subsets = labelled_curve(found, self.pictures).ap, {}
+        return ValidationResult(ap, subsets, len(found), sum(len(faces) for faces in found), unreadable)
+
+
+def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Events) -> Validation | None:
+    """The validation pictures that are there, by the official .mat files if there are any; says which it is."""
+    try:
+        if has_truth(root):
+            truth, paths = picture_paths(root, load_truth(find_truth(root)), present_only=True)
+            chosen = thin(list(zip(truth.names, paths, strict=True)), config.limit)
+            truth = truth.restricted([name for name, _ in chosen])
+            events.note(
+                f"validation: {len(chosen):,} WIDER FACE pictures are there; the mean of the official easy, medium "
+                "and hard AP over them chooses best.pt"
+            )
+            return Validation(as_labelled(truth, [path for _, path in chosen]), truth)
+        labels = load_split(root, "val", landmarks)
+    except InputError as error:
+        events.note(f"no validation: {error.message}; best.pt will be the last weights")
+        return None
+    there = [picture for picture in labels.pictures if picture.path.is_file()]
+    if not there:
+        events.note("no validation: none of its pictures is there; best.pt will be the last weights")
+        return None
+    pictures = thin(there, config.limit)
+    faces = sum(int((~picture.ignore).sum()) for picture in pictures)
+    events.note(
+        f"validation: {len(pictures):,} of {len(labels.pictures):,} labelled pictures ({len(there):,} are there), "
+        f"{faces:,} faces; the AP at IoU 0.5 over all of them chooses best.pt"
+    )
+    return Validation(pictures, None)
+
+
+def thin(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """At most `limit` items, evenly over the list: label files are sorted by kind of scene."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]
+
+
+def format_ap(ap: float | None) -> str:
+    """Three digits, or that there is none."""
+    return "undefined (no face counts)" if ap is None else f"{ap:.3f}"

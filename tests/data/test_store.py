@@ -1,0 +1,275 @@
+"""Pixels of crops: against plain bilinear loops, the original's transforms, and from three places alike."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facetrain.config.schema import LandmarksConfig
+from facetrain.core.errors import DataError
+from facetrain.core.faces import LabelledImage
+from facetrain.data import store as store_module
+from facetrain.data.batches import mirror_order
+from facetrain.data.crops import Crop, crop_faces
+from facetrain.data.store import ImageStore, choose_place, cut, gather_crops, open_store
+
+CPU = torch.device("cpu")
+SIZES = ((60, 40), (33, 47), (5, 64))  # width, height
+
+
+def noise(width: int, height: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def no_faces(path: Path, size: tuple[int, int] | None) -> LabelledImage:
+    return LabelledImage(
+        path, path.name, size, np.zeros((0, 4), np.float32), np.zeros((0, 5, 3), np.float32), np.zeros(0, bool)
+    )
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
+    folder = tmp_path_factory.mktemp("pictures")
+    result = []
+    for i, (width, height) in enumerate(SIZES):
+        cv2.imwrite(str(folder / f"{i}.png"), noise(width, height, i))
+        result.append(no_faces(folder / f"{i}.png", (width, height)))
+    return result
+
+
+@pytest.fixture(scope="module")
+def stores(pictures: list[LabelledImage]) -> Iterator[dict[str, ImageStore]]:
+    made = {place: open_store(pictures, place, 2, CPU, 0.0)[0] for place in ("ram", "disk", "device")}
+    assert [store.place for store in made.values()] == ["ram", "disk", "device"]
+    yield made
+    for store in made.values():
+        store.close()
+
+
+def bilinear(image: np.ndarray, crop: Crop, size: int) -> np.ndarray:
+    """B.2, steps 2 to 4, in doubles: canvas of 128, half-pixel centres, no antialiasing. Returns (size, size, 3)."""
+    canvas = np.full((crop.side, crop.side, 3), 128.0)
+    for y in range(crop.side):
+        for x in range(crop.side):
+            if 0 <= y + crop.top < image.shape[0] and 0 <= x + crop.left < image.shape[1]:
+                canvas[y, x] = image[y + crop.top, x + crop.left]
+    out = np.zeros((size, size, 3))
+    for v in range(size):
+        for u in range(size):
+            px, py = ((i + 0.5) * crop.side / size - 0.5 for i in (u, v))
+            px, py = (min(max(p, 0.0), crop.side - 1.0) for p in (px, py))
+            x, y = math.floor(px), math.floor(py)
+            x1, y1 = min(x + 1, crop.side - 1), min(y + 1, crop.side - 1)
+            wx, wy = px - x, py - y
+            upper = canvas[y, x] * (1 - wx) + canvas[y, x1] * wx
+            lower = canvas[y1, x] * (1 - wx) + canvas[y1, x1] * wx
+            out[v, u] = upper * (1 - wy) + lower * wy
+    return out[:, ::-1] if crop.flip else out
+
+
+windows = st.builds(
+    Crop, st.integers(0, 2), st.integers(-40, 70), st.integers(-40, 70), st.integers(1, 90), st.booleans()
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(crops=st.lists(windows, min_size=1, max_size=3), size=st.sampled_from([1, 16, 24]))
+def test_three_places_give_the_crops_of_the_loops(stores: dict[str, ImageStore], crops: list[Crop], size: int) -> None:
+    wanted = np.stack([bilinear(noise(*SIZES[crop.picture], crop.picture), crop, size) for crop in crops])
+    got = {place: store.crops(crops, size) for place, store in stores.items()}
+    for result in got.values():
+        assert result.shape == (len(crops), 3, size, size)
+        assert result.dtype == torch.float32
+        assert result.is_contiguous(memory_format=torch.channels_last)
+        np.testing.assert_allclose(result.permute(0, 2, 3, 1), wanted, atol=0.02)
+    assert torch.equal(got["ram"], got["disk"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(crops=st.lists(windows, min_size=1, max_size=2), size=st.sampled_from([64, 320]))
+def test_device_and_ram_agree_when_enlarging(stores: dict[str, ImageStore], crops: list[Crop], size: int) -> None:
+    difference = (stores["ram"].crops(crops, size) - stores["device"].crops(crops, size)).abs().max()
+    assert difference <= 0.02
+
+
+def test_large_windows_agree() -> None:
+    """Float32 positions would be off by hundredths of a grey level here."""
+    image = noise(700, 500, 9)
+    flat = torch.zeros(700 * 500, 4, dtype=torch.uint8)
+    flat[:, :3] = torch.from_numpy(image).view(-1, 3)
+    for crop in (Crop(0, -300, -411, 1501, False), Crop(0, 3, 1, 487, True)):
+        out = np.zeros((320, 320, 3), np.float32)
+        cut(image, crop, out)
+        plan = torch.tensor([[0, 700, 500, crop.left, crop.top, crop.side, crop.flip]])
+        gathered = gather_crops(flat, plan, 320)[0].permute(1, 2, 0)
+        np.testing.assert_allclose(gathered, out, atol=0.02)
+
+
+def test_golden_crop_and_resize(golden: dict, golden_arrays: dict[str, np.ndarray]) -> None:
+    """`aug_*` of the reference: the crop exactly, resized and mirrored pictures to 0.02."""
+    image = golden_arrays["aug_image"]
+    flat = torch.zeros(image.shape[0] * image.shape[1], 4, dtype=torch.uint8)
+    flat[:, :3] = torch.from_numpy(image).view(-1, 3)
+    for name, size, flip, tolerance in (("crop", 99, 0, 0), ("resized", 64, 0, 0.02), ("flipped", 64, 1, 0.02)):
+        wanted = golden_arrays[f"aug_{name}"].astype(np.float32)
+        out = np.zeros((size, size, 3), np.float32)
+        cut(image, Crop(0, 7, -5, 99, bool(flip)), out)
+        np.testing.assert_allclose(out, wanted, atol=tolerance, rtol=0)
+        plan = torch.tensor([[0, 130, 90, 7, -5, 99, flip]])
+        gathered = gather_crops(flat, plan, size)[0].permute(1, 2, 0)
+        np.testing.assert_allclose(gathered, wanted, atol=tolerance, rtol=0)
+    assert golden["augment"]["steps"]["crop"]["image_sum"] == golden_arrays["aug_crop"].sum()
+
+
+def test_mirroring_twice_is_identity(stores: dict[str, ImageStore]) -> None:
+    for store in stores.values():
+        plain, mirrored = store.crops([Crop(0, -5, 3, 30, False), Crop(0, -5, 3, 30, True)], 24)
+        assert torch.equal(mirrored.flip(-1), plain)
+        assert not torch.equal(mirrored, plain)
+
+
+def test_window_beside_the_picture_is_grey(stores: dict[str, ImageStore]) -> None:
+    for store in stores.values():
+        assert bool((store.crops([Crop(1, 50, 60, 9, False), Crop(1, -9, 0, 9, True)], 16) == 128).all())
+
+
+# Landmarks stay on their pixels
+
+MIRROR = mirror_order(LandmarksConfig())
+POINTS = ((40.5, 30.5), (72.25, 33.0), (57.0, 50.75), (44.0, 66.5), (70.0, 64.0))
+
+
+def blob(x: float, y: float) -> np.ndarray:
+    """(100, 120): a soft spot around a point; pixel i covers [i, i + 1)."""
+    columns, rows = np.arange(120) + 0.5, np.arange(100) + 0.5
+    return 250 * np.exp(-((columns[None] - x) ** 2 + (rows[:, None] - y) ** 2) / (2 * 3.0**2))
+
+
+@pytest.fixture(scope="module")
+def spots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ImageStore]]:
+    """Two pictures of one face: landmarks 0, 1, 2 as blue, green and red spots, then landmarks 3 and 4."""
+    folder = tmp_path_factory.mktemp("spots")
+    pictures = []
+    for i, some in enumerate(((0, 1, 2), (3, 4))):
+        image = np.zeros((100, 120, 3), np.uint8)
+        for channel, k in enumerate(some):
+            image[..., channel] = np.round(blob(*POINTS[k]))
+        cv2.imwrite(str(folder / f"{i}.png"), image)
+        landmarks = np.array([[(x, y, 1) for x, y in POINTS]], np.float32)
+        box = np.array([[30, 20, 84, 80]], np.float32)
+        pictures.append(LabelledImage(folder / f"{i}.png", str(i), (120, 100), box, landmarks, np.array([False])))
+    made = {place: open_store(pictures, place, 1, CPU, 0.0)[0] for place in ("ram", "device")}
+    yield made
+    for store in made.values():
+        store.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    left=st.integers(-40, 50), top=st.integers(-40, 45), side=st.integers(35, 150), flip=st.booleans(),
+    size=st.sampled_from([64, 128]), place=st.sampled_from(["ram", "device"]),
+)  # fmt: skip
+def test_landmarks_stay_on_their_pixels(
+    spots: dict[str, ImageStore], left: int, top: int, side: int, flip: bool, size: int, place: str
+) -> None:
+    """The spot of every landmark is found where the mapped landmark says, to a quarter of a pixel."""
+    store = spots[place]
+    crops = [Crop(i, left, top, side, flip) for i in range(2)]
+    pixels = store.crops(crops, size).numpy()
+    mapped = crop_faces(store.pictures[0], crops[0], size, MIRROR, reproduce=False)[1]
+    if len(mapped) == 0:
+        return
+    for place_of_face, k in enumerate(MIRROR if flip else range(5)):
+        x, y, weight = mapped[0, place_of_face]
+        px, py = POINTS[k]
+        inside = left <= px <= left + side and top <= py <= top + side
+        assert weight == inside
+        border = min(px - left, py - top, left + side - px, top + side - py)
+        if border < 11:  # the spot is cut off
+            continue
+        spot = pixels[k // 3, k % 3].astype(float)
+        # outside of the picture the canvas is grey, which is no spot
+        spot[:, _outside(left, side, size, 120, flip)] = 0
+        spot[_outside(top, side, size, 100, False)] = 0
+        grid = np.arange(size) + 0.5
+        assert abs((spot.sum(0) * grid).sum() / spot.sum() - x) < 0.25
+        assert abs((spot.sum(1) * grid).sum() / spot.sum() - y) < 0.25
+
+
+def _outside(start: int, side: int, size: int, length: int, flip: bool) -> np.ndarray:
+    """(size,): rows or columns of a crop that are not wholly made of the picture's pixels."""
+    position = (np.arange(size) + 0.5) * side / size + start
+    outside = (position < 1) | (position > length - 1)
+    return outside[::-1] if flip else outside
+
+
+# Opening a store
+
+
+def test_broken_pictures_are_counted_named_and_left_out(
+    pictures: list[LabelledImage], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    broken = [
+        no_faces(tmp_path / "text.png", (60, 40)),
+        no_faces(tmp_path / "absent.png", (60, 40)),
+        no_faces(tmp_path / "empty.png", (60, 40)),
+        no_faces(pictures[1].path, (47, 33)),  # a label that has width and height exchanged
+    ]
+    mixed = [broken[0], pictures[0], broken[1], broken[2], pictures[2], broken[3]]
+    told: list[tuple[int, int]] = []
+    for place in ("ram", "disk", "device"):
+        told.clear()
+        store, left_out = open_store(mixed, place, 2, CPU, 4 / 6, lambda done, total: told.append((done, total)))
+        assert told == [(i, 6) for i in range(1, 7)]
+        assert [item.picture for item in left_out] == broken
+        assert store.pictures == [pictures[0], pictures[2]]
+        # what is left keeps its pixels
+        out = store.crops([Crop(0, 0, 0, 40, False), Crop(1, 0, 0, 5, False)], 40)
+        np.testing.assert_array_equal(out[0].permute(1, 2, 0), noise(60, 40, 0)[:, :40])
+        np.testing.assert_allclose(
+            out[1].permute(1, 2, 0), bilinear(noise(5, 64, 2), Crop(1, 0, 0, 5, False), 40), atol=0.02
+        )
+        store.close()
+    for name in ("text.png", "absent.png", "empty.png"):
+        assert name in caplog.text
+    assert "33x47 pixels, its label says 47x33" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["ram", "disk", "device"])
+def test_too_many_broken_pictures_are_an_error(pictures: list[LabelledImage], tmp_path: Path, place: str) -> None:
+    absent = no_faces(tmp_path / "absent.png", (60, 40))
+    with pytest.raises(DataError, match="1 of 4 pictures") as caught:
+        open_store([*pictures, absent], place, 2, CPU, 0.24)
+    assert "absent.png" in caught.value.message
+    assert "max_broken" in str(caught.value.hint)
+    store, left_out = open_store([*pictures, absent], place, 2, CPU, 0.25)
+    assert len(left_out) == 1
+    store.close()
+
+
+def test_pictures_too_long_a_list_to_name() -> None:
+    absent = [no_faces(Path(f"absent{i}.png"), (9, 9)) for i in range(25)]
+    with pytest.raises(DataError, match="and 5 more"):
+        open_store(absent, "ram", 2, CPU, 0.5)
+
+
+def test_place_follows_the_free_memory(pictures: list[LabelledImage], monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = 3 * sum(width * height for width, height in SIZES)
+    monkeypatch.setattr(store_module, "free_memory", lambda: 2 * needed)
+    assert choose_place(pictures, CPU) == "ram"
+    store, _ = open_store(pictures, "auto", 1, CPU, 0.0)
+    assert store.place == "ram"
+    store.close()
+    monkeypatch.setattr(store_module, "free_memory", lambda: needed)  # some must be left for the network
+    assert choose_place(pictures, CPU) == "disk"
+    store, _ = open_store(pictures, "auto", 1, CPU, 0.0)
+    assert store.place == "disk"
+    store.close()

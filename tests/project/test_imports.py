@@ -1,0 +1,98 @@
+"""What an import brings along. Each case has an interpreter of its own, because a module once loaded stays loaded."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+from pkgutil import iter_modules
+
+import pytest
+
+import facetrain
+from facetrain.cli import commands
+from facetrain.data import labels
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "torchvision", "cv2", "onnxruntime", "onnx", "numpy", "matplotlib"}
+TORCH = {"torch", "torchvision"}
+COMMANDS = sorted(module.name.replace("_", "-") for module in iter_modules(commands.__path__))
+LABELS = sorted(f"facetrain.data.labels.{module.name}" for module in iter_modules(labels.__path__))
+
+# Stands behind the code of a case. A module that is None is one that the case forbade.
+TELL = """
+import sys
+print()
+print(*sorted({name.partition(".")[0] for name, module in sys.modules.items() if module is not None}))
+"""
+# Before the code of a case: makes `import torch` fail as it does where torch is not installed.
+NO_TORCH = "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None\n"
+
+
+def run_python(*arguments):
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def loaded(code, *arguments):
+    """Names of the top-level modules that are loaded once the code has run."""
+    return set(run_python("-c", code + TELL, *arguments).splitlines()[-1].split())
+
+
+def test_the_guard_sees_what_is_loaded():
+    assert loaded("import numpy.linalg") & HEAVY == {"numpy"}
+
+
+def test_package_is_light():
+    assert not loaded("import facetrain") & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)], ids=["facetrain", *COMMANDS])
+def test_help_is_light(arguments):
+    code = "import sys; from facetrain.cli.app import run_cli; assert run_cli(sys.argv[1:]) == 0"
+    assert not loaded(code, *arguments, "--help") & HEAVY
+
+
+def test_every_command_is_seen():
+    assert {"detect", "info", "train"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("module", ["facetrain.detect.load", "facetrain.eval.evaluate", *LABELS])
+def test_module_leaves_torch_alone(module):
+    assert not loaded(f"import {module}") & TORCH
+
+
+def test_public_names_without_torch():
+    names = loaded(
+        NO_TORCH + "from facetrain import FaceDetector, Faces, load_config\n"
+        "assert load_config('yunet_n.yaml').model\n"
+        "assert len(Faces.none(5)) == 0 and FaceDetector.detect"
+    )
+    assert not names & TORCH
+
+
+def test_public_names_resolve():
+    assert sorted(facetrain.__all__) == dir(facetrain)
+    for name in facetrain.__all__:
+        assert getattr(facetrain, name) is not None
+    assert callable(facetrain.train_model)
+    with pytest.raises(AttributeError, match="'trian_model'"):
+        facetrain.trian_model  # noqa: B018
+
+
+def test_only_the_top_init_has_content():
+    package = Path(facetrain.__file__).parent
+    filled = [path for path in package.rglob("__init__.py") if path.read_bytes()]
+    assert filled == [package / "__init__.py"]
+
+
+def test_every_folder_with_modules_is_a_package():
+    # Without its __init__.py a folder is a namespace package: import-linter and mypy would pass it by.
+    package = Path(facetrain.__file__).parent
+    folders = {path.parent for path in package.rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_version():
+    assert facetrain.__version__ == importlib.metadata.version("facetrain")
+    assert run_python("-m", "facetrain", "--version") == f"facetrain {facetrain.__version__}\n"

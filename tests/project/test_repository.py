@@ -1,0 +1,91 @@
+"""What the repository holds, and that its documents name what is there."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import facetrain
+from facetrain.config.load import preset_names
+
+ROOT = Path(__file__).parents[2]
+TOP_LEVEL = {"facetrain", "tests", "examples", "pyproject.toml", "CHANGELOG.md", "README.md", "LICENSE"}
+MAX_BYTES = 1_500_000
+MAX_LINES = 420  # a module is read in one sitting
+TEST_COMMAND = "pip install -e '.[dev]' && python -m pytest"
+
+
+@pytest.fixture(scope="module")
+def tracked():
+    """The files under version control, relative to the root."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("needs a git checkout and git")
+    # safe.directory: git refuses a checkout that belongs to another user, as it does where tests run in a container
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def readme():
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_top_level(tracked):
+    top = {name.partition("/")[0] for name in tracked}
+    assert {name for name in top - TOP_LEVEL if not name.startswith(".")} == set()
+
+
+def test_no_file_is_large(tracked):
+    assert [name for name in tracked if (ROOT / name).stat().st_size > MAX_BYTES] == []
+
+
+def test_modules_are_short():
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in (ROOT / "facetrain").rglob("*.py")
+    }
+    assert lengths
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def test_nothing_is_left_to_do(tracked):
+    mark = re.compile(rb"\b(TO" rb"DO|FIX" rb"ME)\b")  # in parts, so that this line is not found
+    contents = {name: (ROOT / name).read_bytes() for name in tracked}
+    assert [name for name, content in contents.items() if b"\0" not in content and mark.search(content)] == []
+
+
+def test_test_modules_have_names_of_their_own():
+    # pytest imports test modules by their bare name: the second of two `test_load.py` would not be collected
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in set(names) if names.count(name) > 1] == []
+
+
+def test_readme_names_presets_that_exist(readme):
+    named = set(re.findall(r"(?<![\w/.-])(yunet_\w+)\.yaml\b", readme))
+    assert "yunet_n" in named
+    assert named <= set(preset_names())
+
+
+def test_readme_names_examples_that_exist(readme):
+    named = set(re.findall(r"(?<![\w/.-])examples/[\w./-]*\w", readme))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_changelog_has_this_version():
+    headings = re.findall(r"^## +\[?([\w.]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings
+    assert headings[0] in ("Unreleased", facetrain.__version__)
+
+
+def test_ci_runs_the_readme_test_command(readme):
+    if not (ROOT / ".ci/run").is_file():
+        pytest.skip("needs .ci/run, which an sdist does not have")
+    assert TEST_COMMAND in readme
+    # In two lines there, with what a bare machine lacks in between.
+    lines = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+    at = [lines.index(part) for part in TEST_COMMAND.split(" && ")]
+    assert at == sorted(at)
+    assert [line for line in lines if line][-1] == "python -m pytest"  # whose result is the script's
