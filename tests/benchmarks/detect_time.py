@@ -76,11 +76,9 @@ def main() -> None:
         if options.picture is None:
             run_python(DRAW, str(picture))
         command = [sys.executable, "-m", "facetrain", "detect", str(picture), "--output", str(Path(folder, "out"))]
-        if options.weights:  # a file is meant from here, a bundled name stays one
-            command += [
-                "--weights",
-                str(Path(options.weights).resolve() if Path(options.weights).exists() else options.weights),
-            ]
+        if options.weights:
+            file = Path(options.weights)  # or a bundled name, which stays as it is
+            command += ["--weights", str(file.resolve()) if file.is_file() else options.weights]
         if options.threads:
             command += ["--threads", str(options.threads)]
         measured = [measure(command, folder) for _ in range(1 + max(options.runs, 1))][1:]
@@ -91,7 +89,7 @@ def main() -> None:
         "runs": len(measured),
         "wall": summary(seconds, "s", 3),
         "peak_memory": summary(memory, "mib", 1),
-        "weights": options.weights,
+        "weights": Path(options.weights).name if options.weights else None,
         "threads": options.threads,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -13,7 +13,7 @@ from facetrain.config.schema import ColourConfig, DataConfig, LandmarksConfig
 from facetrain.core.faces import LabelledImage
 from facetrain.data.augment import apply_colours
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
-from facetrain.data.batches import ahead, collate, counted_faces, epoch_batches, mirror_order, steps_per_epoch
+from facetrain.data.batches import ahead, collate, epoch_batches, mirror_order, steps_per_epoch
 from facetrain.data.crops import Colour, Crop
 from facetrain.data.store import ImageStore, open_store
 
@@ -152,11 +152,6 @@ def test_faces_without_landmarks_are_collated() -> None:
     batch = collate(torch.zeros(1, 3, 8, 8), faces, 0)
     assert batch.landmarks.shape == (16, 0, 3)
     assert batch.kind[:2].tolist() == [FACE, IGNORED]
-
-
-def test_counted_faces_leave_out_the_ignored(pictures: list[LabelledImage]) -> None:
-    assert counted_faces(pictures) == 0 + 1 + 2 + 2 + 0 + 1 + 2
-    assert counted_faces([]) == 0
 
 
 @pytest.mark.parametrize(
