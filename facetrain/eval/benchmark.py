@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from facetrain.eval.average_precision import Curve
 from facetrain.eval.details import Details, measure_details
 from facetrain.eval.evaluate import labelled_curve, size_check
 from facetrain.eval.pipeline import detect_pictures
-from facetrain.eval.prediction_files import Prediction, read_predictions, write_predictions
+from facetrain.eval.prediction_files import Prediction, check_free, read_predictions, write_predictions
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 from facetrain.eval.wider_truth import find_truth, load_truth
 from facetrain.eval.widerface import as_labelled, as_prediction, first_error, measure_widerface, picture_paths
@@ -91,6 +91,8 @@ def evaluate_model(
     present_only: measure on the pictures that are there; otherwise a missing one is an error
     score, precision: where false alarms are counted, and what the threshold is asked for
     """
+    if save_predictions is not None:
+        check_free(save_predictions)  # now, and not after all the work
     began = time.perf_counter()
     if widerface:
         truth = load_truth(find_truth(ground_truth or data))
@@ -104,7 +106,7 @@ def evaluate_model(
         pictures = [p for p in labels.pictures if p.path.is_file()] if present_only else labels.pictures
         if not pictures:
             raise DataError(f"{data}: none of the {len(labels.pictures)} labelled pictures is there")
-        names = [picture.name.rpartition(".")[0] for picture in pictures]
+        names = [str(PurePosixPath(picture.name).with_suffix("")) for picture in pictures]
     seconds = {"labels": time.perf_counter() - began}
 
     began = time.perf_counter()

@@ -15,9 +15,11 @@ from facetrain.data.batch import FACE, IGNORED, Batch
 from facetrain.model.priors import decode_boxes
 from facetrain.model.yunet import Predictions
 
-# What the published 100000 does, a second sort key before the cost, 256 does too: costs span -3e-7 … 148.4. At 100000
-# float32 rounds costs to 1/128 and chooses among a tiny face's priors by chance; at 256 it still resolves 3e-5.
-PENALTY = 256.0
+# Costs without penalty span -3e-7 … 100 + 16.2 iou_weight. The published penalty of 100000 is a second sort key before
+# them, and any number above that span is one too; but at 100000 float32 rounds costs to 1/128 and chooses among a tiny
+# face's priors by chance, while just above the span it still resolves 2e-5.
+_MAX_SCORE_COST = 100.0
+_MAX_IOU_COST = 17.0  # -ln(1e-7) = 16.1
 # Rows of faces treated at once: bounds memory in a crowd (several float32 arrays of this many rows by P)
 CHUNK = 1024
 
@@ -85,7 +87,7 @@ def assign_simota(
         return matched, torch.zeros((images, count), device=device)
     # ln sqrt(q), q = sigmoid(cls) * sigmoid(obj), floored like the published binary cross-entropy
     log_score = torch.nn.functional.logsigmoid(predictions.cls) + torch.nn.functional.logsigmoid(predictions.obj)
-    score_cost = -(0.5 * log_score).clamp(min=-100.0)  # (B, P)
+    score_cost = -(0.5 * log_score).clamp(min=-_MAX_SCORE_COST)  # (B, P)
     candidate = _candidates(predictions.priors, batch, images, config)
 
     selections = torch.zeros((images, count), device=device)  # how many faces selected a prior
@@ -128,7 +130,8 @@ def _costs(
     usable = candidate[image] & (batch.kind[chunk] == FACE)[:, None]
     iou = torch.where(usable, _iou(decoded[image], boxes[:, None]), 0.0)
     inside, near = _inside_and_near(priors, boxes, config.center_radius)
-    cost = score_cost[image] - config.iou_weight * (iou + 1e-7).log() + PENALTY * ~(inside & near)
+    penalty = _MAX_SCORE_COST + _MAX_IOU_COST * config.iou_weight + 1
+    cost = score_cost[image] - config.iou_weight * (iou + 1e-7).log() + penalty * ~(inside & near)
     return torch.where(usable, cost, torch.inf), iou
 
 

@@ -96,7 +96,7 @@ def train_model(
     time_is_up = False
 
     with interruptible() as interrupted, memory_errors():
-        for epoch in range(state.step // setup.steps_per_epoch, train.epochs):
+        for epoch in range(state.epoch, train.epochs):
             batches = epoch_batches(
                 setup.store,
                 config.data,
@@ -104,7 +104,7 @@ def train_model(
                 batch=train.batch,
                 seed=train.seed,
                 epoch=epoch,
-                first_step=state.step % setup.steps_per_epoch,
+                first_step=state.step - epoch * setup.steps_per_epoch,
             )
             # a GPU computes while the next batch is made; on a CPU both would only fight for the cores
             window.restart()
@@ -132,19 +132,25 @@ def train_model(
             if run is None:
                 tell_cost(setup, time.monotonic() - started, events)
                 break
+            if interrupted.is_set():
+                save_state(run, config, state, model, ema, optimizer)
+                draw_curves(run)
+                break
             done = state.step == setup.total_steps or time_is_up
             weights_now = ema.state if ema else model.state_dict()
             if setup.val is None:
                 keep_best(run, config, state, None, epoch, weights_now)
-            elif not interrupted.is_set() and (done or (epoch + 1) % config.eval.every == 0):
+            elif done or (epoch + 1) % config.eval.every == 0:
                 report = validate(setup, setup.val, weights_now, events)
                 metrics.write("val", state.step, epoch=epoch, **report.as_dict())
                 keep_best(run, config, state, report, epoch, weights_now)
                 events.note(f"epoch {epoch + 1}: {report}, best {format_ap(state.best_ap)}")
+            if state.step == (epoch + 1) * setup.steps_per_epoch:
+                state.epoch = epoch + 1
             save_state(run, config, state, model, ema, optimizer)
             saved_at = time.monotonic()
             draw_curves(run)
-            if interrupted.is_set() or time_is_up:
+            if time_is_up:
                 break
     metrics.close()
     setup.store.close()

@@ -53,10 +53,6 @@ def prepare(config: Config, device: torch.device, events: Events) -> Setup:
     labels = load_split(root, "train", points)
     events.note(f"training data: {labels.statistics.summary()}")
     pictures = thin(labels.pictures, config.data.limit)
-    if not any((~picture.ignore).any() for picture in pictures):
-        raise DataError(
-            f"{root}: no picture of the {len(pictures)} to train on has a face that counts", "check the labels"
-        )
     place = choose_place(pictures, device) if config.data.store == "auto" else config.data.store
     store, broken = open_store(
         pictures,
@@ -68,6 +64,10 @@ def prepare(config: Config, device: torch.device, events: Events) -> Setup:
     )
     if broken:
         events.note(f"left out {len(broken)} pictures that cannot be used, the first: {broken[0].reason}")
+    if not any((~picture.ignore).any() for picture in store.pictures):
+        raise DataError(
+            f"{root}: no picture of the {len(store.pictures)} to train on has a face that counts", "check the labels"
+        )
     val = find_validation(root, config.eval, points, events)
     dtype = choose_precision(config.train.precision, device)
     steps = steps_per_epoch(len(store.pictures), config.train.batch)

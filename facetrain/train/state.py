@@ -10,7 +10,7 @@ from torch import Tensor
 
 from facetrain.config.load import config_from_dict, config_to_dict
 from facetrain.config.schema import Config
-from facetrain.core.errors import DataError, InputError
+from facetrain.core.errors import DataError, FacetrainError, InputError
 from facetrain.core.files import replacing
 from facetrain.core.run_dir import RunDir
 from facetrain.model.weights import read_tensors
@@ -25,6 +25,7 @@ class TrainState:
     """Counters of a run. With weights, averages and optimiser they determine all that follows."""
 
     step: int = 0  # optimiser steps done
+    epoch: int = 0  # epochs closed: all their steps done, and the validation if one was due
     best_ap: float | None = None
     best_epoch: int | None = None
 
@@ -49,19 +50,17 @@ def save_state(
 
 def load_state(run: RunDir) -> Mapping[str, Any]:
     """The newest readable training state of a run: last.pt, or previous.pt if that is damaged or missing."""
-    problem: Exception = InputError(f"{run.path}: no training state to resume")
+    problems: list[FacetrainError] = []
     for path in (run.last, run.previous):
         try:
             document = read_tensors(path)
         except (DataError, InputError) as error:
-            problem = error
+            problems.append(error)
             continue
         if isinstance(document, Mapping) and document.get("format") == FORMAT:
             return document
-        problem = DataError(
-            f"{path}: not a training state", "resume from a run's folder; start from weights with --weights"
-        )
-    raise problem
+        problems.append(DataError(f"{path}: not a training state", "--weights starts a new run from weights"))
+    raise problems[0]
 
 
 def saved_config(document: Mapping[str, Any], path: Path) -> Config:

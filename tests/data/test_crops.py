@@ -172,6 +172,20 @@ def test_faces_of_a_window_follow_the_recipe(picture: LabelledImage, crop: Crop,
     assert np.array_equal(picture.landmarks, given_before[1])
 
 
+@pytest.mark.parametrize(("x", "y"), [(20, 30), (60, 30), (30, 10), (30, 50)])
+def test_face_with_its_centre_on_the_border_is_outside(x: float, y: float) -> None:
+    window = Crop(0, 20, 10, 40, False)
+    assert len(crop_faces(labelled((96, 64), [around(x, y)]), window, 64, MIRROR, False)[0]) == 0
+    inward = labelled((96, 64), [around(x + 0.25 * np.sign(40 - x), y + 0.25 * np.sign(30 - y))])
+    assert len(crop_faces(inward, window, 64, MIRROR, False)[0]) == 1
+
+
+def test_window_is_not_accepted_for_a_face_on_its_border() -> None:
+    """A face at the picture's corner is only reached by a window that is larger than the picture."""
+    corner = labelled((64, 64), [around(0, 0)])
+    assert draw_crop(corner, 0, DataConfig(crop_scales=(0.5,)), 0, 0, 0).side > 64
+
+
 @settings(max_examples=100, deadline=None)
 @given(picture=pictures(), crop=windows)
 def test_mirroring_twice_is_identity(picture: LabelledImage, crop: Crop) -> None:

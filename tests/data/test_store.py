@@ -99,16 +99,22 @@ def test_device_and_ram_agree_when_enlarging(stores: dict[str, ImageStore], crop
 
 
 def test_large_windows_agree() -> None:
-    """Float32 positions would be off by hundredths of a grey level here."""
-    image = noise(700, 500, 9)
-    flat = torch.zeros(700 * 500, 4, dtype=torch.uint8)
+    """Here 32-bit positions are off by hundredths of a grey level."""
+    image = noise(1800, 1300, 9)
+    flat = torch.zeros(1800 * 1300, 4, dtype=torch.uint8)
     flat[:, :3] = torch.from_numpy(image).view(-1, 3)
-    for crop in (Crop(0, -300, -411, 1501, False), Crop(0, 3, 1, 487, True)):
-        out = np.zeros((320, 320, 3), np.float32)
-        cut(image, crop, out)
-        plan = torch.tensor([[0, 700, 500, crop.left, crop.top, crop.side, crop.flip]])
-        gathered = gather_crops(flat, plan, 320)[0].permute(1, 2, 0)
-        np.testing.assert_allclose(gathered, out, atol=0.02)
+    left, top, side, size = -150, -300, 1999, 160
+    canvas = np.full((side, side, 3), 128.0)
+    canvas[300:1600, 150:1950] = image
+    position = (np.arange(size) + 0.5) * side / size - 0.5
+    low, weight = position.astype(int), position % 1
+    rows = canvas[low] * (1 - weight)[:, None, None] + canvas[low + 1] * weight[:, None, None]
+    wanted = rows[:, low] * (1 - weight)[:, None] + rows[:, low + 1] * weight[:, None]
+    gathered = gather_crops(flat, torch.tensor([[0, 1800, 1300, left, top, side, 0]]), size)[0]
+    np.testing.assert_allclose(gathered.permute(1, 2, 0), wanted, atol=1e-3)
+    out = np.zeros((size, size, 3), np.float32)
+    cut(image, Crop(0, left, top, side, False), out)
+    np.testing.assert_allclose(out, wanted, atol=0.05)  # OpenCV's own positions have 32 bits
 
 
 def test_golden_crop_and_resize(golden: dict, golden_arrays: dict[str, np.ndarray]) -> None:
