@@ -5,12 +5,11 @@ from facetrain.eval.benchmark import Evaluation
 
 
 def evaluation_text(result: Evaluation) -> str:
-    """AP, protocol and details as aligned plain text."""
+    """AP and protocol as aligned plain text."""
     protocol = ", ".join(f"{name} {_plain(value)}" for name, value in result.protocol.items())
     rows = [["AP", *result.curves], ["", *(_number(ap) for ap in result.ap.values())]]
     rows.append(["faces", *(f"{curve.faces:,}" for curve in result.curves.values())])
     lines = [console.table(rows), "", f"protocol: {protocol}"]
-    lines += result.details.lines()
     if result.missing:
         lines.append(f"{len(result.missing):,} pictures have no prediction file and count as without detections")
     seconds = result.seconds

@@ -46,12 +46,14 @@ class FaceDetector:
         device = parse_device(device)
         self.path = find_weights(weights)
         self._detector: Detector
+        self.fixed_size: tuple[int, int] | None = None  # (width, height) where an ONNX file takes no other
         if self.path.suffix.lower() == ".onnx":
             from facetrain.detect.onnx import OnnxDetector
 
-            self._detector = OnnxDetector(
+            network = OnnxDetector(
                 self.path, device=device, score=score, nms=nms, max_candidates=max_candidates, threads=threads
             )
+            self._detector, self.fixed_size = network, network.net.size
         else:
             self._detector = _load_checkpoint(
                 self.path, device=device, score=score, nms=nms, max_candidates=max_candidates, threads=threads

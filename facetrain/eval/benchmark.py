@@ -1,8 +1,8 @@
-"""One measurement from weights or prediction files to AP, protocol and details."""
+"""One measurement from weights or prediction files to AP and protocol."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,8 +13,7 @@ from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.core.hardware import available_cores
 from facetrain.data.labels.layout import load_split
 from facetrain.eval.average_precision import Curve
-from facetrain.eval.details import Details, measure_details
-from facetrain.eval.evaluate import labelled_curve, size_check
+from facetrain.eval.labelled import labelled_curve, size_check
 from facetrain.eval.pipeline import detect_pictures
 from facetrain.eval.prediction_files import Prediction, check_free, read_predictions, write_predictions
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
@@ -39,9 +38,6 @@ class Evaluation:
     images: int
     protocol: dict[str, Any]
     seconds: dict[str, float]
-    details: Details
-    pictures: Sequence[LabelledImage]
-    found: Sequence[Faces]
     missing: Sequence[str] = ()
 
     @property
@@ -57,7 +53,6 @@ class Evaluation:
             "images": self.images,
             "protocol": self.protocol,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-            "details": self.details.as_dict(),
             "missing_predictions": list(self.missing),
         }
 
@@ -81,15 +76,12 @@ def evaluate_model(
     ground_truth: Path | None = None,
     present_only: bool = False,
     save_predictions: Path | None = None,
-    score: float = 0.5,
-    precision: float = 0.95,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure on WIDER FACE, or on any labelled set in one of facetrain's layouts (its val part).
 
     ground_truth: folder of the three official .mat files; by default found below `data`
     present_only: measure on the pictures that are there; otherwise a missing one is an error
-    score, precision: where false alarms are counted, and what the threshold is asked for
     """
     if save_predictions is not None:
         check_free(save_predictions)  # now, and not after all the work
@@ -114,8 +106,9 @@ def evaluate_model(
     if source.predictions is not None:
         predictions, missing = read_predictions(source.predictions, names)
         found = [as_faces(prediction) for prediction in predictions]
+        shown: dict[str, Any] = {"source": "prediction files"}
     else:
-        found = _detect(source, pictures, protocol, progress)
+        found, shown = _detect(source, pictures, protocol, progress)
         predictions = [as_prediction(faces) for faces in found]
     seconds["detections"] = time.perf_counter() - began
 
@@ -124,7 +117,6 @@ def evaluate_model(
     seconds["evaluation"] = time.perf_counter() - began
     if save_predictions is not None:
         write_predictions(save_predictions, names, predictions)
-    shown: dict[str, Any] = {"source": "prediction files"} if source.predictions else protocol.as_dict()
     shown |= {"images": len(pictures), "present_only": present_only}
     return Evaluation(
         benchmark="widerface" if widerface else "labelled",
@@ -132,9 +124,6 @@ def evaluate_model(
         images=len(pictures),
         protocol=shown,
         seconds=seconds,
-        details=measure_details(found, pictures, score=score, precision=precision),
-        pictures=pictures,
-        found=found,
         missing=missing,
     )
 
@@ -147,8 +136,8 @@ def as_faces(prediction: Prediction) -> Faces:
 
 def _detect(
     source: Source, pictures: Sequence[LabelledImage], protocol: EvalProtocol, progress: Progress | None
-) -> list[Faces]:
-    """Detections of every picture. Raises DataError for the first one that cannot be read."""
+) -> tuple[list[Faces], dict[str, Any]]:
+    """Detections of every picture, and the protocol as it was. Raises DataError for the first that cannot be read."""
     from facetrain.detect.load import FaceDetector
 
     if source.weights is None:
@@ -166,6 +155,8 @@ def _detect(
     if parallel:
         # several pictures at once, one thread each, beat one picture on several threads: nothing waits for anything
         detector = FaceDetector(source.weights, threads=1, **settings)
+    if detector.fixed_size is not None:
+        protocol = replace(protocol, size="original")  # the file itself fits every picture into its own size
     shown: Detector = ProtocolDetector(detector, protocol)
     found = detect_pictures(
         shown,
@@ -175,4 +166,5 @@ def _detect(
         check=size_check(pictures),
         progress=progress,
     )
-    return first_error(list(found))
+    size = "fixed {}x{}".format(*detector.fixed_size) if detector.fixed_size else protocol.size
+    return first_error(found), {**protocol.as_dict(), "size": size}

@@ -1,6 +1,6 @@
 """The WIDER FACE benchmark: easy, medium and hard from one matching."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +85,11 @@ def as_labelled(truth: WiderTruth, paths: Sequence[Path], subset: str = "hard") 
     ]
 
 
-def first_error(found: Sequence[Faces | DataError]) -> list[Faces]:
-    """The detections, if every picture could be read. Raises the first error otherwise: a part is another number."""
+def first_error(found: Iterable[Faces | DataError]) -> list[Faces]:
+    """The detections, if every picture can be read. Raises the first error at once: a part is another number."""
+    results = []
     for faces in found:
         if isinstance(faces, DataError):
             raise faces
-    return [faces for faces in found if isinstance(faces, Faces)]
+        results.append(faces)
+    return results

@@ -11,7 +11,7 @@ from facetrain.config.schema import EvalConfig
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.data.labels.layout import load_split
-from facetrain.eval.evaluate import labelled_curve
+from facetrain.eval.labelled import labelled_curve
 from facetrain.eval.pipeline import detect_pictures
 from facetrain.eval.wider_truth import WiderTruth, find_truth, has_truth, load_truth
 from facetrain.eval.widerface import as_labelled, as_prediction, measure_widerface, picture_paths

@@ -32,10 +32,7 @@ def run(
         bool, typer.Option("--present-only", help="Measure on the pictures that are there, if some are missing.")
     ] = False,
     ground_truth: Annotated[Path | None, typer.Option(help="Folder of the official .mat files.")] = None,
-    at_score: Annotated[float, typer.Option(help="Count false alarms at this score.")] = 0.5,
-    at_precision: Annotated[float, typer.Option(help="Find the score threshold for this precision.")] = 0.95,
     save_predictions: Annotated[Path | None, typer.Option(help="Write result files into this new folder.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write an HTML report into this folder.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, a GPU's number, or mps (checkpoints).")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all that are there by default.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -58,25 +55,8 @@ def run(
             ground_truth=ground_truth,
             present_only=present_only,
             save_predictions=save_predictions,
-            score=at_score,
-            precision=at_precision,
             progress=lambda done, total: advance(1, f"of {total}"),
         )
-    if report is not None:
-        from facetrain.eval.report import write_report
-
-        title = str(predictions or weights or "yunet_n")
-        page = write_report(
-            report,
-            title=title,
-            protocol=result.protocol,
-            summary=result.ap,
-            curves=result.curves,
-            details=result.details,
-            found=result.found,
-            pictures=result.pictures,
-        )
-        console.say(f"report: {page}")
     console.result(result.as_dict(), evaluation_text(result), as_json=json)
 
 
