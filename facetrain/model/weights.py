@@ -69,9 +69,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a facetrain checkpoint, or the original trainer's (also wrapped in `state_dict`, prefixed `module.`)."""
     document = read_tensors(path)
     if isinstance(document, Mapping) and document.get("format") == FORMAT:
+        parts = [document.get(name) for name in ("config", "model", "info")]
+        if not all(isinstance(part, Mapping) for part in parts):
+            raise DataError(f"{path}: an incomplete facetrain checkpoint", "take best.pt of the run again")
         config = config_from_dict(document["config"], str(path))
-        return Checkpoint(path, config.model, dict(document["model"]), config, dict(document.get("info", {})))
+        return Checkpoint(path, config.model, dict(document["model"]), config, dict(document["info"]))
     state = document.get("state_dict", document) if isinstance(document, Mapping) else {}
+    if not isinstance(state, Mapping):
+        raise DataError(f"{path}: not a YuNet checkpoint (its state_dict is a {type(state).__name__})")
     state = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
     if "backbone.model0.conv1.weight" not in state:
         seen = ", ".join(list(state)[:3]) or type(document).__name__

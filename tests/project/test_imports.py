@@ -57,7 +57,7 @@ def test_every_command_is_seen():
     assert {"detect", "info", "train"} <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("module", ["facetrain.detect.load", "facetrain.eval.evaluate", *LABELS])
+@pytest.mark.parametrize("module", ["facetrain.detect.load", "facetrain.eval.benchmark", *LABELS])
 def test_module_leaves_torch_alone(module):
     assert not loaded(f"import {module}") & TORCH
 
