@@ -1,4 +1,4 @@
-"""One measurement from weights or prediction files to AP and protocol."""
+"""One measurement from weights or prediction files to AP, protocol and details."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +13,7 @@ from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.core.hardware import available_cores
 from facetrain.data.labels.layout import load_split
 from facetrain.eval.average_precision import Curve
+from facetrain.eval.details import Details, measure_details
 from facetrain.eval.labelled import labelled_curve, size_check
 from facetrain.eval.pipeline import detect_pictures
 from facetrain.eval.prediction_files import Prediction, check_free, read_predictions, write_predictions
@@ -38,6 +39,9 @@ class Evaluation:
     images: int
     protocol: dict[str, Any]
     seconds: dict[str, float]
+    details: Details
+    pictures: Sequence[LabelledImage]
+    found: Sequence[Faces]
     missing: Sequence[str] = ()
 
     @property
@@ -53,6 +57,7 @@ class Evaluation:
             "images": self.images,
             "protocol": self.protocol,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "details": self.details.as_dict(),
             "missing_predictions": list(self.missing),
         }
 
@@ -76,12 +81,15 @@ def evaluate_model(
     ground_truth: Path | None = None,
     present_only: bool = False,
     save_predictions: Path | None = None,
+    score: float = 0.5,
+    precision: float = 0.95,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure on WIDER FACE, or on any labelled set in one of facetrain's layouts (its val part).
 
     ground_truth: folder of the three official .mat files; by default found below `data`
     present_only: measure on the pictures that are there; otherwise a missing one is an error
+    score, precision: where false alarms are counted, and what a threshold is looked for
     """
     if save_predictions is not None:
         check_free(save_predictions)  # now, and not after all the work
@@ -124,6 +132,9 @@ def evaluate_model(
         images=len(pictures),
         protocol=shown,
         seconds=seconds,
+        details=measure_details(found, pictures, score=score, precision=precision),
+        pictures=pictures,
+        found=found,
         missing=missing,
     )
 

@@ -4,6 +4,7 @@ Only tensors and plain values are read (`weights_only=True`): no code runs from 
 """
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,9 @@ def read_tensors(path: Path) -> Any:
         if is_lfs_pointer(file.read(64)):
             raise DataError(f"{path}: a git-lfs pointer, not a checkpoint", "run `git lfs pull` where it came from")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch muses about a foreign pickle ends in the error below anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises half a dozen kinds for a damaged or foreign file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(

@@ -32,6 +32,9 @@ def run(
         bool, typer.Option("--present-only", help="Measure on the pictures that are there, if some are missing.")
     ] = False,
     ground_truth: Annotated[Path | None, typer.Option(help="Folder of the official .mat files.")] = None,
+    at_score: Annotated[float, typer.Option(help="Count misses and false alarms at this score.")] = 0.5,
+    at_precision: Annotated[float, typer.Option(help="Find the score threshold for this precision.")] = 0.95,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report into this folder.")] = None,
     save_predictions: Annotated[Path | None, typer.Option(help="Write result files into this new folder.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, a GPU's number, or mps (checkpoints).")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all that are there by default.")] = None,
@@ -41,9 +44,12 @@ def run(
     from facetrain.cli.eval_text import evaluation_text
     from facetrain.eval.benchmark import Source, evaluate_model
     from facetrain.eval.protocol import EvalProtocol
+    from facetrain.eval.report import check_report_folder, write_report
 
     if predictions is not None and weights is not None:
         raise UsageError("--predictions and --weights exclude each other", "measure one after the other")
+    if report is not None:
+        check_report_folder(report)
     source = Source(weights or "yunet_n", predictions, device, threads)
     protocol = EvalProtocol(size=size, score=score, nms=nms, flip=flip, scales=_scales(scales))
     with console.progress("pictures") as advance:
@@ -55,8 +61,21 @@ def run(
             ground_truth=ground_truth,
             present_only=present_only,
             save_predictions=save_predictions,
+            score=at_score,
+            precision=at_precision,
             progress=lambda done, total: advance(1, f"of {total}"),
         )
+    if report is not None:
+        page = write_report(
+            report,
+            title=f"{predictions or source.weights} on {data}",
+            protocol=result.protocol,
+            curves=result.curves,
+            details=result.details,
+            found=result.found,
+            pictures=result.pictures,
+        )
+        console.say(f"report: {page}")
     console.result(result.as_dict(), evaluation_text(result), as_json=json)
 
 
