@@ -199,7 +199,7 @@ def cut_off(path: Path) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "code": (lambda path: torch.save({"state_dict": Harmful()}, path), "read safely"),
-    "bare pickle": (lambda path: path.write_bytes(pickle.dumps(Harmful())), "read safely"),
+    "bare pickle": (lambda path: path.write_bytes(pickle.dumps(Harmful(), protocol=2)), "read safely"),
     "cut off": (cut_off, "read safely"),
     "text": (lambda path: path.write_text("these are no weights"), "read safely"),
     "empty": (lambda path: path.write_bytes(b""), "read safely"),
@@ -300,7 +300,7 @@ SHAPES = {
     "published s": S,
     "towers": replace(TINY, tower_convs=2, head_channels=12),
     "towers without shared": replace(TINY, shared_convs=0, tower_convs=1, head_channels=12),
-    "no shared": replace(TINY, shared_convs=0),
+    "no shared": replace(TINY, shared_convs=0, head_channels=12),
     "three shared": replace(TINY, shared_convs=3, head_channels=20),
     "no landmarks": replace(TINY, landmarks=LandmarksConfig((), ())),
     "three landmarks": replace(TINY, landmarks=LandmarksConfig(("a", "b", "c"), (("a", "b"),))),
