@@ -15,7 +15,7 @@ from typing import Any
 from facetrain import __version__
 from facetrain.core.errors import FacetrainError, OutputError, UsageError
 
-Advance = Callable[..., None]  # advance(done=1, note="")
+Advance = Callable[..., None]  # advance(done=1, note="", total=None)
 
 _QUIET_SECONDS = 10.0  # between two progress lines where there is no terminal
 
@@ -116,7 +116,8 @@ def table(rows: Sequence[Sequence[str]], numbers_from: int = 1) -> str:
 def progress(what: str, total: int | None = None, *, shown: bool = True) -> Iterator[Advance]:
     """Show how far a work of `total` steps (None: unknown) has come, on stderr.
 
-    Gives `advance(done=1, note="")`. On a terminal a bar with the remaining time; elsewhere a plain line now and then.
+    Gives `advance(done=1, note="", total=None)`; a total that is known later comes with it. On a terminal a bar with
+    the remaining time; elsewhere a plain line now and then.
     """
     if not shown:
         yield _nothing
@@ -126,7 +127,7 @@ def progress(what: str, total: int | None = None, *, shown: bool = True) -> Iter
         yield from _lines(what, total)
 
 
-def _nothing(done: int = 1, note: str = "") -> None:
+def _nothing(done: int = 1, note: str = "", total: int | None = None) -> None:
     pass
 
 
@@ -145,8 +146,8 @@ def _bar(what: str, total: int | None) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True) as bar:
         task = bar.add_task(what, total=total, note="")
 
-        def advance(done: int = 1, note: str = "") -> None:
-            bar.update(task, advance=done, note=note)
+        def advance(done: int = 1, note: str = "", total: int | None = None) -> None:
+            bar.update(task, advance=done, note=note, total=total)
 
         yield advance
 
@@ -155,7 +156,7 @@ def _lines(what: str, total: int | None) -> Iterator[Advance]:
     reached = 0
     spoken = time.monotonic()
 
-    def advance(done: int = 1, note: str = "") -> None:
+    def advance(done: int = 1, note: str = "", total: int | None = total) -> None:
         nonlocal reached, spoken
         reached += done
         if time.monotonic() - spoken >= _QUIET_SECONDS:

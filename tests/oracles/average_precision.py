@@ -1,57 +1,79 @@
-"""The official WIDER FACE AP written out literally, one detection and one threshold at a time."""
+"""The official WIDER FACE average precision, one detection and one threshold at a time, from its description."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-Box = Sequence[float]
-
-
-def iou(a: Box, b: Box) -> float:
-    """Overlap of xyxy boxes whose sides are one pixel longer than their corners say."""
-    width = min(a[2], b[2]) - max(a[0], b[0]) + 1
-    height = min(a[3], b[3]) - max(a[1], b[1]) + 1
-    if width <= 0 or height <= 0:
-        return 0.0
-    area_a = (a[2] - a[0] + 1) * (a[3] - a[1] + 1)
-    area_b = (b[2] - b[0] + 1) * (b[3] - b[1] + 1)
-    return width * height / (area_a + area_b - width * height)
+Box = Sequence[float]  # x y w h
+Detection = Sequence[float]  # x y w h score
+STEPS = 1000
 
 
-def average_precision(
-    pictures: Sequence[tuple[Sequence[Box], Sequence[float], Sequence[Box], Sequence[bool]]], *, skip_empty: bool
-) -> tuple[float | None, list[int], list[int]]:
-    """AP, and the cumulated proposals and found faces at the 1000 steps.
+@dataclass
+class Picture:
+    """A picture's detections and boxes, and which of the boxes count."""
 
-    pictures: detections, scores, boxes, which boxes count
-    skip_empty: detections on pictures without boxes are left out (WIDER FACE), though they take part in normalising
-    """
-    every = [score for _, scores, _, _ in pictures for score in scores]
-    low, high = min(every, default=0.0), max(every, default=0.0)
-    faces = sum(sum(map(bool, counted)) for _, _, _, counted in pictures)
-    proposals, found = [0] * 1000, [0] * 1000
-    for detections, scores, boxes, counted in pictures:
-        if skip_empty and not boxes:
+    detections: list[Detection]
+    boxes: list[Box]
+    counted: list[bool]
+
+
+@dataclass
+class Result:
+    """AP, None where no face counts; and proposals and found faces at each threshold, falling."""
+
+    ap: float | None
+    proposals: list[int]
+    found: list[int]
+
+
+def official(pictures: Sequence[Picture], *, pixel: float = 1.0, skip_empty: bool = False) -> Result:
+    """pixel: what is added to every side; skip_empty: whether pictures without boxes give no false alarms."""
+    scores = [detection[4] for picture in pictures for detection in picture.detections]
+    low, high = (min(scores), max(scores)) if scores else (0.0, 0.0)
+
+    proposals, found = [0] * STEPS, [0] * STEPS
+    for picture in pictures:
+        if not picture.detections or (skip_empty and not picture.boxes):
             continue
         taken: set[int] = set()
-        for index in sorted(range(len(scores)), key=lambda i: -scores[i]):
-            score = (scores[index] - low) / (high - low) if high > low else 1.0
-            overlaps = [iou(detections[index], box) for box in boxes]
-            best = max(overlaps, default=0.0)
-            owner = overlaps.index(best) if overlaps else -1
-            if best >= 0.5 and not counted[owner]:
-                continue
-            finds = best >= 0.5 and owner not in taken
-            if finds:
-                taken.add(owner)
-            for t in range(1, 1001):
-                if score >= 1 - t / 1000:
-                    proposals[t - 1] += 1
-                    found[t - 1] += finds
+        entries = []  # (normalised score, is a proposal, finds a face)
+        for detection in sorted(picture.detections, key=lambda d: -d[4]):
+            score = (detection[4] - low) / (high - low) if high > low else 1.0
+            best, best_overlap = -1, 0.0
+            for number, box in enumerate(picture.boxes):
+                overlap = iou(detection[:4], box, pixel)
+                if best < 0 or overlap > best_overlap:
+                    best, best_overlap = number, overlap
+            if best < 0 or best_overlap < 0.5:
+                entries.append((score, True, False))
+            elif picture.counted[best]:
+                entries.append((score, True, best not in taken))
+                taken.add(best)
+        for t in range(1, STEPS + 1):
+            threshold = 1 - t / STEPS
+            proposals[t - 1] += sum(score >= threshold and proposal for score, proposal, _ in entries)
+            found[t - 1] += sum(score >= threshold and new for score, _, new in entries)
+
+    faces = sum(sum(picture.counted) for picture in pictures)
     if faces == 0:
-        return None, proposals, found
+        return Result(None, proposals, found)
     precision = [f / a if a else 0.0 for f, a in zip(found, proposals, strict=True)]
     recall = [f / faces for f in found]
-    precision, recall = [0.0, *precision, 0.0], [0.0, *recall, 1.0]
-    for i in range(len(precision) - 2, -1, -1):
-        precision[i] = max(precision[i], precision[i + 1])
-    ap = sum((recall[i] - recall[i - 1]) * precision[i] for i in range(1, len(recall)))
-    return ap, proposals, found
+    return Result(area([0.0, *recall, 1.0], [0.0, *precision, 0.0]), proposals, found)
+
+
+def area(recall: Sequence[float], precision: Sequence[float]) -> float:
+    """Below the curve, each precision replaced by the largest of itself and all later ones."""
+    total = 0.0
+    for i in range(1, len(recall)):
+        total += (recall[i] - recall[i - 1]) * max(precision[i:])
+    return total
+
+
+def iou(a: Box, b: Box, pixel: float) -> float:
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]) + pixel
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]) + pixel
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / ((a[2] + pixel) * (a[3] + pixel) + (b[2] + pixel) * (b[3] + pixel) - shared)

@@ -18,7 +18,7 @@ import torch
 
 from facetrain.config.load import config_to_yaml, load_config
 from facetrain.config.schema import Config, DataConfig, EvalConfig, LandmarksConfig, ModelConfig, TrainConfig
-from facetrain.core.errors import DataError, InputError, TrainingError, UsageError
+from facetrain.core.errors import DataError, FacetrainError, InputError, TrainingError, UsageError
 from facetrain.core.run_dir import RunDir
 from facetrain.model.weights import load_checkpoint, load_model, read_tensors, save_checkpoint
 from facetrain.model.yunet import build
@@ -298,6 +298,49 @@ def test_run_continues_after_a_crash_as_if_nothing_had_been(
     assert numbers(run) == numbers(unbroken())
 
 
+def test_run_continues_from_a_save_within_an_epoch(
+    data: Path, tmp_path: Path, unbroken: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)  # after every step
+    with pytest.raises(Crash):
+        train_model(tiny_config(data), runs=tmp_path, events=crash_at(6))
+    run, events = RunDir(tmp_path / "run-1"), Recorder()
+    train_model(resume=run, events=events)
+    assert events.steps[0].step == 6
+    assert_same_run(run, unbroken())
+    assert numbers(run) == numbers(unbroken())
+
+
+def test_crash_after_a_validation_writes_no_line_twice(
+    data: Path, tmp_path: Path, unbroken: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state of the epoch's last step may be saved before its validation, which is then done again."""
+    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
+
+    class Crashing(Recorder):
+        def note(self, text: str) -> None:
+            if text.startswith("epoch 2: AP"):
+                raise Crash
+
+    with pytest.raises(Crash):
+        train_model(tiny_config(data), runs=tmp_path, events=Crashing())
+    run = RunDir(tmp_path / "run-1")
+    train_model(resume=run)
+    assert numbers(run) == numbers(unbroken())
+    assert_same_run(run, unbroken())
+
+
+@pytest.mark.parametrize("pictures", [6, 18])
+def test_resuming_on_other_data_is_refused(tmp_path: Path, pictures: int) -> None:
+    """With another number of pictures the steps of an epoch are others, and the saved step means another place."""
+    root = draw_set(tmp_path / "data")
+    with pytest.raises(Crash):
+        train_model(tiny_config(root), runs=tmp_path / "runs", events=crash_at(8))
+    draw_set(root, train=pictures)
+    with pytest.raises(FacetrainError):
+        train_model(resume=RunDir(tmp_path / "runs" / "run-1"))
+
+
 def test_averaged_run_continues_bit_by_bit(data: Path, tmp_path: Path, unbroken: Callable[..., RunDir]) -> None:
     with pytest.raises(Crash):
         train_model(tiny_config(data, ema=0.9), runs=tmp_path, events=crash_at(5))
@@ -524,6 +567,15 @@ def test_broken_pictures_are_left_out_and_too_many_are_an_error(tmp_path: Path) 
     result = train_model(tolerant, runs=tmp_path / "runs", events=events)
     assert result.total_steps == STEPS
     assert any("left out 1 " in note and "train2.png" in note for note in events.notes)
+
+
+def test_unreadable_validation_pictures_are_named(tmp_path: Path) -> None:
+    """They lower the AP by which the best weights are chosen, so nobody should have to guess."""
+    root = draw_set(tmp_path / "data")
+    (root / "val" / "images" / "drawn" / "val1.png").write_bytes(b"no picture")
+    events = Recorder()
+    train_model(tiny_config(root, epochs=1), runs=tmp_path / "runs", events=events)
+    assert any("val1.png" in note for note in events.notes)
 
 
 def test_all_pictures_broken_is_an_error_for_the_user(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def run(
             save_predictions=save_predictions,
             score=at_score,
             precision=at_precision,
-            progress=lambda done, total: advance(1, f"of {total}"),
+            progress=lambda done, total: advance(1, total=total),
         )
     if report is not None:
         page = write_report(
