@@ -45,6 +45,7 @@ RANGES = {
     "train.warmup_limit": "[0, 1]",
     "train.warmup_start": "[0, 1]",
     "train.clip": "(0, inf)",
+    "train.short_run_clip": "(0, inf)",
     "train.ema": "(0, 1)",
     "train.assign.center_radius": "(0, inf)",
     "train.assign.candidates": "[1, inf)",

@@ -108,6 +108,9 @@ class TrainConfig:
     warmup_limit: float = 0.1  # warm-up takes at most this share of the run
     warmup_start: float = 0.001  # first rate / full rate
     clip: float | None = None  # largest gradient norm; null: no clipping
+    short_run_clip: float | None = (
+        10.0  # the same where warmup_limit cuts the warm-up: there the published rate diverges
+    )
     ema: float | None = None  # decay of the averaged weights; null: none
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     assign: AssignConfig = field(default_factory=AssignConfig)

@@ -20,7 +20,7 @@ from facetrain.train.environment import describe_environment, interruptible
 from facetrain.train.events import Events, LogEvents, Progress
 from facetrain.train.hardware import memory_errors, peak_memory
 from facetrain.train.metrics import MetricsLog, draw_curves
-from facetrain.train.optim import learning_rate, make_optimizer
+from facetrain.train.optim import gradient_limit, learning_rate, make_optimizer
 from facetrain.train.prepare import Setup, plan, prepare
 from facetrain.train.preview import draw_batch
 from facetrain.train.state import TrainState, load_state, restore, save_state, saved_config
@@ -84,7 +84,7 @@ def train_model(
     optimizer = make_optimizer(model, train)
     ema = Ema(model, train.ema) if train.ema is not None else None
     state = restore(saved, model, ema, optimizer) if saved is not None else TrainState()
-    step = make_step(model, optimizer, train, setup.dtype)
+    step = make_step(model, optimizer, train, setup.dtype, gradient_limit(train, setup.total_steps))
     window = Window(setup.total_steps, setup.steps_per_epoch, setup.store.pictures)
 
     if run is not None:

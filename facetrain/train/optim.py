@@ -27,6 +27,17 @@ def warmup_length(config: TrainConfig, total_steps: int) -> int:
     return min(config.warmup_steps, int(config.warmup_limit * total_steps))
 
 
+def gradient_limit(config: TrainConfig, total_steps: int) -> float | None:
+    """Largest gradient norm of this run; None: no clipping.
+
+    Untrained objectness gives gradients in the hundreds. The whole warm-up takes them off gently; cut to some tens of
+    steps it does not, and SGD at the published rate ends in NaN within fifty steps.
+    """
+    if config.clip is None and warmup_length(config, total_steps) < config.warmup_steps:
+        return config.short_run_clip
+    return config.clip
+
+
 def learning_rate(config: TrainConfig, epoch: int, step: int, total_steps: int) -> float:
     """Rate of a step. epoch and step count from 0; step over the whole run.
 

@@ -18,7 +18,7 @@ from facetrain.data.store import ImageStore, choose_place, open_store
 from facetrain.model.cost import convolutions
 from facetrain.train.events import Events
 from facetrain.train.hardware import choose_precision, keep_big_buffers
-from facetrain.train.optim import base_rate, warmup_length
+from facetrain.train.optim import base_rate, gradient_limit, warmup_length
 from facetrain.train.validation import Validation, find_validation, thin
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,8 @@ def plan(setup: Setup) -> list[str]:
     else:
         epochs = ", ".join(str(round(m * train.epochs)) for m in train.milestones)
         schedule = f"x {train.gamma:g} at epochs {epochs}" if epochs else "constant"
+    limit = gradient_limit(train, setup.total_steps)
+    clipping = f"gradients clipped at norm {limit:g}" if limit else "no clipping"
     device = cpu_name() if setup.device.type == "cpu" else str(setup.device)
     if setup.device.type == "cuda":
         device = torch.cuda.get_device_name(setup.device)
@@ -114,6 +116,6 @@ def plan(setup: Setup) -> list[str]:
         f"steps: {train.epochs} epochs x {setup.steps_per_epoch} steps of {train.batch} crops at "
         f"{config.data.size}x{config.data.size} = {setup.total_steps:,} steps",
         f"rate: {train.optimizer}, {base_rate(train):g} (= {train.lr:g} x batch {train.batch} / {train.lr_batch}), "
-        f"warm-up {warmup_length(train, setup.total_steps)} steps, {schedule}",
+        f"warm-up {warmup_length(train, setup.total_steps)} steps, {schedule}, {clipping}",
         f"device: {device}, network in {network}, the rest in float32",
     ]

@@ -28,9 +28,9 @@ def forward_backward(model: YuNet, batch: Batch, config: TrainConfig, dtype: tor
 
 
 def make_step(
-    model: YuNet, optimizer: torch.optim.Optimizer, config: TrainConfig, dtype: torch.dtype
+    model: YuNet, optimizer: torch.optim.Optimizer, config: TrainConfig, dtype: torch.dtype, clip: float | None = None
 ) -> Callable[[Batch], dict[str, Tensor]]:
-    """The whole step as one function of the batch; the learning rate is set outside.
+    """The whole step as one function of the batch; the learning rate is set outside. clip: largest gradient norm.
 
     A loss that is seen not to be finite updates nothing.
     """
@@ -38,8 +38,8 @@ def make_step(
     def step(batch: Batch) -> dict[str, Tensor]:
         optimizer.zero_grad(set_to_none=True)
         losses = forward_backward(model, batch, config, dtype)
-        if config.clip is not None:
-            clip_grad_norm_(model.parameters(), config.clip)
+        if clip is not None:
+            clip_grad_norm_(model.parameters(), clip)
         if seen_finite(losses):
             optimizer.step()
         return losses

@@ -156,7 +156,7 @@ def run_ours(args: argparse.Namespace) -> list[float]:
     store, _ = open_store(pictures_of(args), "ram", None, device, 0.1)
     model = build(config.model, 0).train()
     dtype = choose_precision("auto", device)
-    step = make_step(model, make_optimizer(model, config.train), config.train, dtype)
+    step = make_step(model, make_optimizer(model, config.train), config.train, dtype, None)
 
     def batches() -> object:
         return epoch_batches(store, config.data, config.model.landmarks, batch=args.batch, seed=0, epoch=next(epochs))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from facetrain.config.schema import TrainConfig
-from facetrain.train.optim import base_rate, learning_rate, make_optimizer, warmup_length
+from facetrain.train.optim import base_rate, gradient_limit, learning_rate, make_optimizer, warmup_length
 
 # The reference's golden `lr` of the published recipe: epoch, step over the whole run (403 an epoch), rate
 GOLDEN = [
@@ -105,3 +105,13 @@ def test_adamw_takes_its_settings() -> None:
     [group] = optimizer.param_groups
     assert group["betas"] == (0.8, 0.999)
     assert (group["weight_decay"], group["lr"]) == (0.02, 0.002)
+
+
+def test_only_a_run_with_its_whole_warmup_goes_without_clipping() -> None:
+    published = TrainConfig()
+    assert gradient_limit(published, 640 * 403) is None
+    assert gradient_limit(published, 15_000) is None
+    assert gradient_limit(published, 14_990) == 10.0
+    assert gradient_limit(replace(published, short_run_clip=None), 100) is None
+    assert gradient_limit(replace(published, clip=2.5), 640 * 403) == 2.5
+    assert gradient_limit(replace(published, clip=2.5), 100) == 2.5

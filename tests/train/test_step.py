@@ -150,9 +150,9 @@ def test_gradients_do_not_add_up() -> None:
 def test_clipping_bounds_the_gradient() -> None:
     batch = drawn_batch()
     for clip in (None, 0.5):
-        config = TrainConfig(clip=clip)
+        config = TrainConfig()
         model = build(TINY, seed=0).train()
-        make_step(model, make_optimizer(model, config), config, torch.float32)(batch)
+        make_step(model, make_optimizer(model, config), config, torch.float32, clip)(batch)
         norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()
         assert math.isclose(norm, 0.5, rel_tol=1e-3) if clip else norm > 1
 
