@@ -1,11 +1,21 @@
 """Fixtures for the reference numbers and pictures, which lie beside the checkout and not in it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+# Before torch is imported: on a busy machine several torch threads wait for each other by spinning, and small
+# tests take ten times as long. What is measured or takes long starts a process of its own (tests/e2e).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# a slow machine is no wrong result
+settings.register_profile("facetrain", deadline=None)
+settings.load_profile("facetrain")
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

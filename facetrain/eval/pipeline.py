@@ -56,7 +56,8 @@ def detect_pictures(
 
 def _batched(detector: Detector, images: Iterator[Image | DataError], batch: int) -> Iterator[Faces | DataError]:
     while some := list(islice(images, batch)):
-        found = iter(detector.detect_batch([image for image in some if not isinstance(image, DataError)]))
+        good = [image for image in some if not isinstance(image, DataError)]
+        found = iter(detector.detect_batch(good) if good else [])
         for image in some:
             yield image if isinstance(image, DataError) else next(found)
 

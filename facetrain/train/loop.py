@@ -10,6 +10,7 @@ from torch import Tensor
 from facetrain import __version__
 from facetrain.config.schema import Config
 from facetrain.core.errors import TrainingError
+from facetrain.core.files import sha256
 from facetrain.core.run_dir import RunDir, new_run
 from facetrain.data.batches import ahead, epoch_batches
 from facetrain.model.detector import ModelDetector, torch_device
@@ -23,7 +24,7 @@ from facetrain.train.metrics import MetricsLog, draw_curves
 from facetrain.train.optim import gradient_limit, learning_rate, make_optimizer
 from facetrain.train.prepare import Setup, plan, prepare
 from facetrain.train.preview import draw_batch
-from facetrain.train.state import TrainState, load_state, restore, save_state, saved_config
+from facetrain.train.state import TrainState, check_same_data, load_state, restore, save_state, saved_config
 from facetrain.train.step import make_step, seen_finite
 from facetrain.train.validation import Validation, ValidationResult, format_ap
 from facetrain.train.window import Window
@@ -83,14 +84,16 @@ def train_model(
         start_from(model, start, events)
     optimizer = make_optimizer(model, train)
     ema = Ema(model, train.ema) if train.ema is not None else None
-    state = restore(saved, model, ema, optimizer) if saved is not None else TrainState()
+    data = len(setup.store.pictures), sha256(setup.split.labels)
+    state = restore(saved, model, ema, optimizer) if saved is not None else TrainState(0, 0, *data)
+    check_same_data(state, *data)
     step = make_step(model, optimizer, train, setup.dtype, gradient_limit(train, setup.total_steps))
     window = Window(setup.total_steps, setup.steps_per_epoch, setup.store.pictures)
 
     if run is not None:
         describe_environment(run, setup)
         events.note(f"run: {run.path}" + (f", going on after step {state.step:,}" if resume else ""))
-    metrics = MetricsLog(run, state.step)
+    metrics = MetricsLog(run, state.step, state.epoch)
     report: ValidationResult | None = None
     started = saved_at = time.monotonic()
     time_is_up = False
@@ -144,6 +147,8 @@ def train_model(
                 report = validate(setup, setup.val, weights_now, events)
                 metrics.write("val", state.step, epoch=epoch, **report.as_dict())
                 keep_best(run, config, state, report, epoch, weights_now)
+                for problem in report.unreadable[:5]:
+                    events.note(f"warning: not validated on, counted as without detections: {problem}")
                 events.note(f"epoch {epoch + 1}: {report}, best {format_ap(state.best_ap)}")
             if state.step == (epoch + 1) * setup.steps_per_epoch:
                 state.epoch = epoch + 1
@@ -161,7 +166,7 @@ def train_model(
         ap=report.ap if report else None,
         best_ap=state.best_ap,
         best_epoch=None if state.best_epoch is None else state.best_epoch + 1,
-        interrupted=interrupted.is_set(),
+        interrupted=interrupted.is_set() and state.epoch < train.epochs,
     )
 
 

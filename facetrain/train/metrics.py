@@ -9,13 +9,17 @@ from facetrain.core.run_dir import RunDir
 
 
 class MetricsLog:
-    """Appends JSON lines; on resume, lines past the saved step are cut off first. Without a run nothing is kept."""
+    """Appends JSON lines; without a run nothing is kept.
 
-    def __init__(self, run: RunDir | None, step: int) -> None:
+    On resume, lines past the saved step are cut off first, and the validation of an epoch that was not closed.
+    """
+
+    def __init__(self, run: RunDir | None, step: int, epoch: int) -> None:
         self.file: TextIO | None = None
         if run is None:
             return
-        kept = [line for line in read_metrics(run.metrics) if line["step"] <= step]
+        lines = [line for line in read_metrics(run.metrics) if line["step"] <= step]
+        kept = [line for line in lines if line["kind"] != "val" or line["epoch"] < epoch or line["step"] < step]
         write_text(run.metrics, "".join(json.dumps(line) + "\n" for line in kept))
         self.file = run.metrics.open("a", encoding="utf-8")
 

@@ -26,6 +26,8 @@ class TrainState:
 
     step: int = 0  # optimiser steps done
     epoch: int = 0  # epochs closed: all their steps done, and the validation if one was due
+    pictures: int = 0  # in the training set, without broken ones
+    labels: str = ""  # SHA-256 of its label file
     best_ap: float | None = None
     best_epoch: int | None = None
 
@@ -61,6 +63,16 @@ def load_state(run: RunDir) -> Mapping[str, Any]:
             return document
         problems.append(DataError(f"{path}: not a training state", "--weights starts a new run from weights"))
     raise problems[0]
+
+
+def check_same_data(state: TrainState, pictures: int, labels: str) -> None:
+    """Refuse to continue on other data: the saved step would mean another place in another order of pictures."""
+    if (state.pictures, state.labels) != (pictures, labels):
+        what = f"{pictures} pictures instead of {state.pictures}" if state.pictures != pictures else "other labels"
+        raise DataError(
+            f"the training data is not what the run began with: {what}",
+            "start a new run from its weights with --weights runs/<name>/best.pt",
+        )
 
 
 def saved_config(document: Mapping[str, Any], path: Path) -> Config:

@@ -32,7 +32,13 @@ class ValidationResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for metrics.jsonl."""
-        return {"ap": self.ap, **self.subsets, "images": self.images, "detections": self.detections}
+        return {
+            "ap": self.ap,
+            **self.subsets,
+            "images": self.images,
+            "detections": self.detections,
+            "unreadable": len(self.unreadable),
+        }
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {format_ap(ap)}" for name, ap in self.subsets.items())

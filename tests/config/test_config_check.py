@@ -80,6 +80,7 @@ OUTSIDE = [
     ("train.warmup_limit", "1.5", "at least 0 and at most 1", "1.5"),
     ("train.warmup_start", "-1", "at least 0 and at most 1", "-1.0"),
     ("train.clip", "0", "above 0", "0.0"),
+    ("train.short_run_clip", "0", "above 0", "0.0"),
     ("train.ema", "0", "above 0 and below 1", "0.0"),
     ("train.ema", "1", "above 0 and below 1", "1.0"),
     ("train.assign.center_radius", "0", "above 0", "0.0"),

@@ -14,7 +14,9 @@ from facetrain.data.labels.labelv2 import read
 
 def facetrain(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "facetrain", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False)
+    # all cores, unlike the other tests
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
 
 @pytest.fixture(scope="module")
