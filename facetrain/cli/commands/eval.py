@@ -48,8 +48,16 @@ def run(
 
     if predictions is not None and weights is not None:
         raise UsageError("--predictions and --weights exclude each other", "measure one after the other")
+    if not 0 <= at_score <= 1:
+        raise UsageError(f"--at-score {at_score:g}: must be from 0 to 1")
+    if not 0 < at_precision <= 1:
+        raise UsageError(f"--at-precision {at_precision:g}: must be above 0 and at most 1", "0.95 is 95 %")
     if report is not None:
         check_report_folder(report)
+        if save_predictions is not None and save_predictions.resolve().is_relative_to(report.resolve()):
+            raise UsageError(
+                "--save-predictions cannot lie inside the --report folder", "give each a folder of its own"
+            )
     source = Source(weights or "yunet_n", predictions, device, threads)
     protocol = EvalProtocol(size=size, score=score, nms=nms, flip=flip, scales=_scales(scales))
     with console.progress("pictures") as advance:
