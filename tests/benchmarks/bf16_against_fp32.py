@@ -32,7 +32,7 @@ def main() -> None:
                 result = train_model(config, runs=Path(runs), config_name=f"{precision}-{seed}")
                 seconds[precision].append(time.perf_counter() - began)
                 found.append(result.ap or 0.0)
-                print(f"seed {seed} {precision}: AP {result.ap:.4f}, {seconds[precision][-1]:.0f} s", file=sys.stderr)
+                print(f"seed {seed} {precision}: AP {found[-1]:.4f}, {seconds[precision][-1]:.0f} s", file=sys.stderr)
     document = {
         "processor": cpu_name(),
         "ap": ap,
