@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from facetrain import __version__
@@ -22,6 +22,9 @@ _QUIET_SECONDS = 10.0  # between two progress lines where there is no terminal
 
 def harden_streams() -> None:
     """Let a character that the terminal cannot show become a mark instead of a UnicodeEncodeError."""
+    # a stream that was closed before the start is None: what is said there goes nowhere
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -29,7 +32,8 @@ def harden_streams() -> None:
 
 def say(text: str) -> None:
     """One line of conversation: progress, a warning, a hint. Goes to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody listens any more: no reason to end the work
+        print(text, file=sys.stderr, flush=True)
 
 
 def say_error(error: FacetrainError) -> None:

@@ -154,8 +154,9 @@ def result_text(result: TrainResult) -> str:
         return "dry run: nothing was written"
     if result.best_epoch is None:
         return f"{result.run.path}: step {result.step:,} of {result.total_steps:,}, no validation yet"
+    weights = result.run.best if result.run.best.is_file() else result.run.last
     best = f"best AP {format_ap(result.best_ap)} at epoch {result.best_epoch}"
     return (
         f"{result.run.path}: step {result.step:,} of {result.total_steps:,}, {best}\n"
-        f"try it: facetrain detect PICTURE --weights {result.run.best}"
+        f"try it: facetrain detect PICTURE --weights {weights}"
     )

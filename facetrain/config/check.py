@@ -18,13 +18,14 @@ BOX_LOSSES = ("eiou", "diou", "ciou", "giou", "iou")  # as BOX_LOSSES in train/l
 
 # [ and ] include the bound, ( and ) exclude it. A null is always fine; of a list, every item must lie inside.
 RANGES = {
-    "model.stem": "[1, inf)",
-    "model.stages": "[1, inf)",
-    "model.shared_convs": "[0, inf)",
-    "model.tower_convs": "[0, inf)",
-    "model.head_channels": "[1, inf)",
-    "data.size": "[1, inf)",
-    "data.crop_scales": "(0, inf)",
+    "model.stem": "[1, 4096]",
+    "model.stages": "[1, 4096]",
+    "model.shared_convs": "[0, 64]",
+    "model.tower_convs": "[0, 64]",
+    "model.head_channels": "[1, 4096]",
+    "model.objectness_bias": "[-50, 50]",
+    "data.size": "[1, 8192]",
+    "data.crop_scales": "(0, 10]",
     "data.flip": "[0, 1]",
     "data.colour.jitter": "[0, 1]",
     "data.colour.grey": "[0, 1]",

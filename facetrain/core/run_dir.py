@@ -1,9 +1,11 @@
 """Names inside a run's folder, and which folder a run gets."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from facetrain.core.errors import InputError, UsageError
+from facetrain.core.errors import InputError, OutputError, UsageError
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,10 @@ def new_run(root: Path, name: str | None, config_name: str) -> RunDir:
         while (root / f"{config_name}-{n}").exists():
             n += 1
         return RunDir(root / f"{config_name}-{n}")
+    if name in ("", ".", "..") or any(c in "/\\:" or ord(c) < 32 for c in name):
+        raise UsageError(
+            f"--name {name!r}: not a name for a run", "letters, digits, - and _; --runs chooses the folder"
+        )
     run = RunDir(root / name)
     if run.path.exists():
         raise UsageError(
@@ -72,6 +78,33 @@ def new_run(root: Path, name: str | None, config_name: str) -> RunDir:
             f"continue it with --resume {name}, or choose another --name",
         )
     return run
+
+
+@contextmanager
+def held(run: RunDir) -> Iterator[None]:
+    """Keep a run to this process while it goes on. Raises UsageError where another process works on it.
+
+    The system drops the hold with the process, however that ends. Not done on Windows, which has no flock.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        file = (run.path / ".lock").open("w")
+    except OSError as error:
+        raise OutputError(f"{run.path}: cannot write here: {error.strerror}", "choose another --runs folder") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(f"{run.path}: another process is training this run", "wait for it, or stop it") from error
+        try:
+            yield
+        finally:
+            (run.path / ".lock").unlink(missing_ok=True)
 
 
 def find_run(root: Path, name: str) -> RunDir:

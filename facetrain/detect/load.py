@@ -132,8 +132,8 @@ def _check_settings(score: float, nms: float, max_candidates: int, threads: int 
         raise UsageError(f"nms {nms}: must be above 0 and at most 1", "1 keeps every overlapping face")
     if max_candidates < 1:
         raise UsageError(f"max_candidates {max_candidates}: must be at least 1")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads {threads}: must be at least 1")
+    if threads is not None and not 1 <= threads <= 1024:
+        raise UsageError(f"threads {threads}: must be from 1 to 1024")
 
 
 def _load_checkpoint(

@@ -118,7 +118,9 @@ class _Finder:
         entries = [entry for entry in entries if not entry.name.startswith(".")]
         folders = [entry for entry in entries if os.path.isdir(entry.path)]
         for entry in entries:
-            if entry not in folders and Path(entry.name).suffix.lower() in SUFFIXES:
+            # a pipe or device of that name would be waited for without end
+            special = os.path.exists(entry.path) and not os.path.isfile(entry.path)
+            if entry not in folders and not special and Path(entry.name).suffix.lower() in SUFFIXES:
                 yield folder / entry.name
         for entry in folders:
             yield from self._walk(folder / entry.name, above | {real})

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from facetrain.core.errors import DataError, UsageError
+from facetrain.core.errors import InputError, UsageError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.core.hardware import available_cores
 from facetrain.data.labels.layout import load_split
+from facetrain.data.sample import sample_root
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.details import Details, measure_details
 from facetrain.eval.labelled import labelled_curve, size_check
@@ -91,6 +92,8 @@ def evaluate_model(
     present_only: measure on the pictures that are there; otherwise a missing one is an error
     score, precision: where false alarms are counted, and what a threshold is looked for
     """
+    if str(data) == "sample" and not data.is_dir():
+        data = sample_root()
     if save_predictions is not None:
         check_free(save_predictions)  # now, and not after all the work
     began = time.perf_counter()
@@ -103,9 +106,18 @@ def evaluate_model(
         pictures, names = as_labelled(truth, paths), truth.names
     else:
         labels = load_split(data, "val", 5)
-        pictures = [p for p in labels.pictures if p.path.is_file()] if present_only else labels.pictures
+        pictures = [picture for picture in labels.pictures if picture.path.is_file()]
+        missing_pictures = [picture.name for picture in labels.pictures if not picture.path.is_file()]
         if not pictures:
-            raise DataError(f"{data}: none of the {len(labels.pictures)} labelled pictures is there")
+            raise InputError(f"{data}: none of the {len(labels.pictures)} labelled pictures is there")
+        if missing_pictures and source.predictions is None and not present_only:
+            raise InputError(
+                f"{data}: {len(missing_pictures):,} of {len(labels.pictures):,} labelled pictures are missing, "
+                f"such as {missing_pictures[0]}",
+                "--present-only measures on those that are there",
+            )
+        if not present_only:
+            pictures = labels.pictures
         names = [str(PurePosixPath(picture.name).with_suffix("")) for picture in pictures]
     seconds = {"labels": time.perf_counter() - began}
 

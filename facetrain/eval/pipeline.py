@@ -1,7 +1,8 @@
 """Detections of many pictures, with reading, network and post-processing overlapping."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +24,7 @@ def detect_pictures(
     batch: int = 1,
     check: Callable[[Path, Image], None] | None = None,
     progress: Done | None = None,
-) -> Iterator[Faces | DataError]:
+) -> Generator[Faces | DataError, None, None]:
     """Faces of each picture in order, or the error of one that cannot be read.
 
     workers: threads that read and detect at once; more than one only for a detector that allows it (onnxruntime)
@@ -45,16 +46,21 @@ def detect_pictures(
         image = read(path)
         return image if isinstance(image, DataError) else detector.detect_batch([image])[0]
 
-    results = (
-        ordered(work, paths, workers) if workers > 1 else _batched(detector, ordered(read, paths, 2, batch), batch)
-    )
-    for done, result in enumerate(results, 1):
-        if progress is not None:
-            progress(done, len(paths))
-        yield result
+    with ExitStack() as stack:
+        if workers > 1:
+            results = stack.enter_context(closing(ordered(work, paths, workers)))
+        else:
+            images = stack.enter_context(closing(ordered(read, paths, 2, batch)))
+            results = _batched(detector, images, batch)
+        for done, result in enumerate(results, 1):
+            if progress is not None:
+                progress(done, len(paths))
+            yield result
 
 
-def _batched(detector: Detector, images: Iterator[Image | DataError], batch: int) -> Iterator[Faces | DataError]:
+def _batched(
+    detector: Detector, images: Iterator[Image | DataError], batch: int
+) -> Generator[Faces | DataError, None, None]:
     while some := list(islice(images, batch)):
         good = [image for image in some if not isinstance(image, DataError)]
         found = iter(detector.detect_batch(good) if good else [])
@@ -62,7 +68,9 @@ def _batched(detector: Detector, images: Iterator[Image | DataError], batch: int
             yield image if isinstance(image, DataError) else next(found)
 
 
-def ordered(work: Callable[[Key], Value], items: Iterable[Key], workers: int, ahead: int = 1) -> Iterator[Value]:
+def ordered(
+    work: Callable[[Key], Value], items: Iterable[Key], workers: int, ahead: int = 1
+) -> Generator[Value, None, None]:
     """Results of `work` in the order of the items, at most `workers + ahead` of them begun and not yet taken."""
     with ThreadPoolExecutor(workers) as pool:
         rest = iter(items)

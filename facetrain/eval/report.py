@@ -19,6 +19,7 @@ from facetrain import __version__
 from facetrain.core.errors import DataError, OutputError, UsageError
 from facetrain.core.faces import Faces, Image, LabelledImage
 from facetrain.core.images import opencv, read_image, write_image
+from facetrain.core.plots import load_matplotlib, new_figure
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.details import Details, Outcome, SizeRecall, outcomes
 
@@ -147,15 +148,13 @@ def _put(new: Path, place: Path, earlier: Path) -> None:
 
 def _draw_curves(path: Path, curves: Mapping[str, Curve], details: Details, ink: str) -> None:
     """Precision over recall, a line for each subset, without a background."""
+    load_matplotlib()
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
     settings: dict[Any, Any] = {"font.size": 11, **dict.fromkeys(coloured, ink)}
     with rc_context(settings):
-        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(6.4, 4.6)
         axes = figure.subplots()
         axes.set_prop_cycle(color=_LINES)
         for name, curve in curves.items():

@@ -1,6 +1,7 @@
 """The WIDER FACE benchmark: easy, medium and hard from one matching."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,11 +86,12 @@ def as_labelled(truth: WiderTruth, paths: Sequence[Path], subset: str = "hard") 
     ]
 
 
-def first_error(found: Iterable[Faces | DataError]) -> list[Faces]:
+def first_error(found: Generator[Faces | DataError, None, None]) -> list[Faces]:
     """The detections, if every picture can be read. Raises the first error at once: a part is another number."""
     results = []
-    for faces in found:
-        if isinstance(faces, DataError):
-            raise faces
-        results.append(faces)
+    with closing(found):  # ends its threads here, and not whenever the generator is collected
+        for faces in found:
+            if isinstance(faces, DataError):
+                raise faces
+            results.append(faces)
     return results

@@ -3,6 +3,7 @@
 Only tensors and plain values are read (`weights_only=True`): no code runs from a checkpoint.
 """
 
+import io
 import re
 import warnings
 from collections.abc import Mapping
@@ -16,10 +17,11 @@ from torch import Tensor
 from facetrain.config.load import config_from_dict, config_to_dict
 from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
 from facetrain.core.errors import DataError, InputError
-from facetrain.core.files import is_lfs_pointer, replacing
+from facetrain.core.files import is_lfs_pointer, write_bytes
 from facetrain.model.yunet import YuNet, build
 
 FORMAT = "facetrain checkpoint"
+STATE_FORMAT = "facetrain training state"  # last.pt: train/state.py writes and resumes it, its weights serve here too
 
 # The original trainer's names -> ours; the rest of a key (weight, bias, running_mean, …) stays.
 _UNIT = {"conv1": "pointwise", "conv2": "depthwise", "bn": "norm"}
@@ -52,19 +54,28 @@ class Checkpoint:
 
 def read_tensors(path: Path) -> Any:
     """Load a torch file without running code from it. Raises InputError or DataError."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file", "give a checkpoint (.pt, .pth)")
-    with path.open("rb") as file:
-        if is_lfs_pointer(file.read(64)):
-            raise DataError(f"{path}: a git-lfs pointer, not a checkpoint", "run `git lfs pull` where it came from")
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(f"{path}: no such file", "give a checkpoint (.pt, .pth)") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if is_lfs_pointer(start):
+        raise DataError(f"{path}: a git-lfs pointer, not a checkpoint", "run `git lfs pull` where it came from")
+    if not start.startswith((b"PK", b"\x80")):  # a zip archive, or the older pickle form
+        raise DataError(
+            f"{path}: not a checkpoint by its content", "a checkpoint is what torch.save writes: .pt or .pth"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch muses about a foreign pickle ends in the error below anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises half a dozen kinds for a damaged or foreign file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch's own text advises to load without its protection: not repeated
         raise DataError(
-            f"{path}: not a checkpoint that can be read safely: {reason}", "only tensors and plain values are loaded"
+            f"{path}: not a checkpoint that can be read safely: it is damaged, cut off, or holds more than weights",
+            "only tensors and plain values are loaded",
         ) from error
 
 
@@ -77,6 +88,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise DataError(f"{path}: an incomplete facetrain checkpoint", "take best.pt of the run again")
         config = config_from_dict(document["config"], str(path))
         return Checkpoint(path, config.model, dict(document["model"]), config, dict(document["info"]))
+    if isinstance(document, Mapping) and document.get("format") == STATE_FORMAT:
+        config = config_from_dict(document["config"], str(path))
+        return Checkpoint(path, config.model, dict(document["ema"] or document["model"]), config, {})
     state = document.get("state_dict", document) if isinstance(document, Mapping) else {}
     if not isinstance(state, Mapping):
         raise DataError(f"{path}: not a YuNet checkpoint (its state_dict is a {type(state).__name__})")
@@ -98,8 +112,14 @@ def save_checkpoint(path: Path, state: Mapping[str, Tensor], config: Config, inf
         "model": {key: value.detach().cpu().contiguous() for key, value in state.items()},
         "info": dict(info),
     }
-    with replacing(path) as scratch:
-        torch.save(document, scratch)
+    write_bytes(path, tensor_bytes(document))
+
+
+def tensor_bytes(document: Mapping[str, Any]) -> bytes:
+    """What torch.save would write. Made in memory, because its own writer reports a full disk as a bug of its own."""
+    buffer = io.BytesIO()
+    torch.save(document, buffer)
+    return buffer.getvalue()
 
 
 def load_model(path: Path) -> YuNet:

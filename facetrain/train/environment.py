@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
@@ -65,8 +65,11 @@ def _commit() -> str | None:
 
 
 @contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """An event set by Ctrl-C or a polite kill, so that a run can finish its step; a second Ctrl-C ends it at once."""
+def interruptible(said: Callable[[str], None]) -> Iterator[threading.Event]:
+    """An event set by Ctrl-C, a polite kill or a lost terminal, so that a run can finish its step and save.
+
+    A second Ctrl-C ends it at once. said: receives the line that tells so.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -76,8 +79,11 @@ def interruptible() -> Iterator[threading.Event]:
         if event.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         event.set()
+        with suppress(RuntimeError):  # the signal came in the middle of another line
+            said("stopping after this step; Ctrl-C again ends at once, without saving")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield event
     finally:

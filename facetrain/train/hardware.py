@@ -53,7 +53,7 @@ def memory_errors() -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrainingError(f"out of memory: {str(error).partition('.')[0]}", hint) from error
+        raise TrainingError(f"out of memory: {(str(error).splitlines() or ['no more to be had'])[0]}", hint) from error
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise

@@ -1,7 +1,9 @@
 """The training run, top to bottom."""
 
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from facetrain import __version__
 from facetrain.config.schema import Config
 from facetrain.core.errors import TrainingError
 from facetrain.core.files import sha256
-from facetrain.core.run_dir import RunDir, new_run
+from facetrain.core.run_dir import RunDir, held, new_run
 from facetrain.data.batches import ahead, epoch_batches
 from facetrain.model.detector import ModelDetector, torch_device
 from facetrain.model.weights import Checkpoint, fit_weights, load_checkpoint, save_checkpoint
@@ -73,7 +75,8 @@ def train_model(
     config = config or Config()
     train = config.train
     # what can be refused is refused here, before pictures are decoded
-    run = None if dry_run else resume or new_run(runs, name, config_name)
+    planned = resume or new_run(runs, name, config_name)
+    run = None if dry_run else planned
     start = load_checkpoint(weights) if weights is not None else None
     setup = prepare(config, torch_device(device), events)
     for line in plan(setup):
@@ -90,15 +93,16 @@ def train_model(
     step = make_step(model, optimizer, train, setup.dtype, gradient_limit(train, setup.total_steps))
     window = Window(setup.total_steps, setup.steps_per_epoch, setup.store.pictures)
 
-    if run is not None:
-        describe_environment(run, setup)
-        events.note(f"run: {run.path}" + (f", going on after step {state.step:,}" if resume else ""))
-    metrics = MetricsLog(run, state.step, state.epoch)
     report: ValidationResult | None = None
     started = saved_at = time.monotonic()
     time_is_up = False
 
-    with interruptible() as interrupted, memory_errors():
+    alone = held(run) if run is not None else nullcontext()
+    with alone, interruptible(events.note) as interrupted, memory_errors():
+        if run is not None:
+            describe_environment(run, setup)
+            events.note(f"run: {run.path}" + (f", going on after step {state.step:,}" if resume else ""))
+        metrics = MetricsLog(run, state.step, state.epoch)
         for epoch in range(state.epoch, train.epochs):
             batches = epoch_batches(
                 setup.store,
@@ -144,7 +148,10 @@ def train_model(
             if setup.val is None:
                 keep_best(run, config, state, None, epoch, weights_now)
             elif done or (epoch + 1) % config.eval.every == 0:
-                report = validate(setup, setup.val, weights_now, events)
+                report = validate(setup, setup.val, weights_now, events, interrupted)
+                if report is None:
+                    save_state(run, config, state, model, ema, optimizer)
+                    break
                 metrics.write("val", state.step, epoch=epoch, **report.as_dict())
                 keep_best(run, config, state, report, epoch, weights_now)
                 for problem in report.unreadable[:5]:
@@ -211,12 +218,14 @@ def tell_cost(setup: Setup, step_seconds: float, events: Events) -> None:
     events.note(text + ", validation not counted" + (f"; memory so far {peak / 2**30:.1f} GiB" if peak else ""))
 
 
-def validate(setup: Setup, val: Validation, state: Mapping[str, Tensor], events: Events) -> ValidationResult:
-    """AP of weights over the validation pictures, in float32."""
+def validate(
+    setup: Setup, val: Validation, state: Mapping[str, Tensor], events: Events, interrupted: threading.Event
+) -> ValidationResult | None:
+    """AP of weights over the validation pictures, in float32; None if the run is to stop: resuming makes up for it."""
     model = build(setup.config.model).to(setup.device)
     model.load_state_dict(state)
     detector = ModelDetector(model, score=setup.config.eval.score, nms=setup.config.eval.nms)
-    return val.measure(detector, lambda done, total: events.work("validating", done, total))
+    return val.measure(detector, lambda done, total: events.work("validating", done, total), interrupted.is_set)
 
 
 def keep_best(

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from facetrain.core.files import replacing, write_text
+from facetrain.core.plots import new_figure
 from facetrain.core.run_dir import RunDir
+
+_NEEDED = {"train": {"epoch", "lr", "losses"}, "val": {"epoch", "ap"}}  # by kind of line
 
 
 class MetricsLog:
@@ -36,30 +39,30 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a metrics file; a line torn by a crash is left out."""
+    """All complete lines of a metrics file; a line that a crash or a person has torn is left out."""
     if not path.exists():
         return []
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            lines.append(json.loads(line))
+            line = json.loads(text)
         except json.JSONDecodeError:
             continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            needed = _NEEDED.get(str(line.get("kind")))
+            if needed is not None and needed <= line.keys():
+                lines.append(line)
     return lines
 
 
 def draw_curves(run: RunDir) -> None:
     """Loss terms, learning rate and validation AP over the steps, as curves.png."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     lines = read_metrics(run.metrics)
     steps = [line for line in lines if line["kind"] == "train"]
     validations = [line for line in lines if line["kind"] == "val" and line["ap"] is not None]
     if not steps:
         return
-    figure = Figure(figsize=(9, 9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 9)
     losses, rate, precision = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 2])
     x = [line["step"] for line in steps]
     for name in steps[0]["losses"]:

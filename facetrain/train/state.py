@@ -1,5 +1,6 @@
 """Everything a run needs to go on, in one file."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,11 @@ from facetrain.config.schema import Config
 from facetrain.core.errors import DataError, FacetrainError, InputError
 from facetrain.core.files import replacing
 from facetrain.core.run_dir import RunDir
-from facetrain.model.weights import read_tensors
+from facetrain.model.weights import STATE_FORMAT, read_tensors, tensor_bytes
 from facetrain.model.yunet import YuNet
 from facetrain.train.ema import Ema
 
-FORMAT = "facetrain training state"
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -37,15 +38,16 @@ def save_state(
 ) -> None:
     """Write last.pt atomically; the file before it stays as previous.pt."""
     document = {
-        "format": FORMAT,
+        "format": STATE_FORMAT,
         "config": config_to_dict(config),
         "state": vars(state).copy(),
         "model": model.state_dict(),
         "ema": ema.state if ema else None,
         "optimizer": optimizer.state_dict(),
     }
+    content = tensor_bytes(document)
     with replacing(run.last) as scratch:
-        torch.save(document, scratch)
+        scratch.write_bytes(content)
         if run.last.exists():
             run.last.replace(run.previous)
 
@@ -59,7 +61,9 @@ def load_state(run: RunDir) -> Mapping[str, Any]:
         except (DataError, InputError) as error:
             problems.append(error)
             continue
-        if isinstance(document, Mapping) and document.get("format") == FORMAT:
+        if isinstance(document, Mapping) and document.get("format") == STATE_FORMAT:
+            if problems:
+                log.warning("%s: going on from %s", problems[0].message, path)
             return document
         problems.append(DataError(f"{path}: not a training state", "--weights starts a new run from weights"))
     raise problems[0]

@@ -1,6 +1,7 @@
 """What chooses the best weights while training: AP, never the loss."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from facetrain.config.schema import EvalConfig
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.data.labels.layout import load_split
-from facetrain.eval.labelled import labelled_curve
+from facetrain.eval.labelled import labelled_curve, size_check
 from facetrain.eval.pipeline import detect_pictures
 from facetrain.eval.wider_truth import WiderTruth, find_truth, has_truth, load_truth
 from facetrain.eval.widerface import as_labelled, as_prediction, measure_widerface, picture_paths
@@ -52,14 +53,26 @@ class Validation:
     pictures: list[LabelledImage]
     truth: WiderTruth | None
 
-    def measure(self, detector: Detector, progress: Callable[[int, int], None]) -> ValidationResult:
-        """Run the detector and measure it. A picture that cannot be read counts as without detections."""
+    def measure(
+        self,
+        detector: Detector,
+        progress: Callable[[int, int], None],
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> ValidationResult | None:
+        """Run the detector and measure it; None if `stopped` says so meanwhile.
+
+        A picture that cannot be read, or has another size than its label says, counts as without detections.
+        """
         found: list[Faces] = []
         unreadable = []
-        for faces in detect_pictures(detector, [picture.path for picture in self.pictures], progress=progress):
-            if isinstance(faces, DataError):
-                unreadable.append(faces.message)
-            found.append(Faces.none() if isinstance(faces, DataError) else faces)
+        paths = [picture.path for picture in self.pictures]
+        with closing(detect_pictures(detector, paths, check=size_check(self.pictures), progress=progress)) as results:
+            for faces in results:
+                if stopped():
+                    return None
+                if isinstance(faces, DataError):
+                    unreadable.append(faces.message)
+                found.append(Faces.none() if isinstance(faces, DataError) else faces)
         if self.truth is not None:
             result = measure_widerface([as_prediction(faces) for faces in found], self.truth)
             ap, subsets = result.mean_ap, result.ap

@@ -46,7 +46,7 @@ def configs(draw):
     pairs = tuple(zip(points[::2], points[1::2], strict=False))
     model = replace(
         base.model,
-        objectness_bias=draw(st.floats(-100, 100)),
+        objectness_bias=draw(st.floats(-50, 50)),
         shared_convs=draw(st.integers(0, 9)),
         landmarks=replace(base.model.landmarks, names=points, mirror=pairs),
     )
@@ -55,7 +55,7 @@ def configs(draw):
         base.data,
         root=draw(words),
         size=32 * draw(st.integers(1, 99)),
-        crop_scales=tuple(draw(st.lists(st.floats(1e-300, 1e300), min_size=1, max_size=9))),
+        crop_scales=tuple(draw(st.lists(st.floats(1e-300, 10), min_size=1, max_size=9))),
         colour=colour,
         reproduce=draw(st.booleans()),
         store=draw(st.sampled_from(["auto", "device", "ram", "disk"])),

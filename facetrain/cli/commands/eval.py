@@ -18,7 +18,8 @@ def run(
         str, typer.Option(help="Folder in the WIDER FACE layout, or another labelled set.")
     ] = "data/widerface",
     weights: Annotated[
-        str | None, typer.Option("--weights", "-w", help="A bundled name, an ONNX file or a checkpoint [yunet_n].")
+        str | None,
+        typer.Option("--weights", "-w", help="A bundled name, an ONNX file or a checkpoint; by default yunet_n."),
     ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Measure the result files in this folder, of any detector, instead of weights.")

@@ -1,0 +1,29 @@
+"""Pictures of numbers, drawn without a screen."""
+
+import os
+from typing import Any
+
+
+def load_matplotlib() -> None:
+    """Import matplotlib whatever MPLBACKEND says.
+
+    Notebooks name a backend of their own there for every process they start; matplotlib refuses to be imported where it
+    cannot find that one, though files need none.
+    """
+    wanted = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib  # noqa: F401
+    finally:
+        if wanted is not None:
+            os.environ["MPLBACKEND"] = wanted
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of that size in inches, for files only."""
+    load_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
