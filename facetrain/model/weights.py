@@ -63,6 +63,8 @@ def read_tensors(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if is_lfs_pointer(start):
         raise DataError(f"{path}: a git-lfs pointer, not a checkpoint", "run `git lfs pull` where it came from")
+    if not start:
+        raise DataError(f"{path}: the file is empty")
     if not start.startswith((b"PK", b"\x80")):  # a zip archive, or the older pickle form
         raise DataError(
             f"{path}: not a checkpoint by its content", "a checkpoint is what torch.save writes: .pt or .pth"
