@@ -1,10 +1,11 @@
 """Pictures of numbers, drawn without a screen."""
 
 import os
+from types import ModuleType
 from typing import Any
 
 
-def load_matplotlib() -> None:
+def load_matplotlib() -> ModuleType:
     """Import matplotlib whatever MPLBACKEND says.
 
     Notebooks name a backend of their own there for every process they start; matplotlib refuses to be imported where it
@@ -12,10 +13,12 @@ def load_matplotlib() -> None:
     """
     wanted = os.environ.pop("MPLBACKEND", None)
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib
     finally:
         if wanted is not None:
             os.environ["MPLBACKEND"] = wanted
+    module: ModuleType = matplotlib
+    return module
 
 
 def new_figure(width: float, height: float) -> Any:

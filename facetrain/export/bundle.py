@@ -24,7 +24,7 @@ def write_bundle(checkpoint: Path, name: str, folder: Path = FOLDER) -> list[Pat
     config = replace(config, data=replace(config.data, root=DataConfig.root))
     weights, graph = folder / f"{name}.pt", folder / f"{name}.onnx"
     save_checkpoint(weights, loaded.state, config, loaded.info)
-    export_onnx(fold(load_model(weights)), graph, {"checkpoint_sha256": sha256(weights)})
+    export_onnx(fold(load_model(weights)), graph, {"checkpoint_sha256": sha256(weights), "precision": "fp32"})
     return [weights, graph]
 
 

@@ -1,74 +1,138 @@
 """The network as one ONNX file that every runtime loads, written layer by layer.
 
-Input `input` (batch, 3, height, width) float32 BGR 0 … 255, all three sizes free, sides multiples of the largest
-stride. Outputs `cls_s obj_s bbox_s kps_s` for each stride s, grouped by kind, as OpenCV's FaceDetectorYN asks for
-them: cls and obj after the sigmoid, (batch, priors, channels) row by row. No Shape or Gather node: OpenCV 4 does not
-load them.
+Input `input` (batch, 3, height, width) float32 BGR 0 … 255, sides multiples of the largest stride. The `raw` form has
+the outputs `cls_s obj_s bbox_s kps_s` for each stride s, grouped by kind, as OpenCV's FaceDetectorYN asks for them:
+cls and obj after the sigmoid, (batch, priors, channels) row by row. No Shape or Gather node: OpenCV 4 does not load
+them. The other forms are in onnx_decoded.py.
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from facetrain import __version__
+from facetrain.config.load import load_config, preset_names
+from facetrain.config.schema import ModelConfig
+from facetrain.core.errors import UsageError
 from facetrain.core.files import write_bytes
-from facetrain.export.folded import FoldedConv, FoldedNet, FoldedUnit
+from facetrain.export.folded import FoldedNet
+from facetrain.export.onnx_decoded import add_faces, add_rows
+from facetrain.export.onnx_graph import Graph
 
-OPSET = 13
-IR_VERSION = 7
+Form = Literal["raw", "rows", "decoded"]
+
+OPSETS = range(11, 18)
+# The first version of the file format that has the opset: older runtimes refuse what is newer than they are.
+_IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8}
 _KINDS = {"cls": "cls", "obj": "obj", "box": "bbox", "landmarks": "kps"}  # ours -> the names in the file
+_LICENCE = (
+    "The owner of the training data decides what the weights may be used for; facetrain's code is BSD-3-Clause and "
+    "asks for nothing here."
+)
 
 
-def export_onnx(net: FoldedNet, path: Path, extra: Mapping[str, str] | None = None) -> None:
-    """Write the network to `path`. The same weights give the same bytes. extra: further metadata."""
-    write_bytes(path, onnx_model(net, extra or {}).SerializeToString(deterministic=True))
+@dataclass(frozen=True)
+class OnnxOptions:
+    """What a file is made for.
+
+    size:  (width, height) that the input is fixed to; None: free
+    batch: number of pictures that the input is fixed to; None: free
+    opset: 11 … 17
+    form:  raw: the twelve outputs; rows: decoded boxes of all priors; decoded: faces after suppression
+    score, nms: thresholds of the `decoded` form
+    """
+
+    size: tuple[int, int] | None = None
+    batch: int | None = None
+    opset: int = 13
+    form: Form = "raw"
+    score: float = 0.5
+    nms: float = 0.45
+
+    def check(self, strides: tuple[int, ...]) -> None:
+        """Raise UsageError for what no file can be made for."""
+        multiple = max(strides)
+        if self.opset not in OPSETS:
+            hint = f"there are: {', '.join(map(str, OPSETS))}; 13 loads everywhere"
+            raise UsageError(f"--opset {self.opset}: not one that is written", hint)
+        if self.size is not None and any(side % multiple or side < 1 for side in self.size):
+            width, height = self.size
+            raise UsageError(
+                f"--size {width}x{height}: both sides must be a multiple of {multiple}, the largest stride",
+                f"the next larger one is {-(-width // multiple) * multiple}x{-(-height // multiple) * multiple}",
+            )
+        if self.size is not None and self.size[0] * self.size[1] > 1 << 26:
+            raise UsageError(f"--size {self.size[0]}x{self.size[1]}: more pixels than any runtime takes")
+        if self.batch is not None and not 1 <= self.batch <= 4096:
+            raise UsageError(f"--batch {self.batch}: must be from 1 to 4096, or `dynamic`")
+        if self.form == "rows" and self.size is None:
+            raise UsageError("--no-nms needs a fixed size: the grid is a constant of the file", "add --size 640")
+        if not 0 <= self.score <= 1:
+            raise UsageError(f"--score {self.score:g}: must be from 0 to 1")
+        if not 0 < self.nms <= 1:
+            raise UsageError(f"--nms {self.nms:g}: must be above 0 and at most 1")
 
 
-def onnx_model(net: FoldedNet, extra: Mapping[str, str]) -> onnx.ModelProto:
-    """The graph with its metadata, checked."""
-    graph = _Graph()
-    results = _wire(graph, net)
-    names = [f"{_KINDS[kind]}_{stride}" for kind in net.levels[0].outputs for stride in net.config.strides]
-    channels = {"cls": 1, "obj": 1, "bbox": 4, "kps": 2 * len(net.config.landmarks.names)}
-    outputs = []
-    for name in names:
-        kind, stride = name.split("_")
-        shape: list[str | int | None] = ["batch", f"priors_{stride}", channels[kind]]
-        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-        graph.finish(results[name], name, channels[kind], sigmoid=kind in ("cls", "obj"))
-    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", net.config.stem[0], "height", "width"])
+def export_onnx(
+    net: FoldedNet, path: Path, extra: Mapping[str, str] | None = None, options: OnnxOptions | None = None
+) -> None:
+    """Write the network to `path`, unchecked. The same weights give the same bytes. extra: further metadata."""
+    write_bytes(path, onnx_bytes(onnx_model(net, extra or {}, options)))
+
+
+def onnx_bytes(model: onnx.ModelProto) -> bytes:
+    """The file's content; equal models give equal bytes."""
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def onnx_model(net: FoldedNet, extra: Mapping[str, str], options: OnnxOptions | None = None) -> onnx.ModelProto:
+    """The graph with its metadata, checked against ONNX's own rules. Raises UsageError for impossible options."""
+    options = options or OnnxOptions()
+    config = net.config
+    options.check(config.strides)
+    graph = Graph(options.opset)
+    maps = wire(graph, net)
+    width, height = options.size or ("width", "height")
+    batch = options.batch or "batch"
+    if options.form == "raw":
+        outputs = _raw_outputs(graph, config, maps, options)
+    else:
+        numbers = 2 * len(config.landmarks.names)
+        rows = add_rows(graph, config, maps, options.size)
+        if options.form == "rows":
+            graph.add("Identity", [rows], "rows")
+            shape: list[str | int | None] = [batch, _priors(options.size, config.strides), 5 + numbers]
+            outputs = [helper.make_tensor_value_info("rows", TensorProto.FLOAT, shape)]
+        else:
+            add_faces(graph, rows, 5 + numbers, options.score, options.nms, "faces")
+            outputs = [helper.make_tensor_value_info("faces", TensorProto.FLOAT, ["found", 6 + numbers])]
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, config.stem[0], height, width])
     model = helper.make_model(
         helper.make_graph(graph.nodes, "yunet", [image], outputs, graph.weights),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", options.opset)],
+        ir_version=_IR_VERSIONS[options.opset],
         producer_name="facetrain",
         producer_version=__version__,
     )
-    helper.set_model_props(model, {**_metadata(net), **extra})
+    helper.set_model_props(model, {**_metadata(net, options), **extra})
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _metadata(net: FoldedNet) -> dict[str, str]:
-    return {
-        "facetrain": __version__,
-        "family": "yunet",
-        "strides": json.dumps(list(net.config.strides)),
-        "landmarks": json.dumps(list(net.config.landmarks.names)),
-        "input": "BGR, 0 to 255, picture at the top left, zeros right and below up to a multiple of the last stride",
-        "decode": "cell (row r, column c) of stride s: centre ((c + b0) s, (r + b1) s), sides (s exp b2, s exp b3), "
-        "landmark k ((c + p[2k]) s, (r + p[2k+1]) s)",
-        "score": "cls * obj (OpenCV's FaceDetectorYN: its square root)",
-    }
+def output_names(config: ModelConfig) -> list[str]:
+    """Names of the raw form's outputs, in order."""
+    kinds = [kind for kind in _KINDS.values() if kind != "kps" or config.landmarks.names]
+    return [f"{kind}_{stride}" for kind in kinds for stride in config.strides]
 
 
-def _wire(graph: "_Graph", net: FoldedNet) -> dict[str, str]:
-    """Add all layers up to the raw outputs; returns the tensor of each, (batch, channels, h, w)."""
+def wire(graph: Graph, net: FoldedNet) -> dict[str, str]:
+    """Add all layers up to the maps of the outputs; returns the tensor of each, (batch, channels, h, w), logits."""
     config = net.config
     x = graph.unit(graph.conv("input", net.stem), net.stem_unit)
     maps = []
@@ -93,65 +157,65 @@ def _wire(graph: "_Graph", net: FoldedNet) -> dict[str, str]:
     return results
 
 
-class _Graph:
-    """Nodes and weights as they are added, numbered by the order of their making."""
+def variant(config: ModelConfig) -> str:
+    """The preset with this network, or `custom`. How it was initialised does not matter any more."""
+    for name in preset_names():
+        preset = load_config(name).model
+        same = {
+            field: getattr(preset, field) == getattr(config, field)
+            for field in preset.__dataclass_fields__
+            if field not in ("objectness_bias", "landmarks", "head_channels" if not config.shared_convs else "")
+        }
+        if all(same.values()) and len(preset.landmarks.names) == len(config.landmarks.names):
+            return name
+    return "custom"
 
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-        self.scales: str | None = None
 
-    def add(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
-        """Add a node; returns the name of its output."""
-        name = output or f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], name=f"node_{name}", **attributes))
-        return name
-
-    def weight(self, values: np.ndarray) -> str:
-        """Add a constant; returns its name."""
-        name = f"constant_{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
-
-    def conv(self, x: str, conv: FoldedConv) -> str:
-        """A convolution, with ReLU where it has one."""
-        kernel = conv.weight.shape[-1]
-        y = self.add(
-            "Conv",
-            [x, self.weight(conv.weight), self.weight(conv.bias)],
-            kernel_shape=[kernel, kernel],
-            strides=[conv.stride, conv.stride],
-            pads=[kernel // 2] * 4,
-            group=conv.groups,
-        )
-        return self.add("Relu", [y]) if conv.relu else y
-
-    def unit(self, x: str, unit: FoldedUnit) -> str:
-        """Pointwise, then depthwise."""
-        return self.conv(self.conv(x, unit[0]), unit[1])
-
-    def units(self, x: str, units: list[FoldedUnit]) -> str:
-        """A chain of units."""
-        for unit in units:
-            x = self.unit(x, unit)
-        return x
-
-    def enlarge(self, x: str) -> str:
-        """Every value repeated 2x2."""
-        self.scales = self.scales or self.weight(np.array([1, 1, 2, 2], np.float32))
-        return self.add(
-            "Resize",
-            [x, "", self.scales],
-            mode="nearest",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        )
-
-    def finish(self, x: str, name: str, channels: int, *, sigmoid: bool) -> None:
-        """From (batch, C, h, w) to the output (batch, h·w, C): the 0 keeps the batch without a Shape node."""
-        rows = self.add("Transpose", [x], perm=[0, 2, 3, 1])
-        shape = self.weight(np.array([0, -1, channels], np.int64))
-        if sigmoid:
-            self.add("Sigmoid", [self.add("Reshape", [rows, shape])], name)
+def _raw_outputs(
+    graph: Graph, config: ModelConfig, maps: Mapping[str, str], options: OnnxOptions
+) -> list[onnx.ValueInfoProto]:
+    channels = {"cls": 1, "obj": 1, "bbox": 4, "kps": 2 * len(config.landmarks.names)}
+    outputs = []
+    for name in output_names(config):
+        kind, stride = name.split("_")
+        priors: int | str = f"priors_{stride}" if options.size is None else _priors(options.size, (int(stride),))
+        shape = [options.batch or "batch", priors, channels[kind]]
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        if kind in ("cls", "obj"):
+            graph.add("Sigmoid", [graph.rows(maps[name], 1)], name)
         else:
-            self.add("Reshape", [rows, shape], name)
+            graph.rows(maps[name], channels[kind], name)
+    return outputs
+
+
+def _priors(size: tuple[int, int] | None, strides: tuple[int, ...]) -> int:
+    assert size is not None
+    return sum((size[0] // stride) * (size[1] // stride) for stride in strides)
+
+
+def _metadata(net: FoldedNet, options: OnnxOptions) -> dict[str, str]:
+    config = net.config
+    texts = {
+        "facetrain": __version__,
+        "family": "yunet",
+        "variant": variant(config),
+        "form": options.form,
+        "strides": json.dumps(list(config.strides)),
+        "landmarks": json.dumps(list(config.landmarks.names)),
+        "colours": "BGR",
+        "range": "0 to 255, no mean, no scale",
+        "padding": f"picture at the top left, zeros right and below up to a multiple of {max(config.strides)}",
+        "score": "cls * obj (OpenCV's FaceDetectorYN: its square root)",
+        "licence": _LICENCE,
+    }
+    if options.form == "raw":
+        texts["decode"] = (
+            "cell (row r, column c) of stride s: centre ((c + b0) s, (r + b1) s), sides (s exp b2, s exp b3), "
+            "landmark k ((c + p[2k]) s, (r + p[2k+1]) s)"
+        )
+    else:
+        texts["decode"] = "done: x1 y1 x2 y2 score, then x y of each landmark, in pixels of the input"
+    if options.form == "decoded":
+        texts["decode"] += "; before them the picture's number in the batch; best first within a picture"
+        texts |= {"score_threshold": f"{options.score:g}", "nms_threshold": f"{options.nms:g}"}
+    return texts

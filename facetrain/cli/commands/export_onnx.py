@@ -1,0 +1,122 @@
+"""`facetrain export-onnx`: a checkpoint as an ONNX file, checked before it is called done."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facetrain.cli import console
+from facetrain.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from facetrain.export.onnx_export import OnnxExport
+
+
+def run(
+    *,
+    weights: Annotated[str, typer.Option("--weights", "-w", help="A checkpoint, or a bundled model's name.")] = (
+        "yunet_n"
+    ),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; by default the model's name in this folder.")
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="dynamic: any size. 640 or WIDTHxHEIGHT: that one only, for converters.")
+    ] = "dynamic",
+    batch: Annotated[str, typer.Option(help="dynamic: any number of pictures at once. N: exactly so many.")] = (
+        "dynamic"
+    ),
+    opset: Annotated[int, typer.Option(help="11 to 17. 13 loads everywhere.")] = 13,
+    decoded: Annotated[
+        bool,
+        typer.Option(
+            "--decoded",
+            help="Decoding and suppression inside: one output `faces`. For onnxruntime, and OpenCV 5 by its default "
+            "engine; not for OpenCV 4, FaceDetectorYN or converters.",
+        ),
+    ] = False,
+    no_nms: Annotated[
+        bool,
+        typer.Option(
+            "--no-nms",
+            help="With --decoded and a fixed --size: boxes of all priors, no suppression. For OpenCV 4 and 5, "
+            "onnxruntime and converters.",
+        ),
+    ] = False,
+    score: Annotated[float, typer.Option(help="With --decoded: least score of a face.")] = 0.5,
+    nms: Annotated[float, typer.Option(help="With --decoded: of faces that overlap more only the best stays.")] = 0.45,
+    precision: Annotated[
+        str,
+        typer.Option(help="fp32, fp16 or int8. Both lower ones are for accelerators: see README for CPU times."),
+    ] = "fp32",
+    calibrate: Annotated[
+        Path | None, typer.Option(help="With int8: folder of training pictures that show the ranges of the layers.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="With fp16 and int8: labelled set to measure AP on, before and after.")
+    ] = None,
+    max_drop: Annotated[float | None, typer.Option(help="Fail if a lower precision loses more AP than this.")] = None,
+    check_images: Annotated[
+        Path | None, typer.Option(help="Folder of pictures to check on, instead of a photograph and drawn faces.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write a checkpoint as ONNX that loads in OpenCV 4.8 to 5 and onnxruntime, and check that it does what it should.
+
+    The plain form is FaceDetectorYN's: twelve outputs, any size, any batch.
+    """
+    from facetrain.export.onnx import OnnxOptions
+    from facetrain.export.onnx_export import Quantised, export_checked
+
+    if no_nms and not decoded:
+        raise UsageError("--no-nms is for --decoded", "the plain form has no suppression inside anyway")
+    fixed = None if size == "dynamic" else console.parse_size(size)
+    options = OnnxOptions(
+        size=fixed,
+        batch=None if batch == "dynamic" else _whole(batch),
+        opset=opset,
+        form="rows" if no_nms else "decoded" if decoded else "raw",
+        score=score,
+        nms=nms,
+    )
+    lower = Quantised(precision, calibrate, data, max_drop)  # type: ignore[arg-type]  # judged in export_checked
+    result = export_checked(weights, output, options, lower, check_images, progress=console.say)
+    console.result(result.as_dict(), _text(result), as_json=json)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UsageError(f"--batch {text}: neither `dynamic` nor a number") from error
+
+
+def _text(result: "OnnxExport") -> str:
+    rows = [["check", "", "largest difference", "allowed", ""]]
+    for check in result.checks:
+        verdict = {True: "ok", False: "FAILED", None: "not made"}[check.ok]
+        gap, limit = ("" if value is None else f"{value:.1e}" for value in (check.largest, check.limit))
+        rows.append([check.name, verdict, gap, limit, check.note])
+    lines = [f"{result.path}: {result.size:,} bytes, {result.variant}, {result.precision}", "", _table(rows), ""]
+    if result.options.form == "raw":
+        lines.append(
+            "loads in: onnxruntime 1.20 and newer, OpenCV 4.8 and newer (FaceDetectorYN, if it is checked above)"
+        )
+    elif result.options.form == "rows":
+        lines.append("loads in: onnxruntime 1.20 and newer, OpenCV 4.8 and newer (cv2.dnn), converters")
+    else:
+        lines.append("loads in: onnxruntime 1.20 and newer, OpenCV 5 by its default engine; not in OpenCV 4")
+    if result.examples is not None:
+        lines.append(f"programs that use such a file: {result.examples}/onnx_*.py")
+    return "\n".join(lines)
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in (2, 3) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,242 @@
+"""`facetrain export-onnx`: a checkpoint becomes a checked ONNX file, or an error and no file."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+
+from facetrain.core.errors import ExportError, InputError, OutputError, UsageError
+from facetrain.core.faces import Image
+from facetrain.core.files import sha256, write_bytes
+from facetrain.export.check import Check, check_lower, check_onnx, failed
+from facetrain.export.checkpoint import export_name, find_checkpoint
+from facetrain.export.folded import FoldedNet, fold
+from facetrain.export.onnx import OnnxOptions, onnx_bytes, onnx_model, variant
+from facetrain.export.pictures import check_pictures
+from facetrain.model.weights import load_model
+from facetrain.model.yunet import YuNet
+
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+Progress = Callable[[str], None]  # told what is being done
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """How a file of lower precision is made and judged.
+
+    calibrate: folder of training pictures, for int8
+    data:      labelled set that AP is measured on, before and after; None: not measured
+    max_drop:  the largest loss of AP that is let pass, on each subset
+    """
+
+    precision: Precision = "fp32"
+    calibrate: Path | None = None
+    data: Path | None = None
+    max_drop: float | None = None
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """What was written and how it was checked."""
+
+    path: Path
+    size: int  # bytes
+    sha256: str
+    checkpoint: Path
+    variant: str
+    options: OnnxOptions
+    precision: Precision
+    checks: list[Check]
+    comparison: dict[str, Any] | None  # with float32, where the precision is lower
+    examples: Path | None  # folder of programs that use such a file
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "file": str(self.path),
+            "bytes": self.size,
+            "sha256": self.sha256,
+            "checkpoint": str(self.checkpoint),
+            "variant": self.variant,
+            "form": self.options.form,
+            "precision": self.precision,
+            "size": self.options.size,
+            "batch": self.options.batch,
+            "opset": self.options.opset,
+            "checks": [check.as_dict() for check in self.checks],
+            "comparison": self.comparison,
+            "examples": None if self.examples is None else str(self.examples),
+        }
+
+
+def export_checked(
+    weights: str,
+    output: Path | None = None,
+    options: OnnxOptions | None = None,
+    quantised: Quantised | None = None,
+    pictures: Path | None = None,
+    progress: Progress = lambda what: None,
+) -> OnnxExport:
+    """Export the weights, check the file, and only then put it where it belongs.
+
+    output: None is `<name>.onnx` here; pictures: folder to check on. Raises UsageError before anything is done,
+    ExportError where a check fails, OutputError where the file cannot be written; then a file that was there stays.
+    """
+    options, quantised = options or OnnxOptions(), quantised or Quantised()
+    _check_request(options, quantised)
+    checkpoint = find_checkpoint(weights)
+    output = output or Path(_default_name(export_name(checkpoint), options, quantised.precision))
+    _check_output(output)
+    shown = check_pictures(pictures)
+    model = load_model(checkpoint)
+    options.check(model.config.strides)
+    net = fold(model)
+    extra = {"checkpoint_sha256": sha256(checkpoint), "precision": quantised.precision}
+    progress(f"writing {variant(model.config)} as {options.form} ONNX")
+    file = onnx_model(net, extra, options)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="facetrain-")))
+        scratch = folder / "model.onnx"
+        scratch.write_bytes(onnx_bytes(file))
+        progress("checking against the network")
+        checks = check_onnx(scratch, model, options, shown)
+        _refuse(checks)
+        comparison = None
+        if quantised.precision != "fp32":
+            lower = folder / "lower.onnx"
+            lower.write_bytes(onnx_bytes(_lower(net, file, quantised, progress)))
+            checks, comparison = _judge(scratch, lower, model, options, quantised, shown, progress)
+            scratch = lower
+        write_bytes(output, scratch.read_bytes())
+    return OnnxExport(
+        output,
+        output.stat().st_size,
+        sha256(output),
+        checkpoint,
+        variant(model.config),
+        options,
+        quantised.precision,
+        checks,
+        comparison,
+        examples_folder(),
+    )
+
+
+def examples_folder() -> Path | None:
+    """Where the example programs lie: beside the package in a checkout, inside it once installed."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "examples", package.parent / "examples"):
+        if (folder / "onnx_numpy.py").is_file():
+            return folder
+    return None
+
+
+def _check_request(options: OnnxOptions, quantised: Quantised) -> None:
+    if quantised.precision not in PRECISIONS:
+        raise UsageError(f"--precision {quantised.precision}: not known", f"there are: {', '.join(PRECISIONS)}")
+    lower = quantised.precision != "fp32"
+    if lower and options.form != "raw":
+        raise UsageError(
+            f"--precision {quantised.precision} and --decoded exclude each other",
+            "coordinates in pixels need float32: decode outside, see the examples",
+        )
+    if quantised.precision == "int8" and options.opset < 13:
+        raise UsageError(f"--opset {options.opset} has no int8 weights per channel", "take 13 or higher")
+    if quantised.precision == "int8" and quantised.calibrate is None:
+        raise UsageError(
+            "--precision int8 needs --calibrate DIR",
+            "a folder of training pictures, which show the range of every layer; never the ones it is judged on",
+        )
+    for name, value in (("--calibrate", quantised.calibrate), ("--max-drop", quantised.max_drop)):
+        if value is not None and not lower:
+            raise UsageError(f"{name} is for --precision fp16 and int8")
+    if quantised.max_drop is not None and quantised.data is None:
+        raise UsageError("--max-drop needs --data", "a labelled set to measure AP on")
+    if quantised.max_drop is not None and not 0 <= quantised.max_drop <= 1:
+        raise UsageError(f"--max-drop {quantised.max_drop:g}: must be from 0 to 1")
+
+
+def _check_output(output: Path) -> None:
+    """Say what is wrong with the place before the work is done, not after."""
+    if output.suffix.lower() != ".onnx":
+        raise UsageError(f"--output {output}: must end in .onnx", f"such as {output.name or 'model'}.onnx")
+    if output.is_dir():
+        raise InputError(f"--output {output}: a folder", "name a file in it")
+    if not output.parent.is_dir():
+        raise InputError(f"--output {output}: no such folder {output.parent}", "make it first")
+    try:
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise OutputError(f"{output}: cannot write here: {error.strerror}", "choose another folder") from error
+
+
+def _default_name(name: str, options: OnnxOptions, precision: Precision) -> str:
+    marks = [name]
+    if options.form != "raw":
+        marks.append(options.form)
+    if options.size is not None:
+        marks.append(f"{options.size[0]}x{options.size[1]}")
+    if precision != "fp32":
+        marks.append(precision)
+    return "_".join(marks) + ".onnx"
+
+
+def _refuse(checks: Sequence[Check]) -> None:
+    bad = failed(checks)
+    if bad:
+        lines = [f"{check.name}: {_finding(check)}" for check in bad]
+        raise ExportError(
+            "the file does not do what the network does; nothing was written\n" + "\n".join(lines),
+            "please report it with what `facetrain info` prints",
+        )
+
+
+def _finding(check: Check) -> str:
+    if check.largest is None:
+        return check.note
+    return f"differs by {check.largest:.2g}, allowed is {check.limit:.2g} ({check.note})"
+
+
+def _lower(net: FoldedNet, file: onnx.ModelProto, quantised: Quantised, progress: Progress) -> onnx.ModelProto:
+    """The file in fp16 or int8."""
+    if quantised.precision == "fp16":
+        from facetrain.export.fp16 import to_fp16
+
+        return to_fp16(file)
+    from facetrain.export.int8 import calibration_pictures, quantize
+
+    assert quantised.calibrate is not None
+    paths = calibration_pictures(quantised.calibrate)
+    progress(f"calibrating on {len(paths)} pictures")
+    return quantize(net, file, paths)
+
+
+def _judge(
+    before: Path,
+    after: Path,
+    model: YuNet,
+    options: OnnxOptions,
+    quantised: Quantised,
+    shown: Sequence[Image],
+    progress: Progress,
+) -> tuple[list[Check], dict[str, Any]]:
+    """Checks of the lower file, and how it compares. Raises ExportError where it loses more AP than allowed."""
+    from facetrain.export.precision import measure
+
+    checks = check_lower(after, before, model, options, shown)
+    _refuse(checks)
+    progress("comparing with float32")
+    comparison = measure(before, after, quantised.data)
+    drop = comparison["largest_drop"]
+    if quantised.max_drop is not None and drop is not None and drop > quantised.max_drop:
+        raise ExportError(
+            f"{quantised.precision} loses {drop:.4f} AP, --max-drop allows {quantised.max_drop:g}; nothing was written",
+            "calibrate with more pictures, or take fp16 or fp32",
+        )
+    return checks, comparison
