@@ -4,6 +4,7 @@ A subcommand is a file in `commands/` with a function `run` in Typer's annotatio
 `export-onnx`. These files import nothing heavy at their top, so that help comes at once.
 """
 
+import errno
 import sys
 import traceback
 from importlib import import_module
@@ -15,6 +16,13 @@ import typer
 from facetrain import __version__
 from facetrain.cli import commands, console
 from facetrain.core.errors import FacetrainError
+
+# What the system refuses wherever it happens to be asked: no bug, and no traceback helps.
+_SYSTEM = {
+    getattr(errno, name)
+    for name in "ENOSPC EDQUOT ENAMETOOLONG EACCES EPERM EROFS EMFILE ENFILE EIO ELOOP ENOMEM ESTALE".split()
+    if hasattr(errno, name)
+}
 
 
 def main() -> None:
@@ -43,6 +51,13 @@ def run_cli(arguments: list[str]) -> int:
     except Exception as error:
         if _is_usage_error(error):
             return _say_usage(error)
+        if isinstance(error, OSError) and error.errno in _SYSTEM:
+            console.discard_stdout()
+            console.say(f"error: {error.filename or 'output'}: {error.strerror}")
+            return 1
+        if isinstance(error, MemoryError):
+            console.say(f"error: not enough memory{f': {error}' if str(error) else ''}")
+            return 1
         traceback.print_exc()
         console.say(
             "this is a bug in facetrain: please report it with the lines above and what `facetrain info` prints"

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,32 @@ def test_a_bug_shows_its_traceback_and_asks_for_a_report(capsys, raising):
     assert "Traceback" in err
     assert "ZeroDivisionError: oops" in err
     assert "facetrain info" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "error, text",
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", "aaa"), "error: aaa: File name too long"),
+        (PermissionError(errno.EACCES, "Permission denied", "x/y"), "error: x/y: Permission denied"),
+        (MemoryError("8 GiB"), "error: not enough memory: 8 GiB"),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug(capfd, raising, error, text):
+    assert raising(error) == 1
+    said = capfd.readouterr().err
+    assert text in said
+    assert "Traceback" not in said
+
+
+def test_help_onto_a_full_disk_is_no_bug():
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "facetrain", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: output: No space left on device\n"
 
 
 def test_a_full_disk_behind_stdout_is_an_error_and_no_bug():
