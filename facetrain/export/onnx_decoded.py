@@ -34,7 +34,11 @@ def add_faces(graph: Graph, rows: str, columns: int, score: float, nms: float, o
     places = graph.add("Gather", [chosen, graph.integers(0, 2)], axis=1)  # (F, 2): picture, prior
     picture = graph.add("Gather", [chosen, graph.integers(0)], axis=1)
     number = graph.add("Cast", [picture], to=1)
-    graph.add("Concat", [number, graph.add("GatherND", [rows, places])], output, axis=1)
+    # One place too many, whose row is dropped again: OpenCV 5 divides by zero in a GatherND that has nothing to gather.
+    places = graph.add("Concat", [places, graph.constant(np.zeros((1, 2), np.int64))], axis=0)
+    found = graph.add("GatherND", [rows, places])
+    found = graph.add("Slice", [found, graph.integers(0), graph.integers(-1), graph.integers(0)])
+    graph.add("Concat", [number, found], output, axis=1)
 
 
 def _level(graph: Graph, maps: Mapping[str, str], stride: int, landmarks: int, size: tuple[int, int] | None) -> str:

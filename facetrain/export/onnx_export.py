@@ -22,7 +22,8 @@ from facetrain.model.yunet import YuNet
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-Progress = Callable[[str], None]  # told what is being done
+Say = Callable[[str], None]  # told what is being done
+Advance = Callable[..., None]  # advance(done=1, total=None): pictures that are looked at
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def export_checked(
     options: OnnxOptions | None = None,
     quantised: Quantised | None = None,
     pictures: Path | None = None,
-    progress: Progress = lambda what: None,
+    say: Say = lambda what: None,
+    advance: Advance = lambda done=1, total=None: None,
 ) -> OnnxExport:
     """Export the weights, check the file, and only then put it where it belongs.
 
@@ -92,25 +94,27 @@ def export_checked(
     checkpoint = find_checkpoint(weights)
     output = output or Path(_default_name(export_name(checkpoint), options, quantised.precision))
     _check_output(output)
-    shown = check_pictures(pictures)
+    shown, calibration = check_pictures(pictures), _calibration(quantised)
     model = load_model(checkpoint)
     options.check(model.config.strides)
     net = fold(model)
     extra = {"checkpoint_sha256": sha256(checkpoint), "precision": quantised.precision}
-    progress(f"writing {variant(model.config)} as {options.form} ONNX")
+    say(f"writing {variant(model.config)} as {options.form} ONNX")
     file = onnx_model(net, extra, options)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="facetrain-")))
         scratch = folder / "model.onnx"
         scratch.write_bytes(onnx_bytes(file))
-        progress("checking against the network")
+        say("checking against the network")
         checks = check_onnx(scratch, model, options, shown)
         _refuse(checks)
         comparison = None
         if quantised.precision != "fp32":
             lower = folder / "lower.onnx"
-            lower.write_bytes(onnx_bytes(_lower(net, file, quantised, progress)))
-            checks, comparison = _judge(scratch, lower, model, options, quantised, shown, progress)
+            lower.write_bytes(onnx_bytes(_lower(net, file, quantised, calibration, say, advance)))
+            checks, comparison = _judge(
+                scratch, lower, model, options, quantised, shown, say, advance, len(calibration)
+            )
             scratch = lower
         write_bytes(output, scratch.read_bytes())
     return OnnxExport(
@@ -203,18 +207,31 @@ def _finding(check: Check) -> str:
     return f"differs by {check.largest:.2g}, allowed is {check.limit:.2g} ({check.note})"
 
 
-def _lower(net: FoldedNet, file: onnx.ModelProto, quantised: Quantised, progress: Progress) -> onnx.ModelProto:
+def _calibration(quantised: Quantised) -> list[Path]:
+    """The pictures to calibrate with, none of which may be judged on."""
+    if quantised.calibrate is None:
+        return []
+    from facetrain.export.int8 import calibration_pictures, judged_pictures, refuse_overlap
+
+    paths = calibration_pictures(quantised.calibrate)
+    if quantised.data is not None:
+        refuse_overlap(paths, judged_pictures(quantised.data))
+    return paths
+
+
+def _lower(
+    net: FoldedNet, file: onnx.ModelProto, quantised: Quantised, calibration: list[Path], say: Say, advance: Advance
+) -> onnx.ModelProto:
     """The file in fp16 or int8."""
     if quantised.precision == "fp16":
         from facetrain.export.fp16 import to_fp16
 
         return to_fp16(file)
-    from facetrain.export.int8 import calibration_pictures, quantize
+    from facetrain.export.int8 import quantize
 
-    assert quantised.calibrate is not None
-    paths = calibration_pictures(quantised.calibrate)
-    progress(f"calibrating on {len(paths)} pictures")
-    return quantize(net, file, paths)
+    say(f"calibrating on {len(calibration)} pictures")
+    advance(0, total=len(calibration))
+    return quantize(net, file, calibration, advance)
 
 
 def _judge(
@@ -224,15 +241,19 @@ def _judge(
     options: OnnxOptions,
     quantised: Quantised,
     shown: Sequence[Image],
-    progress: Progress,
+    say: Say,
+    advance: Advance,
+    calibrated: int,
 ) -> tuple[list[Check], dict[str, Any]]:
     """Checks of the lower file, and how it compares. Raises ExportError where it loses more AP than allowed."""
     from facetrain.export.precision import measure
 
     checks = check_lower(after, before, model, options, shown)
     _refuse(checks)
-    progress("comparing with float32")
-    comparison = measure(before, after, quantised.data)
+    say("comparing with float32")
+    comparison = measure(
+        before, after, quantised.data, progress=lambda done, total: advance(1, total=calibrated + 2 * total)
+    )
     drop = comparison["largest_drop"]
     if quantised.max_drop is not None and drop is not None and drop > quantised.max_drop:
         raise ExportError(

@@ -32,7 +32,7 @@ def run(
         typer.Option(
             "--decoded",
             help="Decoding and suppression inside: one output `faces`. For onnxruntime, and OpenCV 5 by its default "
-            "engine; not for OpenCV 4, FaceDetectorYN or converters.",
+            "engine (None where no face is); not for OpenCV 4, FaceDetectorYN or converters.",
         ),
     ] = False,
     no_nms: Annotated[
@@ -80,7 +80,8 @@ def run(
         nms=nms,
     )
     lower = Quantised(precision, calibrate, data, max_drop)  # type: ignore[arg-type]  # judged in export_checked
-    result = export_checked(weights, output, options, lower, check_images, progress=console.say)
+    with console.progress("pictures", shown=precision != "fp32") as advance:
+        result = export_checked(weights, output, options, lower, check_images, console.say, advance)
     console.result(result.as_dict(), _text(result), as_json=json)
 
 
@@ -94,10 +95,14 @@ def _whole(text: str) -> int:
 def _text(result: "OnnxExport") -> str:
     rows = [["check", "", "largest difference", "allowed", ""]]
     for check in result.checks:
-        verdict = {True: "ok", False: "FAILED", None: "not made"}[check.ok]
+        verdict = {True: "ok", False: "FAILED", None: "-"}[check.ok]
         gap, limit = ("" if value is None else f"{value:.1e}" for value in (check.largest, check.limit))
         rows.append([check.name, verdict, gap, limit, check.note])
     lines = [f"{result.path}: {result.size:,} bytes, {result.variant}, {result.precision}", "", _table(rows), ""]
+    if result.comparison is not None:
+        from facetrain.export.precision import text
+
+        lines += [text(result.comparison, result.precision), ""]
     if result.options.form == "raw":
         lines.append(
             "loads in: onnxruntime 1.20 and newer, OpenCV 4.8 and newer (FaceDetectorYN, if it is checked above)"
