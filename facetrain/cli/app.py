@@ -18,11 +18,11 @@ from facetrain.cli import commands, console
 from facetrain.core.errors import FacetrainError
 
 # What the system refuses wherever it happens to be asked: no bug, and no traceback helps.
-_SYSTEM = {
-    getattr(errno, name)
-    for name in "ENOSPC EDQUOT ENAMETOOLONG EACCES EPERM EROFS EMFILE ENFILE EIO ELOOP ENOMEM ESTALE".split()
-    if hasattr(errno, name)
-}
+_REFUSALS = (
+    *("ENOSPC", "EDQUOT", "EIO", "ENOMEM", "EACCES", "EPERM", "EROFS"),
+    *("ENAMETOOLONG", "ELOOP", "EMFILE", "ENFILE", "ESTALE"),
+)
+_SYSTEM = {getattr(errno, name) for name in _REFUSALS if hasattr(errno, name)}
 
 
 def main() -> None:

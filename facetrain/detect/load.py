@@ -16,8 +16,10 @@ from facetrain.core.files import is_lfs_pointer
 from facetrain.core.images import read_image
 from facetrain.core.plug import nearest
 from facetrain.detect.bundled import bundled_weights
+from facetrain.detect.recognise import check_family
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
+_CHECKPOINT_FAMILY = "yunet"
 Picture = Image | str | os.PathLike[str]
 
 
@@ -30,6 +32,7 @@ class FaceDetector:
     nms:            a face that overlaps a better one by a higher IoU is dropped, above 0, at most 1
     max_candidates: how many of the best boxes go into that comparison
     threads:        CPU threads of the network; None: all that this process may use
+    family:         the detector family to take an ONNX file for; None: recognised by its metadata and outputs
     """
 
     def __init__(
@@ -41,21 +44,32 @@ class FaceDetector:
         nms: float = 0.45,
         max_candidates: int = 5000,
         threads: int | None = None,
+        family: str | None = None,
     ) -> None:
         _check_settings(score, nms, max_candidates, threads)
+        check_family(family)
         device = parse_device(device)
         self.path = find_weights(weights)
-        self._detector: Detector
+        self.detector: Detector  # an OnnxDetector, or for a checkpoint a ModelDetector
+        self.family = _CHECKPOINT_FAMILY  # the name of the network's family
         self.fixed_size: tuple[int, int] | None = None  # (width, height) where an ONNX file takes no other
         if self.path.suffix.lower() == ".onnx":
             from facetrain.detect.onnx import OnnxDetector
 
             network = OnnxDetector(
-                self.path, device=device, score=score, nms=nms, max_candidates=max_candidates, threads=threads
+                self.path,
+                device=device,
+                score=score,
+                nms=nms,
+                max_candidates=max_candidates,
+                threads=threads,
+                family=family,
             )
-            self._detector, self.fixed_size = network, network.net.size
+            self.detector, self.fixed_size, self.family = network, network.net.size, network.family
         else:
-            self._detector = _load_checkpoint(
+            if family not in (None, _CHECKPOINT_FAMILY):
+                raise UsageError(f"{self.path}: a checkpoint is a {_CHECKPOINT_FAMILY}, not of the family '{family}'")
+            self.detector = _load_checkpoint(
                 self.path, device=device, score=score, nms=nms, max_candidates=max_candidates, threads=threads
             )
 
@@ -65,7 +79,7 @@ class FaceDetector:
 
     def detect_batch(self, images: Sequence[Picture]) -> list[Faces]:
         """Faces of each picture, see `detect`. Files are read one at a time."""
-        return [self._detector.detect_batch([as_image(image)])[0] for image in images]
+        return [self.detector.detect_batch([as_image(image)])[0] for image in images]
 
 
 def as_image(image: Picture) -> Image:

@@ -1,47 +1,36 @@
 """Detection with an ONNX file: the onnxruntime session, the way in for a picture and the way back for its faces."""
 
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
-from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from facetrain.core.errors import DataError, DeviceError, FacetrainError
 from facetrain.core.faces import Faces, Floats, Image
 from facetrain.core.geometry import nms as suppress
+from facetrain.core.geometry import padded_size
 from facetrain.core.hardware import available_cores
-from facetrain.core.images import fit_image
-from facetrain.detect import families
+from facetrain.core.images import fit_image, opencv
+from facetrain.detect.onnx_file import check_external_data
+from facetrain.detect.recognise import Recognised, check_family, recognise, unknown
 
 _MOST_THREADS = 16  # a network of 76 thousand parameters has no work for more
 _LARGE_PIXELS = 1 << 23  # above this a picture's working memory is given back after the run
-_PROBE = 256  # side of the blank picture that shows a flexible graph's output shapes; strides up to it are told apart
+# Blank pictures that show a flexible graph's output shapes. Strides up to 256 are told apart by the first; some files
+# call themselves flexible and run at the size of their making alone, nearly always the second.
+_PROBES = ((256, 256), (640, 640))
 _MOST_INPUT_PIXELS = 1 << 27  # a file that fixes a larger picture is damaged, or means harm
 _CUDA_HINT = "it needs the CUDA and cuDNN libraries it was built for: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+_SEVERAL_INPUTS_HINT = (
+    "files that take thresholds too (BlazeFace end to end) have their suppression inside: export the network without"
+)
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
-class Family(Protocol):
-    """How one kind of network wants its picture and what its outputs mean. One file each in `families/`.
-
-    Such a file has `NAME` and `recognise(outputs, width, height, metadata) -> Family | None`, which is shown the
-    outputs of one run on a blank picture and the texts stored in the file.
-    """
-
-    def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
-        """A picture (H, W, 3) uint8 BGR as (1, 3, h, w), of (w, h) = `size` or what the network wants for it."""
-        ...
-
-    def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
-        """All boxes that score at least `score`, in no order, in pixels of the (1, 3, height, width) input."""
-        ...
-
-
 class OnnxDetector:
-    """A Detector from an ONNX file of any known family."""
+    """A Detector from an ONNX file of any known family. family: the name of the one to take it for."""
 
     def __init__(
         self,
@@ -52,9 +41,11 @@ class OnnxDetector:
         nms: float = 0.45,
         max_candidates: int = 5000,
         threads: int | None = None,
+        family: str | None = None,
     ) -> None:
+        check_family(family)
         self.net = OnnxNet(path, device, threads)
-        self.family = recognise(self.net)
+        self._recognised = _recognise(self.net, family)
         self._score, self._nms, self._max_candidates = score, nms, max_candidates
 
     def detect_batch(self, images: Sequence[Image]) -> list[Faces]:
@@ -64,14 +55,30 @@ class OnnxDetector:
         """
         return [self._detect(image) for image in images]
 
-    def _detect(self, image: Image) -> Faces:
+    @property
+    def family(self) -> str:
+        """The name of the network's family."""
+        return self._recognised.name
+
+    def prepare(self, image: Image) -> tuple[Floats, tuple[float, float]]:
+        """A picture (H, W, 3) as the network takes it, (1, 3, h, w), and the factors new / old of width and height."""
         factors = (1.0, 1.0)
         if self.net.size is not None:
             image, factors = fit_image(image, *self.net.size)
-        blob = self.family.prepare(image, self.net.size)
+        elif self._recognised.stretch:
+            image, factors = _stretch(image, self._recognised.stretch)
+        return self._recognised.family.prepare(image, self.net.size), factors
+
+    def _detect(self, image: Image) -> Faces:
+        blob, factors = self.prepare(image)
         height, width = blob.shape[2:]
-        found = self.family.faces(self.net.run(blob), width, height, self._score)
-        return _back(_best(found, self._nms, self._max_candidates), factors)
+        outputs = self.net.run(blob)
+        with np.errstate(all="ignore"):  # numbers that overflow are no faces, and are left out
+            try:
+                found = self._recognised.family.faces(outputs, width, height, self._score)
+            except ValueError as error:
+                raise DataError(f"{self.net.path}: wrong outputs for a picture of {width}x{height}: {error}") from error
+            return _back(_best(found, self._nms, self._max_candidates), factors)
 
 
 class OnnxNet:
@@ -84,13 +91,17 @@ class OnnxNet:
     def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
         self.path = path
         self._ort = _onnxruntime()
+        check_external_data(path)
         self._session = _open_session(self._ort, path, device, threads)
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if inputs else []
         one_picture = len(inputs) == 1 and len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int))
         if not one_picture or inputs[0].type not in _TYPES:
             described = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
-            raise DataError(f"{path}: takes {described or 'nothing'}, not one picture (N, 3, H, W)")
+            raise DataError(
+                f"{path}: takes {described or 'nothing'}, not one picture (N, 3, H, W)",
+                _SEVERAL_INPUTS_HINT if len(inputs) > 1 else None,
+            )
         if isinstance(shape[0], int) and shape[0] > 1:
             raise DataError(f"{path}: takes exactly {shape[0]} pictures at a time", "export it with one, or any number")
         self._input, self._type = inputs[0].name, _TYPES[inputs[0].type]
@@ -102,7 +113,7 @@ class OnnxNet:
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, blob: Floats) -> dict[str, Floats]:
-        """Outputs by name for a picture (1, 3, H, W)."""
+        """Outputs by name for a picture (1, 3, H, W), as float32 whatever they are in the file."""
         options = None
         if blob.shape[2] * blob.shape[3] > _LARGE_PIXELS:
             # One huge picture would otherwise leave gigabytes held for the rest of the process.
@@ -114,29 +125,29 @@ class OnnxNet:
         except Exception as error:  # onnxruntime's errors have no common class
             size = f"{blob.shape[3]}x{blob.shape[2]}"
             raise DataError(f"{self.path}: fails on a picture of {size}: {_first_line(error)}") from error
-        if not all(isinstance(value, np.ndarray) for value in values):
-            raise DataError(f"{self.path}: has outputs that are no arrays")
-        return dict(zip(self._names, values, strict=True))
+        if not all(isinstance(value, np.ndarray) and value.dtype.kind in "fiu" for value in values):
+            raise DataError(f"{self.path}: has outputs that are no arrays of numbers")
+        return {name: value.astype(np.float32, copy=False) for name, value in zip(self._names, values, strict=True)}
 
 
-def recognise(net: OnnxNet) -> Family:
-    """The family whose outputs these are, judged by one run on a blank picture: declared shapes can lie.
+def _recognise(net: OnnxNet, family: str | None) -> Recognised:
+    """The family of a network, judged by a run on a blank picture: declared shapes can lie.
 
-    Raises DataError where none fits.
+    Raises DataError where none fits, or not the given one.
     """
-    width, height = net.size or (_PROBE, _PROBE)
-    outputs = net.run(np.zeros((1, 3, height, width), np.float32))
-    known = []
-    for module in iter_modules(families.__path__):
-        family = import_module(f"{families.__name__}.{module.name}")
-        found: Family | None = family.recognise(outputs, width, height, net.metadata)
+    failure: DataError | None = None
+    for width, height in [net.size] if net.size else _PROBES:
+        try:
+            outputs = net.run(np.zeros((1, 3, height, width), np.float32))
+        except DataError as error:
+            failure = failure or error
+            continue
+        found = recognise(outputs, width, height, net.metadata, family)
         if found is not None:
             return found
-        known.append(family.NAME)
-    seen = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
-    raise DataError(
-        f"{net.path}: outputs ({seen}) fit no known detector family", f"known families: {', '.join(sorted(known))}"
-    )
+        failure = failure or unknown(outputs, family, net.path)
+    assert failure is not None
+    raise failure
 
 
 def _best(found: Faces, nms: float, max_candidates: int) -> Faces:
@@ -147,6 +158,15 @@ def _best(found: Faces, nms: float, max_candidates: int) -> Faces:
     order = order[np.argsort(-found.scores[order], kind="stable")][:max_candidates]
     order = order[suppress(found.boxes[order], found.scores[order], nms)]
     return Faces(found.boxes[order], found.scores[order], found.landmarks[order])
+
+
+def _stretch(image: Image, multiple: int) -> tuple[Image, tuple[float, float]]:
+    """A picture stretched to the next multiples, and the factors new / old of width and height."""
+    height, width = image.shape[:2]
+    new = padded_size(width, height, multiple)
+    if new != (width, height):
+        image = opencv().resize(image, new, interpolation=opencv().INTER_LINEAR)
+    return image, (new[0] / width, new[1] / height)
 
 
 def _back(faces: Faces, factors: tuple[float, float]) -> Faces:

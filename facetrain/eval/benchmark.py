@@ -65,12 +65,16 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Source:
-    """Where detections come from: weights that look at pictures, or files of earlier detections."""
+    """Where detections come from: weights that look at pictures, or files of earlier detections.
+
+    family: the detector family to take an ONNX file for; None: recognised
+    """
 
     weights: str | None = "yunet_n"
     predictions: Path | None = None
     device: str = "cpu"
     threads: int | None = None
+    family: str | None = None
 
 
 def evaluate_model(
@@ -128,7 +132,7 @@ def evaluate_model(
         found = [as_faces(prediction) for prediction in predictions]
         shown: dict[str, Any] = {"source": "prediction files"}
     else:
-        found, shown = _detect(source, pictures, protocol, progress)
+        found, shown = detect_labelled(source, pictures, protocol, progress)
         predictions = [as_prediction(faces) for faces in found]
     seconds["detections"] = time.perf_counter() - began
 
@@ -157,8 +161,8 @@ def as_faces(prediction: Prediction) -> Faces:
     return Faces(boxes.astype(np.float32), scores.astype(np.float32), np.zeros((len(scores), 0, 2), np.float32))
 
 
-def _detect(
-    source: Source, pictures: Sequence[LabelledImage], protocol: EvalProtocol, progress: Progress | None
+def detect_labelled(
+    source: Source, pictures: Sequence[LabelledImage], protocol: EvalProtocol, progress: Progress | None = None
 ) -> tuple[list[Faces], dict[str, Any]]:
     """Detections of every picture, and the protocol as it was. Raises DataError for the first that cannot be read."""
     from facetrain.detect.load import FaceDetector
@@ -168,6 +172,7 @@ def _detect(
     cores = source.threads or available_cores()
     settings: dict[str, Any] = {
         "device": source.device,
+        "family": source.family,
         # detections must score more than the threshold, a detector keeps those that reach it: the protocol drops these
         "score": protocol.score,
         "nms": protocol.nms,

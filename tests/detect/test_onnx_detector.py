@@ -149,7 +149,7 @@ def test_unknown_outputs_are_listed_with_the_known_families(tmp_path):
     )
     with pytest.raises(DataError, match=r"heat \[1, 3, 64, 64\].*no known detector family") as caught:
         OnnxDetector(path)
-    assert "YuNet" in caught.value.hint
+    assert "yunet" in caught.value.hint
 
 
 @pytest.mark.parametrize(

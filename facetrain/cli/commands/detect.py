@@ -17,6 +17,9 @@ def run(
     weights: Annotated[
         str, typer.Option("--weights", "-w", help="A bundled model's name, an ONNX file or a checkpoint.")
     ] = "yunet_n",
+    family: Annotated[
+        str | None, typer.Option(help="Detector family of an ONNX file; by default it is recognised.")
+    ] = None,
     score: Annotated[float, typer.Option(help="Least score of a face, 0 to 1.")] = 0.5,
     nms: Annotated[float, typer.Option(help="Of faces that overlap by a higher IoU only the best stays.")] = 0.45,
     output: Annotated[str, typer.Option("--output", "-o", help="Folder for the drawn pictures.")] = "detections",
@@ -31,7 +34,7 @@ def run(
 
     if not output:
         raise UsageError("--output is empty", "name a folder, or leave it out for ./detections")
-    detector = FaceDetector(weights, device=device, score=score, nms=nms, threads=threads)
+    detector = FaceDetector(weights, device=device, score=score, nms=nms, threads=threads, family=family)
     sources, failures = find_sources(paths, Path(output))
     for failure in failures:
         console.say_error(failure.error)

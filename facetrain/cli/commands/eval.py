@@ -21,6 +21,9 @@ def run(
         str | None,
         typer.Option("--weights", "-w", help="A bundled name, an ONNX file or a checkpoint; by default yunet_n."),
     ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Detector family of an ONNX file; by default it is recognised.")
+    ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Measure the result files in this folder, of any detector, instead of weights.")
     ] = None,
@@ -49,6 +52,8 @@ def run(
 
     if predictions is not None and weights is not None:
         raise UsageError("--predictions and --weights exclude each other", "measure one after the other")
+    if predictions is not None and family is not None:
+        raise UsageError("--predictions and --family exclude each other", "result files have no family")
     if not 0 <= at_score <= 1:
         raise UsageError(f"--at-score {at_score:g}: must be from 0 to 1")
     if not 0 < at_precision <= 1:
@@ -59,7 +64,7 @@ def run(
             raise UsageError(
                 "--save-predictions cannot lie inside the --report folder", "give each a folder of its own"
             )
-    source = Source(weights or "yunet_n", predictions, device, threads)
+    source = Source(weights or "yunet_n", predictions, device, threads, family)
     protocol = EvalProtocol(size=size, score=score, nms=nms, flip=flip, scales=_scales(scales))
     with console.progress("pictures") as advance:
         result = evaluate_model(

@@ -12,9 +12,18 @@ from itertools import pairwise
 import numpy as np
 
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.core.geometry import padded_size
+from facetrain.detect.priors import (
+    LARGEST_STRIDE,
+    cell_count,
+    cell_of,
+    joined_faces,
+    picture_blob,
+    shaped,
+    single,
+    stored_strides,
+)
 
-NAME = "YuNet"
+NAME = "yunet"
 _OUTPUT = re.compile(r"(cls|obj|bbox|kps)_(\d+)")
 
 
@@ -31,65 +40,55 @@ class Level:
 
 @dataclass(frozen=True)
 class YuNet:
-    """The levels of one file, smallest stride first."""
+    """The levels of one file, smallest stride first, and its number of landmarks."""
 
     levels: tuple[Level, ...]
+    landmarks: int
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """(H, W, 3) uint8 BGR as (1, 3, h, w) float32, values as they are, black at the right and the bottom.
 
         (w, h) is `size`, or the next multiples of the largest stride.
         """
-        height, width = image.shape[:2]
-        w, h = size or padded_size(width, height, self.levels[-1].stride)
-        blob = np.zeros((1, 3, h, w), np.float32)
-        blob[0, :, :height, :width] = image.transpose(2, 0, 1)
-        return blob
+        return picture_blob(image, size, self.levels[-1].stride)
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`, level by level and row by row, in pixels of the (height, width) input."""
-        found = [_decode(level, outputs, width, score) for level in self.levels]
-        return Faces(
-            np.concatenate([faces.boxes for faces in found]),
-            np.concatenate([faces.scores for faces in found]),
-            np.concatenate([faces.landmarks for faces in found]),
-        )
+        return joined_faces([self._decode(level, outputs, width, height, score) for level in self.levels])
+
+    def _decode(self, level: Level, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
+        priors = cell_count(width, height, level.stride)
+        scores = (shaped(outputs, level.cls, priors, 1) * shaped(outputs, level.obj, priors, 1))[:, 0]  # (P,)
+        # Decode what passes the threshold and nothing else: all priors cost more than half the network's own time.
+        passed = np.flatnonzero(scores >= score)  # (N,)
+        stride = np.float32(level.stride)
+        corner = cell_of(passed, -(-width // level.stride)) * stride  # (N, 2): the prior is its cell's top left corner
+        raw = shaped(outputs, level.bbox, priors, 4)[passed]  # (N, 4)
+        centre = corner + raw[:, :2] * stride
+        half = np.exp(raw[:, 2:]) * (stride / 2)
+        landmarks = np.zeros((len(passed), 0, 2), np.float32)
+        if level.kps is not None:
+            points = shaped(outputs, level.kps, priors, 2 * self.landmarks)[passed]  # (N, 2L)
+            landmarks = points.reshape(len(points), self.landmarks, 2) * stride + corner[:, None]
+        boxes = np.concatenate([centre - half, centre + half], 1)
+        return Faces(boxes, scores[passed], landmarks)
 
 
 def recognise(outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]) -> YuNet | None:
     """A YuNet if these are the outputs of one on a (height, width) picture, else None."""
-    shapes = {name: _rows(value).shape if _is_rows(value) else () for name, value in outputs.items()}
+    rows = {name: single(value, 2) for name, value in outputs.items()}
+    shapes = {name: () if value is None else value.shape for name, value in rows.items()}
     levels = _levels_by_name(shapes) or _levels_by_shape(shapes, width, height, metadata)
     if not levels:
         return None
     levels.sort(key=lambda level: level.stride)
     strides = [level.stride for level in levels]
     powers = strides[0] & (strides[0] - 1) == 0 and all(b == 2 * a for a, b in pairwise(strides))
-    landmarks = {shapes[level.kps][1] if level.kps else 0 for level in levels}
-    if not powers or len(landmarks) != 1 or landmarks.pop() % 2:
+    numbers = {shapes[level.kps][1] if level.kps else 0 for level in levels}
+    if not powers or strides[-1] > LARGEST_STRIDE or len(numbers) != 1 or min(numbers) % 2:
         return None
-    return YuNet(tuple(levels)) if all(_fits(level, shapes, width, height) for level in levels) else None
-
-
-def _decode(level: Level, outputs: Mapping[str, Floats], width: int, score: float) -> Faces:
-    cls, obj = (_rows(outputs[name])[:, 0].astype(np.float32, copy=False) for name in (level.cls, level.obj))
-    scores = cls * obj  # (P,)
-    # Decode what passes the threshold and nothing else: all priors would cost more than half the network's own time.
-    passed = np.flatnonzero(scores >= score)  # (N,)
-    stride = np.float32(level.stride)
-    row, column = np.divmod(passed, -(-width // level.stride))
-    corner = np.stack([column, row], 1).astype(np.float32) * stride  # (N, 2): the prior is its cell's top left corner
-    raw = _rows(outputs[level.bbox])[passed].astype(np.float32)  # (N, 4)
-    centre = corner + raw[:, :2] * stride
-    with np.errstate(over="ignore"):  # an endless box is dropped by whoever asked
-        half = np.exp(raw[:, 2:]) * (stride / 2)
-    if level.kps is None:
-        landmarks = np.zeros((len(passed), 0, 2), np.float32)
-    else:
-        points = _rows(outputs[level.kps])[passed].astype(np.float32)  # (N, 2L)
-        landmarks = points.reshape(len(points), points.shape[1] // 2, 2) * stride + corner[:, None]  # (N, L, 2)
-    boxes = np.concatenate([centre - half, centre + half], 1)
-    return Faces(boxes, scores[passed], landmarks)
+    fits = all(_fits(level, shapes, width, height) for level in levels)
+    return YuNet(tuple(levels), min(numbers) // 2) if fits else None
 
 
 def _levels_by_name(shapes: Mapping[str, tuple[int, ...]]) -> list[Level]:
@@ -112,38 +111,24 @@ def _levels_by_shape(
     cls and obj may change places, since only their product counts; where landmarks have four numbers too, the boxes
     come first.
     """
-    strides = [int(number) for number in re.findall(r"\d+", metadata.get("strides", ""))]
-    strides = strides or [1 << power for power in range(2, 9)]
+    strides = stored_strides(metadata) or [1 << power for power in range(2, 9)]
     levels = []
     for priors in {shape[0] for shape in shapes.values() if shape}:
         group = [name for name, shape in shapes.items() if shape and shape[0] == priors]
-        single = [name for name in group if shapes[name][1] == 1]
+        one = [name for name in group if shapes[name][1] == 1]
         four = [name for name in group if shapes[name][1] == 4]
-        wide = [name for name in group if name not in single and name not in four]
+        wide = [name for name in group if name not in one and name not in four]
         rest = four[1:] + wide
-        stride = next((s for s in strides if s > 0 and _priors(width, height, s) == priors), None)
-        if len(single) != 2 or not four or len(rest) > 1 or stride is None:
+        stride = next((s for s in strides if cell_count(width, height, s) == priors), None)
+        if len(one) != 2 or not four or len(rest) > 1 or stride is None:
             return []
-        levels.append(Level(stride, single[0], single[1], four[0], rest[0] if rest else None))
+        levels.append(Level(stride, one[0], one[1], four[0], rest[0] if rest else None))
     return levels if sum(4 if level.kps else 3 for level in levels) == len(shapes) else []
 
 
 def _fits(level: Level, shapes: Mapping[str, tuple[int, ...]], width: int, height: int) -> bool:
-    priors = _priors(width, height, level.stride)
+    priors = cell_count(width, height, level.stride)
     wanted = [(level.cls, 1), (level.obj, 1), (level.bbox, 4)]
     if not all(shapes[name] == (priors, channels) for name, channels in wanted):
         return False
     return level.kps is None or shapes[level.kps][:1] == (priors,)
-
-
-def _priors(width: int, height: int, stride: int) -> int:
-    return -(-width // stride) * -(-height // stride)
-
-
-def _is_rows(value: Floats) -> bool:
-    return value.ndim == 2 or (value.ndim == 3 and value.shape[0] == 1)
-
-
-def _rows(value: Floats) -> Floats:
-    """(1, P, C) or (P, C) as (P, C)."""
-    return value[0] if value.ndim == 3 else value
