@@ -38,14 +38,8 @@ def _model_text(model: dict[str, Any]) -> str:
     for part in [*model["parts"], {**model["total"], "name": "total"}]:
         mflops = "-" if part["mflops"] is None else f"{part['mflops']:.1f}"
         rows.append([part["name"], f"{part['parameters']:,}", f"{part['multiply_adds']:,}", mflops])
-    landmarks = ", ".join(model["landmarks"]) or "none"
-    return "\n".join(
-        [
-            f"{model['source']} ({model['kind']}) on a picture of {width}x{height}",
-            "",
-            console.table(rows),
-            "",
-            f"strides    {' '.join(map(str, model['strides']))}",
-            f"landmarks  {landmarks}",
-        ]
-    )
+    lines = [f"{model['source']} ({model['kind']}) on a picture of {width}x{height}", "", console.table(rows)]
+    if model["strides"]:  # an ONNX file does not say
+        strides, landmarks = " ".join(map(str, model["strides"])), ", ".join(model["landmarks"]) or "none"
+        lines += ["", f"strides    {strides}", f"landmarks  {landmarks}"]
+    return "\n".join(lines)
