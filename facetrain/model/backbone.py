@@ -1,10 +1,10 @@
 """From the picture to one map per stride."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from facetrain.config.schema import ModelConfig
 from facetrain.model.blocks import Stem, stage
+from facetrain.model.operations import PLAIN, Operations
 
 
 class Backbone(nn.Module):
@@ -16,6 +16,7 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleList(stage(*channels) for channels in config.stages)
         self.pool_after = config.pool_after
         self.maps = config.maps
+        self.operations: Operations = PLAIN
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = []
@@ -24,5 +25,5 @@ class Backbone(nn.Module):
             if index in self.maps:
                 maps.append(x)
             if index in self.pool_after:
-                x = F.max_pool2d(x, 2)
+                x = self.operations.pool(x)
         return maps

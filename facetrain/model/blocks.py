@@ -1,7 +1,8 @@
 """The two building blocks of YuNet: a separable unit and the stem."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from facetrain.model.operations import PLAIN, Operations
 
 
 class Unit(nn.Module):
@@ -15,10 +16,13 @@ class Unit(nn.Module):
         self.pointwise = nn.Conv2d(inputs, outputs, 1)
         self.depthwise = nn.Conv2d(outputs, outputs, 3, padding=1, groups=outputs)
         self.norm = nn.BatchNorm2d(outputs) if activated else None
+        self.operations: Operations = PLAIN
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.depthwise(self.pointwise(x))
-        return x if self.norm is None else F.relu(self.norm(x), inplace=True)
+        if self.norm is None:
+            outputs: Tensor = self.depthwise(self.pointwise(x))
+            return outputs
+        return self.operations.separable(x, self.pointwise, self.depthwise, self.norm)
 
 
 class Stem(nn.Module):
@@ -29,9 +33,10 @@ class Stem(nn.Module):
         self.conv = nn.Conv2d(inputs, middle, 3, stride=2, padding=1)
         self.norm = nn.BatchNorm2d(middle)
         self.unit = Unit(middle, outputs)
+        self.operations: Operations = PLAIN
 
     def forward(self, x: Tensor) -> Tensor:
-        activated: Tensor = self.unit(F.relu(self.norm(self.conv(x)), inplace=True))
+        activated: Tensor = self.unit(self.operations.norm_relu(self.conv(x), self.norm))
         return activated
 
 

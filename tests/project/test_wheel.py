@@ -128,6 +128,9 @@ def test_wheel_has_the_whole_package(wheel_files):
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    for path in (ROOT / "examples").iterdir():
+        if path.is_file():
+            source[f"facetrain/examples/{path.name}"] = path.read_bytes()
     shipped = {name: content for name, content in wheel_files.items() if not name.startswith(f"{DIST_INFO}/")}
     assert sorted(shipped) == sorted(source)
     assert [name for name in source if shipped[name] != source[name]] == []
