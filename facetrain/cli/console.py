@@ -91,15 +91,15 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """(width, height) of `320` or `640x480`. Raises UsageError."""
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """(width, height) of `320` or `640x480`. Raises UsageError that names the option."""
     sides = text.lower().split("x")
     try:
         size = int(sides[0]), int(sides[-1])
     except ValueError:
         size = 0, 0
     if min(size) < 1 or len(sides) > 2:
-        raise UsageError(f"--size {text}: not a size", "a number such as 320, or WIDTHxHEIGHT such as 640x480")
+        raise UsageError(f"{option} {text}: not a size", "a number such as 320, or WIDTHxHEIGHT such as 640x480")
     return size
 
 

@@ -98,7 +98,7 @@ def write_sample(
 
 def sample_root(progress: Callable[[int, int], None] | None = None) -> Path:
     """The sample data set's folder in the user's cache, drawn at the first use. Raises OutputError."""
-    root = _cache() / "facetrain" / f"sample-v{SAMPLE_VERSION}"
+    root = user_cache() / "facetrain" / f"sample-v{SAMPLE_VERSION}"
     if _complete(root):
         return root
     scratch = root.with_name(f".{root.name}-{secrets.token_hex(6)}")
@@ -130,7 +130,8 @@ def _move(scratch: Path, root: Path) -> None:
             raise OutputError(f"{root}: cannot be replaced: {error.strerror}", hint) from error
 
 
-def _cache() -> Path:
+def user_cache() -> Path:
+    """The folder for what can be made again; facetrain's part of it is `facetrain`. FACETRAIN_CACHE chooses another."""
     if chosen := os.environ.get("FACETRAIN_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "darwin":

@@ -303,4 +303,4 @@ def test_the_cache_of_each_system(tmp_path, monkeypatch, platform, variable, tai
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
     if variable:
         monkeypatch.setitem(os.environ, variable, str(tmp_path / "set"))
-    assert sample._cache() == (tmp_path / "set" if variable else tmp_path / "home" / tail)
+    assert sample.user_cache() == (tmp_path / "set" if variable else tmp_path / "home" / tail)

@@ -57,9 +57,19 @@ def test_every_command_is_seen():
     assert {"detect", "info", "train"} <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("module", ["facetrain.detect.load", "facetrain.eval.benchmark", *LABELS])
+@pytest.mark.parametrize(
+    "module", ["facetrain.detect.load", "facetrain.eval.benchmark", "facetrain.compare.compare", *LABELS]
+)
 def test_module_leaves_torch_alone(module):
     assert not loaded(f"import {module}") & TORCH
+
+
+def test_comparing_onnx_files_leaves_torch_alone(tmp_path):
+    code = (
+        "import sys; from facetrain.cli.app import run_cli; "
+        "assert run_cli(['compare', 'yunet_n', '--fps-size', '64', '--threads', '1', '--markdown', sys.argv[1]]) == 0"
+    )
+    assert not loaded(NO_TORCH + code, str(tmp_path / "table.md")) & TORCH
 
 
 def test_public_names_without_torch():

@@ -1,0 +1,82 @@
+"""`facetrain compare`: detectors of any family side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facetrain.cli import console
+
+
+def run(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL", help="ONNX files of any known family, checkpoints, bundled names.")
+    ],
+    *,
+    widerface: Annotated[
+        bool, typer.Option("--widerface", help="Measure easy, medium and hard AP on the pictures below --data.")
+    ] = False,
+    data: Annotated[str, typer.Option(help="Folder in the WIDER FACE layout.")] = "data/widerface",
+    present_only: Annotated[
+        bool, typer.Option("--present-only", help="Measure on the pictures that are there, if some are missing.")
+    ] = False,
+    ground_truth: Annotated[Path | None, typer.Option(help="Folder of the official .mat files.")] = None,
+    size: Annotated[
+        str, typer.Option(help="Pictures are shown so: original, vga, a number such as 640, or WxH.")
+    ] = "original",
+    fps_size: Annotated[str, typer.Option(help="Size that is timed: 320, or WIDTHxHEIGHT.")] = "320",
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads of all cores; all that are there by default.")
+    ] = None,
+    score: Annotated[float, typer.Option(help="For AP detections must score more than this.")] = 0.02,
+    nms: Annotated[float, typer.Option(help="Of detections that overlap by a higher IoU only the best stays.")] = 0.45,
+    at_score: Annotated[float, typer.Option(help="Least score of a face that is drawn, compared and timed.")] = 0.5,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE=NAME", help="Take all models, or one, for this family. May be repeated."),
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="Look at this picture with every model.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Sheet with that picture drawn by every model.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw AP (hard) over latency: .png, .svg or .pdf.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure AP anew, even if it is known.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Compare detectors: size, operations, speed, AP, and what they find."""
+    from facetrain.cli.compare_files import check_files, families_of, write_files
+    from facetrain.cli.compare_text import comparison_text
+    from facetrain.compare.compare import Settings, compare_models
+    from facetrain.core.errors import UsageError
+    from facetrain.eval.protocol import EvalProtocol
+
+    check_files(plot=plot, sheet=output, markdown=markdown, image=image, widerface=widerface)
+    found = compare_models(
+        models,
+        families=families_of(family or [], models),
+        widerface=Path(data) if widerface else None,
+        ground_truth=ground_truth,
+        present_only=present_only,
+        image=image,
+        settings=Settings(
+            protocol=EvalProtocol(size=size, score=score, nms=nms),
+            timed_size=console.parse_size(fps_size, "--fps-size"),
+            threads=threads,
+            at_score=at_score,
+            fresh=fresh,
+        ),
+        progress=console.progress,
+        report=console.say_error,
+    )
+    errors = [(row.given, row.error) for row in found.rows if row.error]
+    if not found.interrupted and len(errors) == len(found.rows) and all(isinstance(e, UsageError) for _, e in errors):
+        raise typer.Exit(UsageError.exit_code)
+    document = {**found.as_dict(), "errors": [console.error_entry(error, path) for path, error in errors]}
+    console.result(document, comparison_text(found), as_json=json)
+    for path in write_files(found, plot=plot, sheet=output, markdown=markdown):
+        console.say(f"written: {path}")
+    if found.interrupted:
+        raise typer.Exit(130)
+    if errors:
+        raise typer.Exit(1)

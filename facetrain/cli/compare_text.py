@@ -1,0 +1,187 @@
+"""A comparison in words: aligned tables for stdout, one wide table as Markdown."""
+
+from facetrain.cli import console
+from facetrain.compare.results import Comparison, Row, Speed, ratio
+from facetrain.compare.timing import Times
+
+_FIXED = "*"
+_ABSENT = "-"
+
+
+def comparison_text(found: Comparison) -> str:
+    """Everything as plain text: what the models are, how fast, how good, and how far they agree."""
+    blocks = ["\n".join(_about(found)), console.table([_cost_heading(found), *_cost_rows(found)], numbers_from=3)]
+    if any(row.one_core for row in found.rows) or found.protocol:
+        blocks.append(console.table([_speed_heading(found), *_speed_rows(found)]))
+    if found.look:
+        blocks.append("\n".join(_agreement(found)))
+    blocks.append("\n".join(_notes(found)))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def comparison_markdown(found: Comparison) -> str:
+    """One table with a line for each model, what it was measured with above and notes below."""
+    heading = [*_cost_heading(found), "network, ms", "end to end, ms", *_fps_heading(found)]
+    lines = []
+    for cells, row in zip(_cost_rows(found), found.rows, strict=True):
+        one = row.one_core
+        times = [_median_p90(one.network if one else None), _median_p90(one.end_to_end if one else None)]
+        lines.append([*cells, *times, *_fps(found, row), *_ap(found, row)])
+    heading += ["easy", "medium", "hard"] if found.protocol else []
+    rule = ["---"] * 3 + ["---:"] * (len(heading) - 3)
+    table = "\n".join(
+        f"| {' | '.join(line)} |" for line in (heading, rule, *([_escape(c) for c in line] for line in lines))
+    )
+    about = "\n".join(f"- {line}" for line in _about(found))
+    notes = "\n".join(f"- {_escape(line)}" for line in _notes(found))
+    return "\n\n".join(block for block in (table, about, notes) if block) + "\n"
+
+
+def _about(found: Comparison) -> list[str]:
+    """With what, how and on what it was measured."""
+    machine, timing = found.machine, found.timing
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    lines = [f"machine: {machine['cpu']}, {console.count(machine['cores'], 'core')}; {versions}"]
+    runs = timing["rounds"] * timing["repeats"]
+    lines += [
+        f"times: {timing['size'][0]}x{timing['size'][1]}, one core, milliseconds; {runs} runs of each, models in turn: "
+        "median, 90th percentile, ± half of what lies between the quartiles",
+        "network: the network alone; end to end, and FPS: from a decoded picture to faces that score "
+        f"{timing['score']:g}",
+    ]
+    protocol = found.protocol
+    if protocol:
+        part = " (those that are there)" if protocol["present_only"] else ""
+        lines.append(
+            f"AP: WIDER FACE val, {protocol['images']:,} pictures{part}, size {protocol['size']}, score > "
+            f"{protocol['score']:g}, NMS {protocol['nms']:g}, best {protocol['max_candidates']:,} candidates"
+        )
+    return lines
+
+
+def _cost_heading(found: Comparison) -> list[str]:
+    published = ["published"] if _has_published(found) else []
+    return ["model", "family", "input", "parameters", "ratio", "M mult-adds", "MFLOPs", *published, "KB"]
+
+
+def _cost_rows(found: Comparison) -> list[list[str]]:
+    rows = []
+    for row in found.rows:
+        cost = row.cost
+        times = ratio(cost, found.smallest)
+        cells = [row.name, row.family or ("failed" if row.error else _ABSENT), _input(row)]
+        cells += [f"{cost.parameters:,}" if cost and cost.parameters is not None else _ABSENT]
+        cells += [f"{times:.1f}" if times else _ABSENT]
+        cells += [f"{cost.multiply_adds / 1e6:,.1f}" if cost and cost.multiply_adds is not None else _ABSENT]
+        cells += [f"{cost.mflops:,.0f}" if cost and cost.mflops is not None else _ABSENT]
+        if _has_published(found):
+            cells += [f"{cost.published:.0f}" if cost and cost.published is not None else _ABSENT]
+        cells += [f"{row.bytes / 1000:,.0f}" if row.bytes is not None else _ABSENT]
+        rows.append(cells)
+    return rows
+
+
+def _speed_heading(found: Comparison) -> list[str]:
+    ap = ["easy", "medium", "hard"] if found.protocol else []
+    return ["model", "network ms", "p90", "±", "end to end ms", "p90", "±", *_fps_heading(found), *ap]
+
+
+def _speed_rows(found: Comparison) -> list[list[str]]:
+    rows = []
+    for row in found.rows:
+        one = row.one_core
+        cells = [row.name]
+        for times in (one.network, one.end_to_end) if one else (None, None):
+            cells += [f"{times.median:.2f}", f"{times.p90:.2f}", _percent(times.spread)] if times else [_ABSENT] * 3
+        rows.append([*cells, *_fps(found, row), *_ap(found, row)])
+    return rows
+
+
+def _fps_heading(found: Comparison) -> list[str]:
+    several = [f"FPS {found.machine['threads']} threads"] if found.machine["threads"] > 1 else []
+    return ["FPS 1 core", *several]
+
+
+def _fps(found: Comparison, row: Row) -> list[str]:
+    speeds: list[Speed | None] = [row.one_core, *([row.all_cores] if found.machine["threads"] > 1 else [])]
+    return [f"{speed.fps:.0f}" if speed else _ABSENT for speed in speeds]
+
+
+def _ap(found: Comparison, row: Row) -> list[str]:
+    if not found.protocol:
+        return []
+    values = row.accuracy.ap.values() if row.accuracy else [None] * 3
+    return [_ABSENT if value is None else f"{value:.3f}" for value in values]
+
+
+def _agreement(found: Comparison) -> list[str]:
+    """A square of numbers: faces of each model on the diagonal, elsewhere faces that both found and their mean IoU."""
+    look = found.look
+    assert look is not None
+    numbers = sorted(look.found)
+    cells = {(n, n): str(len(look.found[n])) for n in numbers}
+    for pair in look.pairs:
+        iou = "" if pair.mean_iou is None else f" {pair.mean_iou:.2f}"
+        cells[pair.first, pair.second] = cells[pair.second, pair.first] = f"{pair.both}{iou}"
+    rows = [["faces found by both, mean IoU", *(str(i) for i, _ in enumerate(numbers, 1))]]
+    for place, number in enumerate(numbers, 1):
+        rows.append([f"{place} {found.rows[number].name}", *(cells[number, other] for other in numbers)])
+    return [
+        f"{look.path} ({look.image.shape[1]}x{look.image.shape[0]}), score {found.timing['score']:g}:",
+        console.table(rows),
+    ]
+
+
+def _notes(found: Comparison) -> list[str]:
+    """What must be known to read the tables, and what failed."""
+    lines = []
+    if any(row.fixed_size for row in found.rows):
+        lines.append(
+            f"{_FIXED} the file fixes its input size: timed at that size, and pictures are fitted into it whatever "
+            "the rule of the others"
+        )
+    if any(row.kind == "checkpoint" for row in found.rows):
+        published = "; published: MFLOPs by the rule of the published figure" if _has_published(found) else ""
+        lines.append(f"checkpoints (.pt, .pth) run in PyTorch, the others in onnxruntime{published}")
+    if any(row.cost for row in found.rows):
+        lines.append(
+            "parameters: learnt numbers as the file stores them (batch norm is folded in most ONNX files); MFLOPs: "
+            "twice the multiply-adds of the convolutions, borders included"
+        )
+    cached = sum(row.accuracy is not None and row.accuracy.cached for row in found.rows)
+    if cached:
+        lines.append(f"AP of {console.count(cached, 'model')} from an earlier measurement; --fresh measures anew")
+    lines += [f"failed: {_first_line(row.error.message)}" for row in found.rows if row.error]
+    if found.interrupted:
+        lines.append("interrupted: what is missing was not finished")
+    return lines
+
+
+def _input(row: Row) -> str:
+    if row.cost is None:
+        return _ABSENT
+    width, height = row.cost.size
+    return f"{width}x{height}{_FIXED if row.fixed_size else ''}"
+
+
+def _has_published(found: Comparison) -> bool:
+    return any(row.cost and row.cost.published is not None for row in found.rows)
+
+
+def _median_p90(times: Times | None) -> str:
+    return f"{times.median:.2f} ({times.p90:.2f}) ± {_percent(times.spread)}" if times else _ABSENT
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}%"
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[0]
+
+
+def _escape(cell: str) -> str:
+    """A cell's text as Markdown: nothing in a file's name may end the cell or start a style."""
+    for mark in ("\\", "|", "*", "`", "<"):
+        cell = cell.replace(mark, f"\\{mark}")
+    return cell

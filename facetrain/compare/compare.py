@@ -1,0 +1,236 @@
+"""Detectors of any family side by side: what they cost, how fast they are, what they find. Top to bottom."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from facetrain.compare.accuracy import WiderFace, load_widerface, measure_accuracy
+from facetrain.compare.agreement import agreements
+from facetrain.compare.machine import describe_machine
+from facetrain.compare.models import OpenModel, cost_of, distinct_names, open_model, works_of
+from facetrain.compare.results import Comparison, Look, Row, Speed
+from facetrain.compare.timing import REPEATS, ROUNDS, time_in_turn, times_of
+from facetrain.core.errors import FacetrainError, UsageError
+from facetrain.core.faces import Image
+from facetrain.core.files import sha256
+from facetrain.core.hardware import available_cores
+from facetrain.core.images import read_image
+from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
+
+MOST_SIDE = 4096  # pixels of a timed picture's side
+Part = Literal["network", "end_to_end"]
+Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to compare.
+
+    protocol:     how pictures are shown for AP and for the one picture that is looked at
+    timed_size:   (width, height) of the picture that is timed; files with a fixed size are timed at that
+    threads:      of the times on all cores, and for measuring AP; None: all that this process may use
+    at_score:     least score of a face where faces are drawn, compared and timed
+    rounds, repeats: how many turns each model has, and how many runs are measured in a turn
+    fresh:        measure AP anew even if it is known
+    """
+
+    protocol: EvalProtocol = field(default_factory=EvalProtocol)
+    timed_size: tuple[int, int] = (320, 320)
+    threads: int | None = None
+    at_score: float = 0.5
+    rounds: int = ROUNDS
+    repeats: int = REPEATS
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a size or a score that means nothing."""
+        if not all(1 <= side <= MOST_SIDE for side in self.timed_size):
+            width, height = self.timed_size
+            raise UsageError(f"--fps-size {width}x{height}: sides must be from 1 to {MOST_SIDE}")
+        if not 0 <= self.at_score <= 1:
+            raise UsageError(f"--at-score {self.at_score:g}: must be from 0 to 1")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise UsageError(f"--threads {self.threads}: must be from 1 to 1024")
+
+
+def compare_models(
+    models: Sequence[str | Path],
+    *,
+    families: Mapping[str, str] | None = None,
+    widerface: Path | None = None,
+    ground_truth: Path | None = None,
+    present_only: bool = False,
+    image: Path | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    report: Callable[[FacetrainError], None] | None = None,
+) -> Comparison:
+    """Compare models: bundled names, ONNX files and checkpoints.
+
+    families:  the family to take a model for, by the model as it stands in `models`
+    widerface: folder of the WIDER FACE pictures to measure AP on; ground_truth, present_only: see `evaluate_model`
+    image:     a picture to look at with every model
+    progress:  gives a context with `advance(done)` for a title and a number of steps
+    report:    hears of each model's error as soon as it happens
+
+    A model that fails has its error in its row and the others go on; after Ctrl-C what was finished is returned.
+    Raises InputError or DataError for data and pictures that are not there, before any model is begun.
+    """
+    settings = settings or Settings()
+    cores = available_cores()  # before the work, which may be moved to other ones
+    threads = settings.threads or cores
+    benchmark = None if widerface is None else load_widerface(widerface, ground_truth, present_only=present_only)
+    pixels = None if image is None else read_image(image)
+    given = [str(model) for model in models]
+    rows = [Row(name, text) for name, text in zip(distinct_names(given), given, strict=True)]
+    run = _Run(rows, {}, settings, progress or _silent, report or _deaf)
+    look, interrupted = None, False
+    try:
+        _open(run, families or {})
+        _time(run, 1)
+        if threads > 1:
+            _time(run, threads)
+        if image is not None and pixels is not None:
+            look = _look(run, image, pixels)
+        if benchmark is not None:
+            _measure(run, benchmark, threads)
+    except KeyboardInterrupt:
+        interrupted = True
+    shown = None
+    if benchmark is not None:
+        shown = {**settings.protocol.as_dict(), "images": len(benchmark.pictures), "present_only": present_only}
+    timing = {
+        "size": list(settings.timed_size),
+        "score": settings.at_score,
+        "nms": settings.protocol.nms,
+        "rounds": settings.rounds,
+        "repeats": settings.repeats,
+    }
+    return Comparison(rows, describe_machine(cores, threads), timing, shown, look, interrupted)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A comparison under way: `rows` are replaced as more is known, `opened` are the models that have not failed."""
+
+    rows: list[Row]
+    opened: dict[int, OpenModel]
+    settings: Settings
+    progress: Progress
+    report: Callable[[FacetrainError], None]
+
+    def know(self, number: int, **values: Any) -> None:
+        """Write values into a row."""
+        self.rows[number] = replace(self.rows[number], **values)
+
+    def fail(self, number: int, error: FacetrainError) -> None:
+        """A model's first error ends its part in the comparison."""
+        if self.rows[number].error is None:
+            self.know(number, error=error)
+            self.opened.pop(number, None)
+            self.report(error)
+
+    def reopen(self, weights: str, family: str | None, threads: int) -> OpenModel:
+        """A model as its faces are drawn and timed. Raises FacetrainError."""
+        protocol = self.settings.protocol
+        return open_model(
+            weights,
+            family=family,
+            score=self.settings.at_score,
+            nms=protocol.nms,
+            max_candidates=protocol.max_candidates,
+            threads=threads,
+        )
+
+
+def _open(run: _Run, families: Mapping[str, str]) -> None:
+    """Open each model once, to be timed on one core, and write into its row what it is."""
+    for number, row in enumerate(run.rows):
+        try:
+            model = run.reopen(row.given, families.get(row.given), 1)
+            run.know(
+                number,
+                path=model.path,
+                kind=model.kind,
+                family=model.family,
+                bytes=model.path.stat().st_size,
+                sha256=sha256(model.path),
+                fixed_size=model.fixed_size is not None,
+                cost=cost_of(model, works_of(model, run.settings.timed_size, 1).size),
+            )
+            run.opened[number] = model
+        except FacetrainError as error:
+            run.fail(number, error)
+
+
+def _time(run: _Run, threads: int) -> None:
+    """Time all models in turn on so many threads."""
+    works: dict[tuple[int, Part], Callable[[], object]] = {}
+    for number, model in list(run.opened.items()):
+        try:
+            # onnxruntime's threads belong to the session, torch's to the process
+            timed = run.reopen(str(model.path), model.family, threads) if threads > 1 else model
+            work = works_of(timed, run.settings.timed_size, threads)
+        except FacetrainError as error:
+            run.fail(number, error)
+        else:
+            works |= {(number, "network"): work.network, (number, "end_to_end"): work.end_to_end}
+    seconds: dict[tuple[int, Part], list[float]] = {key: [] for key in works}
+    rounds, repeats = run.settings.rounds, run.settings.repeats
+    try:
+        with run.progress(f"time on {threads} thread{'s' if threads > 1 else ''}", rounds * len(works)) as advance:
+            for key, outcome in time_in_turn(works, rounds=rounds, repeats=repeats):
+                if isinstance(outcome, FacetrainError):
+                    run.fail(key[0], outcome)
+                else:
+                    seconds[key] += outcome
+                    advance(len(outcome) // repeats)
+    finally:  # after Ctrl-C too: fewer runs are measured times all the same
+        for number in run.opened:
+            network, whole = (times_of(seconds.get((number, part), [])) for part in ("network", "end_to_end"))
+            if network and whole:
+                run.know(number, **{"one_core" if threads == 1 else "all_cores": Speed(network, whole)})
+
+
+def _look(run: _Run, path: Path, image: Image) -> Look:
+    """The picture through every model, shown as the protocol says."""
+    found = {}
+    for number, model in list(run.opened.items()):
+        # what reaches the score is a face: the detector has that threshold already
+        protocol = replace(run.settings.protocol, score=0.0)
+        if model.fixed_size is not None:
+            protocol = replace(protocol, size="original")  # the file itself fits every picture into its own size
+        try:
+            found[number] = ProtocolDetector(model.detector, protocol).detect_batch([image])[0]
+        except FacetrainError as error:
+            run.fail(number, error)
+    return Look(path, image, found, agreements(found))
+
+
+def _measure(run: _Run, benchmark: WiderFace, threads: int) -> None:
+    """AP of one model after the other, each with a bar of its own."""
+    for number, model in list(run.opened.items()):
+        with run.progress(run.rows[number].name, len(benchmark.pictures)) as advance:
+            try:
+                accuracy = measure_accuracy(
+                    model,
+                    benchmark,
+                    run.settings.protocol,
+                    threads=threads,
+                    fresh=run.settings.fresh,
+                    progress=lambda done, total, advance=advance: advance(1),  # type: ignore[misc]
+                )
+                run.know(number, accuracy=accuracy)
+            except FacetrainError as error:
+                run.fail(number, error)
+
+
+@contextmanager
+def _silent(title: str, total: int) -> Iterator[Callable[..., None]]:
+    yield lambda done=1: None
+
+
+def _deaf(error: FacetrainError) -> None:
+    pass
