@@ -1,9 +1,11 @@
-"""What a training run looks like: a live line on a terminal, plain lines elsewhere, and log.txt in its folder."""
+"""What a training run looks like: a live table on a terminal, plain lines elsewhere, and log.txt in its folder."""
 
 import logging
 import os
+import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -17,10 +19,16 @@ _PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal
 
 
 class TrainScreen:
-    """Shows the events of a run on stderr."""
+    """Shows the events of a run on stderr.
 
-    def __init__(self) -> None:
-        self.live: Any = None  # rich's Progress on a terminal
+    shown: False in a process that leaves that to another one
+    """
+
+    def __init__(self, shown: bool = True) -> None:
+        self.shown = shown
+        self.live: Any = None  # rich's Live on a terminal
+        self.bars: Any = None  # in it: how far training and other work is …
+        self.table: Any = None  # … and the numbers of the last step
         self.task: Any = None
         self.work_task: tuple[str, Any] | None = None
         self.spoken = time.monotonic()
@@ -32,14 +40,16 @@ class TrainScreen:
         handler = _NoteHandler(self)
         self.handler = handler
         logging.getLogger("facetrain").addHandler(handler)
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if self.shown and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             from rich.console import Console
+            from rich.live import Live
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bars
 
             columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20))
+            self.bars = Bars(*columns, TextColumn("{task.fields[text]}", markup=False))
             screen = Console(stderr=True, highlight=False)
-            self.live = Bars(*columns, TextColumn("{task.fields[text]}", markup=False), console=screen, transient=True)
+            self.live = Live(get_renderable=self._render, console=screen, transient=True, refresh_per_second=4)
             self.live.start()
         return self
 
@@ -50,18 +60,20 @@ class TrainScreen:
         if self.live is not None:
             self.live.stop()
         if error is not None and self.log is not None:
-            self.log.write(f"{kind.__name__ if kind else ''}: {error}\n")
-        if self.log is not None:
-            self.log.close()
+            self._write(f"{kind.__name__ if kind else ''}: {error}")
+        self._close_log()
 
     def keep_log(self, path: Path) -> None:
         """From now on write everything to `path` too."""
         self.log = path.open("a", encoding="utf-8")
-        self.log.writelines(text + "\n" for text in self.early)
-        self.early = []
+        early, self.early = self.early, []
+        for text in early:
+            self._write(text)
 
     def note(self, text: str) -> None:
         """Show a line that stays."""
+        if not self.shown:
+            return
         self._keep(text)
         if self.live is not None:
             self.live.console.print(text, markup=False, soft_wrap=True)
@@ -72,38 +84,37 @@ class TrainScreen:
 
     def work(self, what: str, done: int, total: int) -> None:
         """Show how far a preparation or validation is."""
-        if self.live is None:
-            if done < total and time.monotonic() - self.spoken > _PLAIN_SECONDS:
+        if self.bars is None:
+            if self.shown and done < total and time.monotonic() - self.spoken > _PLAIN_SECONDS:
                 self.spoken = time.monotonic()
                 console.say(f"{what} {done}/{total}")
             return
         if self.work_task is None or self.work_task[0] != what:
-            self.work_task = (what, self.live.add_task(what, total=total, text=""))
-        self.live.update(self.work_task[1], completed=done, text=f"{done}/{total}")
+            self.work_task = (what, self.bars.add_task(what, total=total, text=""))
+        self.bars.update(self.work_task[1], completed=done, text=f"{done}/{total}")
         if done == total:
-            self.live.remove_task(self.work_task[1])
+            self.bars.remove_task(self.work_task[1])
             self.work_task = None
             self.rates = []
 
     def progress(self, progress: Progress) -> None:
         """Show where training stands."""
-        text = self._describe(progress)
+        left = self._remaining(progress)
+        text = progress_text(progress, left)
         self._keep(text)
-        if self.live is not None:
+        if self.bars is not None:
             if self.task is None:
-                self.task = self.live.add_task("training", total=progress.steps, text="")
-            self.live.update(self.task, completed=progress.step, text=text)
+                self.task = self.bars.add_task("training", total=progress.steps, text="")
+            self.bars.update(self.task, completed=progress.step, text=f"{progress.step}/{progress.steps}, {left} left")
+            self.table = progress_table(progress)
         elif time.monotonic() - self.spoken > _PLAIN_SECONDS or progress.step in (1, progress.steps):
             self.spoken = time.monotonic()
             console.say(text)
 
-    def _describe(self, progress: Progress) -> str:
-        terms = " ".join(f"{name} {value:.3f}" for name, value in progress.losses.items() if name != "total")
-        return (
-            f"epoch {progress.epoch + 1}/{progress.epochs} step {progress.step}/{progress.steps} "
-            f"loss {progress.losses['total']:.3f} ({terms}) lr {progress.lr:.2g} "
-            f"{progress.images_per_s:.1f} images/s, waiting {progress.wait_share:.0%}, {self._remaining(progress)} left"
-        )
+    def _render(self) -> Any:
+        from rich.console import Group
+
+        return Group(*([self.table] if self.table is not None else []), self.bars)
 
     def _remaining(self, progress: Progress) -> str:
         """Time left by the speed of the last lines, validation not counted."""
@@ -120,8 +131,59 @@ class TrainScreen:
         if self.log is None:
             self.early.append(stamped)
         else:
-            self.log.write(stamped + "\n")
-            self.log.flush()
+            self._write(stamped)
+
+    def _write(self, text: str) -> None:
+        """A line of log.txt. A disk that is full ends a run where numbers are lost, not for the sake of its log."""
+        if self.log is not None:
+            try:
+                self.log.write(text + "\n")
+                self.log.flush()
+            except OSError as error:
+                self._close_log()
+                console.say(f"warning: log.txt cannot be written: {error.strerror or error}")
+
+    def _close_log(self) -> None:
+        if self.log is not None:
+            with suppress(OSError):
+                self.log.close()
+        self.log = None
+
+
+def progress_text(progress: Progress, left: str) -> str:
+    """The numbers of a step in one line."""
+    terms = " ".join(f"{name} {value:.3f}" for name, value in progress.losses.items() if name != "total")
+    memory = f", {_gib(progress.memory)} of the GPU" if progress.memory is not None else ""
+    return (
+        f"epoch {progress.epoch + 1}/{progress.epochs} step {progress.step}/{progress.steps} "
+        f"loss {progress.losses['total']:.3f} ({terms}) lr {progress.lr:.2g} "
+        f"{progress.images_per_s:.1f} images/s, waiting {progress.wait_share:.0%}{memory}, {left} left"
+    )
+
+
+def progress_table(progress: Progress) -> Any:
+    """The same as a table with a heading, for a terminal."""
+    from rich.table import Table
+
+    cells = {
+        "epoch": f"{progress.epoch + 1}/{progress.epochs}",
+        "loss": f"{progress.losses['total']:.3f}",
+        **{name: f"{value:.3f}" for name, value in progress.losses.items() if name != "total"},
+        "rate": f"{progress.lr:.2g}",
+        "images/s": f"{progress.images_per_s:.1f}",
+        "waiting": f"{progress.wait_share:.0%}",
+        **({"GPU memory": _gib(progress.memory)} if progress.memory is not None else {}),
+        "best AP": "–" if progress.best_ap is None else format_ap(progress.best_ap),
+    }
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in cells:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row(*cells.values())
+    return table
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"
 
 
 class _NoteHandler(logging.Handler):
@@ -149,14 +211,25 @@ def result_document(result: TrainResult) -> dict[str, Any]:
 
 
 def result_text(result: TrainResult) -> str:
-    """The end of a run in words."""
+    """The end of a run in words: the best AP, where it is, and the commands that follow."""
     if result.run is None:
         return "dry run: nothing was written"
     if result.best_epoch is None:
         return f"{result.run.path}: step {result.step:,} of {result.total_steps:,}, no validation yet"
-    weights = result.run.best if result.run.best.is_file() else result.run.last
-    best = f"best AP {format_ap(result.best_ap)} at epoch {result.best_epoch}"
-    return (
-        f"{result.run.path}: step {result.step:,} of {result.total_steps:,}, {best}\n"
-        f"try it: facetrain detect PICTURE --weights {weights}"
-    )
+    best = result.run.best if result.run.best.is_file() else result.run.last
+    ap = f"best AP {format_ap(result.best_ap)} at epoch {result.best_epoch}: {best}"
+    lines = [f"{result.run.path}: step {result.step:,} of {result.total_steps:,}", ap]
+    return "\n".join(lines + [f"{name + ':':9}facetrain {command}" for name, command in next_commands(best, result)])
+
+
+def next_commands(weights: Path, result: TrainResult) -> list[tuple[str, str]]:
+    """What to do with the weights of a run: (purpose, arguments of facetrain)."""
+    file = shlex.quote(str(weights))
+    pictures = ("--widerface --present-only " if result.official else "") + f"--data {shlex.quote(result.data)}"
+    commands = [
+        ("try", f"detect PICTURE --weights {file}"),
+        ("measure", f"eval --weights {file} {pictures}"),
+        ("export", f"export-onnx --weights {file}"),
+        ("compare", f"compare {file} yunet_n {pictures if result.official else ''}".rstrip()),
+    ]
+    return [entry for entry in commands if entry[0] != "measure" or result.best_ap is not None]

@@ -39,7 +39,7 @@ def write_qdq(
     """The file with `weights` rounded, by their convolution's raw output, and the maps in `steps` stored in 8 bits.
 
     All other weights are those of `layers`. A convolution in float reads a map that another one in float gave as it
-    is, and the 8-bit map where there is no other. Biases become int32.
+    is, and the 8-bit map where there is no other. Biases become int32 behind 8-bit maps.
     """
     writer = _Writer()
     convs = {conv.raw: conv for conv in layers.convs}
@@ -56,7 +56,8 @@ def write_qdq(
         if conv is not None and not in_float:
             weight = weights[conv.raw]
             new.input[1] = writer.dequantized(weight.values, weight.steps, f"{conv.weight}_d")
-            new.input[2] = writer.dequantized(*_rounded_bias(layers, conv, weight, steps), f"{conv.bias}_d")
+            if conv.x in steps:
+                new.input[2] = writer.dequantized(*_rounded_bias(layers, conv, weight, steps), f"{conv.bias}_d")
         writer.nodes.append(new)
         if node.output[0] in steps:
             stored[node.output[0]] = writer.stored(node.output[0], steps[node.output[0]])

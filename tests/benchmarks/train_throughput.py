@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -109,35 +110,30 @@ def plain_assign(scores: Tensor, decoded: Tensor, priors: Tensor, boxes: Tensor)
     return candidates[chosen], faces, iou[chosen, faces]
 
 
-def run_plain(args: argparse.Namespace) -> list[float]:
-    config = settings(args)
-    loader = DataLoader(
-        PlainFaces(pictures_of(args), config),
-        args.batch,
-        shuffle=True,
-        num_workers=2,
-        collate_fn=lambda items: tuple(zip(*items, strict=True)),
-    )
-    model = build(config.model, 0).to(memory_format=torch.contiguous_format).train()
+def plain_step(config: Config, device: torch.device) -> Callable[..., None]:
+    """A step as trainers usually write it: float32, contiguous, the assigner picture by picture."""
+    model = build(config.model, 0).to(device, memory_format=torch.contiguous_format).train()
     optimizer = make_optimizer(model, config.train)
     bce = torch.nn.functional.binary_cross_entropy_with_logits
 
     def step(images: tuple[Tensor, ...], boxes: tuple[Tensor, ...], landmarks: tuple[Tensor, ...]) -> None:
         optimizer.zero_grad()
-        p = model(torch.stack(images))
+        p = model(torch.stack(images).to(device))
         decoded = decode_boxes(p.boxes, p.priors)
         scores = (p.cls.sigmoid() * p.obj.sigmoid()).detach()
         losses, positives = [], 0
         for i, (some, points) in enumerate(zip(boxes, landmarks, strict=True)):
             target = torch.zeros_like(p.obj[i])
             if len(some):
-                index, face, iou = plain_assign(scores[i], decoded[i].detach(), p.priors, some)
+                faces = some.to(device)
+                index, face, iou = plain_assign(scores[i], decoded[i].detach(), p.priors, faces)
                 target[index] = 1
                 positives += len(index)
                 losses.append(bce(p.cls[i, index], iou, reduction="sum"))
-                losses.append(5 * eiou_loss(decoded[i, index], some[face]).sum())
-                offsets = encode_landmarks(points[face][..., :2], p.priors[index])
-                weight = points[face][..., 2:]
+                losses.append(5 * eiou_loss(decoded[i, index], faces[face]).sum())
+                marks = points.to(device)[face]
+                offsets = encode_landmarks(marks[..., :2], p.priors[index])
+                weight = marks[..., 2:]
                 smooth = torch.nn.functional.smooth_l1_loss(
                     p.landmarks[i, index], torch.where(weight > 0, offsets, 0), beta=1 / 9, reduction="none"
                 )
@@ -146,6 +142,28 @@ def run_plain(args: argparse.Namespace) -> list[float]:
         (torch.stack(losses).sum() / max(1, positives)).backward()
         optimizer.step()
 
+    return step
+
+
+def plain_loader(pictures: list[LabelledImage], config: Config, workers: int) -> DataLoader:
+    return DataLoader(
+        PlainFaces(pictures, config),
+        config.train.batch,
+        shuffle=True,
+        num_workers=workers,
+        collate_fn=as_tuples,
+        drop_last=len(pictures) >= config.train.batch,
+    )
+
+
+def as_tuples(items: list[tuple[Tensor, ...]]) -> tuple[tuple[Tensor, ...], ...]:
+    return tuple(zip(*items, strict=True))
+
+
+def run_plain(args: argparse.Namespace) -> list[float]:
+    config = settings(args)
+    loader = plain_loader(pictures_of(args), config, 2)
+    step = plain_step(config, torch.device("cpu"))
     return timed(args, iter_forever(lambda: iter(loader)), lambda item: step(*item))
 
 

@@ -1,7 +1,8 @@
 """`facetrain train`: a detector from a model file and a folder of labelled pictures."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +25,10 @@ def run(
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures.")] = None,
     batch: Annotated[int | None, typer.Option(help="Pictures of one step.")] = None,
     gpus: Annotated[
-        str, typer.Option(help="cpu, mps, or a GPU's number; `auto` takes GPU 0 if there is one.")
+        str,
+        typer.Option(
+            help="cpu, mps, or a GPU's number; several (0,1 or cpu,cpu): a process each. auto: GPU 0 if there is one."
+        ),
     ] = "auto",
     weights: Annotated[
         str | None, typer.Option(help="Start from these weights: a checkpoint or a bundled name.")
@@ -48,9 +52,13 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a face detector, or continue a run."""
-    from facetrain.cli.train_screen import TrainScreen, result_document, result_text
+    arguments = dict(locals())
+    from facetrain.config.load import config_name, load_config
+    from facetrain.core.run_dir import find_run
+    from facetrain.detect.bundled import bundled_weights
+    from facetrain.train.launch import has_launcher, leads, own_device, run_workers
 
-    device = _device(gpus)
+    devices = _devices(gpus)
     seconds = _seconds(max_time)
     flags = {
         "data.root": data,
@@ -68,44 +76,53 @@ def run(
         )
     if config is None and not resume:
         raise UsageError("no CONFIG given", "facetrain train yunet_n.yaml --data sample")
+    chosen = None if resume else _recipe(recipe, data)
+    resolved = None if resume or config is None else load_config(config, given, chosen)
+    start = None
+    if weights is not None:
+        start = Path(weights) if Path(weights).is_file() else bundled_weights(weights, ".pt")
+    if len(devices) > 1 and not has_launcher():
+        code = run_workers(devices, _as_worker, arguments)
+        if code:
+            raise typer.Exit(code)
+        return
 
-    with TrainScreen() as screen:
-        if resume:
-            from facetrain.core.run_dir import find_run
-            from facetrain.train.loop import train_model
+    from facetrain.cli.train_screen import TrainScreen, result_document, result_text
+    from facetrain.train.loop import train_model
 
-            run_dir = find_run(runs, config or "")
+    with TrainScreen(shown=leads()) as screen:
+        run_dir = find_run(runs, config or "") if resume and leads() else None
+        if run_dir is not None:
             screen.keep_log(run_dir.log)
-            result = train_model(resume=run_dir, device=device, max_time=seconds, events=screen)
-        else:
-            from facetrain.config.load import config_name, load_config
-            from facetrain.detect.bundled import bundled_weights
-
-            assert config is not None
-            chosen = _recipe(recipe, data)
-            resolved = load_config(config, given, chosen)
-            if chosen:
-                screen.note(f"recipe: {chosen} is laid over {config}; --recipe none leaves it as it is")
-            from facetrain.train.loop import train_model
-
-            start = None
-            if weights is not None:
-                start = Path(weights) if Path(weights).is_file() else bundled_weights(weights, ".pt")
-            result = train_model(
-                resolved,
-                config_name=config_name(config),
-                device=device,
-                runs=runs,
-                name=name,
-                weights=start,
-                max_time=seconds,
-                dry_run=dry_run,
-                events=screen,
-            )
-    console.result(result_document(result), result_text(result), as_json=json)
+        if chosen:
+            screen.note(f"recipe: {chosen} is laid over {config}; --recipe none leaves it as it is")
+        result = train_model(
+            resolved,
+            config_name=config_name(config or ""),
+            device=own_device(devices),
+            runs=runs,
+            name=name,
+            resume=run_dir,
+            weights=start,
+            max_time=seconds,
+            dry_run=dry_run,
+            events=screen,
+        )
+    if leads():
+        console.result(result_document(result), result_text(result), as_json=json)
+        if result.interrupted:
+            console.say(f"stopped; go on with: facetrain train --resume {result.run.path if result.run else ''}")
     if result.interrupted:
-        console.say(f"stopped; go on with: facetrain train --resume {result.run.path if result.run else ''}")
         raise typer.Exit(130)
+
+
+def _as_worker(**arguments: Any) -> int:
+    """The command in one of several processes, as a function that returns its exit code."""
+    try:
+        run(**arguments)
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    return 0
 
 
 def _recipe(name: str, data: str | None) -> str | None:
@@ -115,17 +132,21 @@ def _recipe(name: str, data: str | None) -> str | None:
     return None if name == "none" else name
 
 
-def _device(gpus: str) -> str:
-    """The device that --gpus means."""
-    if "," in gpus:
-        raise UsageError(
-            f"--gpus {gpus}: training on several GPUs is not there yet", f"use one: --gpus {gpus.partition(',')[0]}"
-        )
+def _devices(gpus: str) -> list[str]:
+    """The devices that --gpus means, one for each process; under torchrun one entry stands for all of them."""
     if gpus == "auto":
         import torch
 
-        return "0" if torch.cuda.is_available() else "cpu"
-    return gpus
+        own = os.environ.get("LOCAL_RANK", "0")
+        return [own if torch.cuda.is_available() else "cpu"]
+    names = [name.strip() for name in gpus.split(",")]
+    if len(names) > 1:
+        numbers = [name for name in names if name.isdigit()]
+        if set(names) != {"cpu"} and len(set(numbers)) < len(names):
+            raise UsageError(
+                f"--gpus {gpus}: several processes need a GPU each, or all of them the CPU", "such as 0,1 or cpu,cpu"
+            )
+    return names
 
 
 def _seconds(text: str | None) -> float | None:
