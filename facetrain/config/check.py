@@ -30,6 +30,7 @@ RANGES = {
     "data.colour.jitter": "[0, 1]",
     "data.colour.grey": "[0, 1]",
     "data.colour.blur": "[0, 1]",
+    "data.memory": "[0, inf)",
     "data.workers": "[1, inf)",
     "data.max_broken": "[0, 1]",
     "data.limit": "[1, inf)",

@@ -60,6 +60,7 @@ class DataConfig:
         False  # the original's crops and weights where they are defects (exclusive offsets, kept border landmarks, …)
     )
     store: Literal["auto", "device", "ram", "disk"] = "auto"  # where decoded pictures are kept
+    memory: float | None = None  # GB that pictures may take, of the GPU's memory or of RAM; null: 60 % of what is free
     workers: int | None = None  # threads that decode and crop; null: one per processor
     max_broken: float = 0.01  # share of unreadable pictures past which the run fails
     limit: int | None = None  # use only so many training pictures
@@ -113,6 +114,7 @@ class TrainConfig:
     )
     ema: float | None = None  # decay of the averaged weights; null: none
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"  # torch.compile and CUDA graphs; auto: on a GPU, if the run is long
     assign: AssignConfig = field(default_factory=AssignConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     seed: int = 0

@@ -72,12 +72,19 @@ def new_run(root: Path, name: str | None, config_name: str) -> RunDir:
             f"--name {name!r}: not a name for a run", "letters, digits, - and _; --runs chooses the folder"
         )
     run = RunDir(root / name)
-    if run.path.exists():
+    if _is_taken(run.path):
         raise UsageError(
             f"{run.path}: a run of this name is there already",
             f"continue it with --resume {name}, or choose another --name",
         )
     return run
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether anything is there; a process killed before its first save leaves a folder with hidden files only."""
+    if not path.is_dir():
+        return path.exists()
+    return any(not inside.name.startswith(".") for inside in path.iterdir())
 
 
 @contextmanager

@@ -37,12 +37,18 @@ def epoch_batches(
     seed: int,
     epoch: int,
     first_step: int = 0,
+    part: range | None = None,
 ) -> Iterator[tuple[list[Crop], Batch]]:
-    """Every batch of an epoch from `first_step` on, with the crops it was made of."""
+    """Every batch of an epoch from `first_step` on, with the crops it was made of.
+
+    part: positions within the batch that this process makes, by default all. A crop depends on its position in the
+    epoch alone, so any division makes the same joint batch.
+    """
     order = epoch_order(len(store.pictures), seed, epoch)
     mirror = mirror_order(landmarks)
+    part = range(batch) if part is None else part
     for step in range(first_step, steps_per_epoch(len(order), batch)):
-        positions = range(step * batch, (step + 1) * batch)
+        positions = range(step * batch + part.start, step * batch + part.stop)
         indices = [int(order[p % len(order)]) for p in positions]
         crops = [
             draw_crop(store.pictures[i], i, config, seed, epoch, p) for i, p in zip(indices, positions, strict=True)
@@ -76,23 +82,34 @@ def collate(images: torch.Tensor, faces: Sequence[CropFaces], points: int) -> Ba
     return Batch(images, *(part.to(images.device, non_blocking=True) for part in parts))
 
 
-def ahead(batches: Iterator[tuple[list[Crop], Batch]], depth: int = 2) -> Iterator[tuple[list[Crop], Batch]]:
-    """Make batches in a thread of their own, at most `depth` ahead. An error there is raised here."""
+def ahead(
+    batches: Iterator[tuple[list[Crop], Batch]], depth: int = 2, device: torch.device | None = None
+) -> Iterator[tuple[list[Crop], Batch]]:
+    """Make batches in a thread of their own, at most `depth` ahead. An error there is raised here.
+
+    device: a GPU on whose side stream the thread works, so that copies and crops overlap with the step
+    """
+    on_gpu = device is not None and device.type == "cuda"
+    stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
     ready: queue.Queue[tuple[list[Crop], Batch] | BaseException | None] = queue.Queue(depth)
+    done: queue.SimpleQueue[torch.cuda.Event] = queue.SimpleQueue()  # in the order of the batches
     stop = threading.Event()
 
     def work() -> None:
         item: tuple[list[Crop], Batch] | BaseException | None = None
         try:
-            for item in batches:
-                while not stop.is_set():
-                    try:
-                        ready.put(item, timeout=0.1)
-                        break
-                    except queue.Full:
-                        continue
-                if stop.is_set():
-                    return
+            with torch.cuda.stream(stream):  # nothing without one
+                for item in batches:
+                    if stream is not None:
+                        done.put(stream.record_event())
+                    while not stop.is_set():
+                        try:
+                            ready.put(item, timeout=0.1)
+                            break
+                        except queue.Full:
+                            continue
+                    if stop.is_set():
+                        return
             item = None
         except BaseException as error:
             item = error
@@ -112,7 +129,17 @@ def ahead(batches: Iterator[tuple[list[Crop], Batch]], depth: int = 2) -> Iterat
                 return
             if isinstance(item, BaseException):
                 raise item
+            if stream is not None:
+                _take_over(item[1], done.get())
             yield item
     finally:
         stop.set()
         thread.join()
+
+
+def _take_over(batch: Batch, finished: torch.cuda.Event) -> None:
+    """Let this thread's stream wait for a batch, and the batch's memory for what this stream does with it."""
+    stream = torch.cuda.current_stream(batch.images.device)
+    stream.wait_event(finished)
+    for tensor in (batch.images, batch.boxes, batch.landmarks, batch.image, batch.kind):
+        tensor.record_stream(stream)

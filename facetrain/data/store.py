@@ -1,11 +1,14 @@
 """Decoded pictures, and square crops of them: kept on the device, in RAM, or read anew each time.
 
 All three give the same crops: bilinear, half-pixel centres, no antialiasing, float32 without rounding, 128 outside.
+A CPU cuts them with OpenCV. A GPU gathers them from pixels in its memory: those of all pictures, or of this batch's
+windows, copied there from pinned memory while the step before still works (batches.ahead).
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +57,10 @@ class ImageStore:
     def crops(self, crops: Sequence[Crop], size: int) -> Tensor:
         """Cut, resize and flip: (B, 3, size, size) float32 BGR 0 … 255, channels_last, on the store's device."""
         if self.flat is not None:
-            return self._device_crops(self.flat, crops, size)
+            plan = [[start, *_size(self.pictures[c.picture]), *_window(c)] for c, start in self._starts(crops)]
+            return gather_crops(self.flat, self._upload(torch.tensor(plan)), size)
+        if self.device.type == "cuda":
+            return gather_crops(*self.packed(crops), size)
         out = np.empty((len(crops), size, size, 3), np.float32)
         list(self.pool.map(lambda i: cut(self.image(crops[i].picture), crops[i], out[i]), range(len(crops))))
         # (B, S, S, 3) seen as (B, 3, S, S) is channels_last already
@@ -65,22 +71,51 @@ class ImageStore:
         kept = self.kept[index]
         return read_image(self.pictures[index].path) if kept is None else kept
 
-    def _device_crops(self, flat: Tensor, crops: Sequence[Crop], size: int) -> Tensor:
-        """The same crops by gathering from the resident pixels. flat: (all pixels, 4) uint8."""
-        sizes = [self.pictures[crop.picture].size for crop in crops]
-        plan = torch.tensor(
-            [
-                [self.starts[c.picture], s[0], s[1], c.left, c.top, c.side, c.flip]
-                for c, s in zip(crops, sizes, strict=True)
-                if s is not None
-            ],
-            dtype=torch.int64,
-        ).to(self.device, non_blocking=True)
-        return gather_crops(flat, plan, size)
+    def packed(self, crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
+        """The rows that the crops need, on the device, and the plan to gather the crops from them.
+
+        A band of whole rows is one piece of memory, and stands for its picture: above and below it nothing is looked
+        for. Returns (pixels, 4) uint8 and (B, 7) int64 as `gather_crops` takes them.
+        """
+        bands, plan, count = [], [], 0
+        for crop in crops:
+            width, height = _size(self.pictures[crop.picture])
+            first, last = (min(max(y, 0), height) for y in (crop.top, crop.top + crop.side))
+            bands.append((first, last, count))
+            plan.append([count, width, last - first, crop.left, crop.top - first, crop.side, int(crop.flip)])
+            count += (last - first) * width
+        pixels = torch.empty((max(1, count), 3), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        view = pixels.numpy()
+
+        def fill(i: int) -> None:
+            first, last, start = bands[i]
+            rows = self.image(crops[i].picture)[first:last].reshape(-1, 3)
+            view[start : start + len(rows)] = rows
+
+        list(self.pool.map(fill, range(len(crops))))
+        flat = torch.empty((len(pixels), 4), dtype=torch.uint8, device=self.device)
+        flat[:, :3] = pixels.to(self.device, non_blocking=True)
+        return flat, self._upload(torch.tensor(plan))
+
+    def _starts(self, crops: Sequence[Crop]) -> Iterator[tuple[Crop, int]]:
+        return ((crop, int(self.starts[crop.picture])) for crop in crops)
+
+    def _upload(self, plan: Tensor) -> Tensor:
+        pinned = plan.pin_memory() if self.device.type == "cuda" else plan
+        return pinned.to(self.device, non_blocking=True)
 
     def close(self) -> None:
         """Stop the worker threads."""
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _size(picture: LabelledImage) -> tuple[int, int]:
+    assert picture.size is not None  # `open_store` leaves out what has none
+    return picture.size
+
+
+def _window(crop: Crop) -> tuple[int, int, int, int]:
+    return crop.left, crop.top, crop.side, int(crop.flip)
 
 
 def cut(image: Image, crop: Crop, out: np.ndarray) -> None:
@@ -151,26 +186,39 @@ def open_store(
     place: auto, device, ram or disk. Raises DataError where more than the share `max_broken` of the pictures is broken.
     """
     workers = workers or available_cores()
-    place = choose_place(pictures, device) if place == "auto" else place
+    place = choose_place(pictures, device).place if place == "auto" else place
     store = ImageStore(pictures, workers, device)
+    resident = _Resident(pictures, device) if place == "device" else None
     broken: list[Broken] = []
     good: list[LabelledImage] = []
     kept: list[Image | None] = []
-    for done, (picture, image) in enumerate(zip(pictures, store.pool.map(_check, pictures), strict=True), 1):
+    for done, (picture, image) in enumerate(zip(pictures, _decoded(store.pool, pictures, workers), strict=True), 1):
         if isinstance(image, str):
             broken.append(Broken(picture, image))
         else:
             good.append(picture)
-            kept.append(None if place == "disk" else image)
+            kept.append(image if place == "ram" else None)
+            if resident is not None:
+                resident.add(image)
         if progress:
             progress(done, len(pictures))
     if broken:
         _judge(broken, len(pictures), max_broken)
     store.pictures, store.kept = good, kept
-    if place == "device":
-        store.flat, store.starts = _resident([image for image in kept if image is not None], device)
-        store.kept = [None] * len(good)
+    if resident is not None:
+        store.flat, store.starts = resident.flat, torch.tensor(resident.starts)
     return store, broken
+
+
+def _decoded(pool: ThreadPoolExecutor, pictures: Sequence[LabelledImage], workers: int) -> Iterator[Image | str]:
+    """Every picture in order, or why it cannot be used; only a few wait in memory to be taken."""
+    waiting: deque[Future[Image | str]] = deque()
+    for picture in pictures:
+        waiting.append(pool.submit(_check, picture))
+        if len(waiting) > 2 * workers:
+            yield waiting.popleft().result()
+    for future in waiting:
+        yield future.result()
 
 
 def _check(picture: LabelledImage) -> Image | str:
@@ -180,7 +228,9 @@ def _check(picture: LabelledImage) -> Image | str:
     except DataError as error:
         return error.message
     size = image.shape[1], image.shape[0]
-    if picture.size is not None and picture.size != size:
+    if picture.size is None:
+        return f"{picture.path}: its label gives no size"
+    if picture.size != size:
         return f"{picture.path}: {size[0]}x{size[1]} pixels, its label says {picture.size[0]}x{picture.size[1]}"
     return image
 
@@ -194,19 +244,69 @@ def _judge(broken: list[Broken], total: int, limit: float) -> None:
     log.warning("%s", summary)
 
 
-def _resident(images: Sequence[Image], device: torch.device) -> tuple[Tensor, Tensor]:
-    """All pictures in one (pixels, 4) uint8 tensor on the device, and where each one starts."""
-    counts = torch.tensor([image.shape[0] * image.shape[1] for image in images], dtype=torch.int64)
-    starts = counts.cumsum(0) - counts
-    flat = torch.zeros((int(counts.sum()), 4), dtype=torch.uint8, device=device)
-    for image, start, count in zip(images, starts.tolist(), counts.tolist(), strict=True):
-        flat[start : start + count, :3] = torch.from_numpy(image).to(device).view(-1, 3)
-    return flat, starts
+class _Resident:
+    """All pictures in one (pixels, 4) uint8 tensor on the device, one after the other, and where each one starts."""
+
+    def __init__(self, pictures: Sequence[LabelledImage], device: torch.device) -> None:
+        self.flat = torch.zeros((_pixels(pictures), 4), dtype=torch.uint8, device=device)
+        self.starts: list[int] = []
+        self.end = 0
+
+    def add(self, image: Image) -> None:
+        """Copy the next picture there; none of it stays in RAM."""
+        count = image.shape[0] * image.shape[1]
+        self.flat[self.end : self.end + count, :3] = torch.from_numpy(image).to(self.flat.device).view(-1, 3)
+        self.starts.append(self.end)
+        self.end += count
 
 
-def choose_place(pictures: Sequence[LabelledImage], device: torch.device) -> str:
-    """Where the pixels fit: on the device at 4 bytes a pixel, in RAM at 3, else on disk."""
-    pixels = sum(picture.size[0] * picture.size[1] for picture in pictures if picture.size is not None)
-    if device.type == "cuda" and 4 * pixels < _SHARE * torch.cuda.mem_get_info(device)[0]:
-        return "device"
-    return "ram" if 3 * pixels < _SHARE * free_memory() else "disk"
+@dataclass(frozen=True)
+class Placement:
+    """Where pixels are kept, and the arithmetic behind it in words."""
+
+    place: str
+    line: str
+
+
+def choose_place(
+    pictures: Sequence[LabelledImage],
+    device: torch.device,
+    wanted: str = "auto",
+    limit: float | None = None,
+    processes: int = 1,
+) -> Placement:
+    """Where the pixels fit: on the device at 4 bytes a pixel, in RAM at 3, else on disk.
+
+    wanted:    auto, or a place that is taken whatever fits
+    limit:     GB that pictures may take of either memory; None: a share of what is free
+    processes: on this machine, each with a copy of its own in RAM
+    """
+    pixels = _pixels(pictures)
+    on_gpu = device.type == "cuda"
+    of_device = _allowed(torch.cuda.mem_get_info(device)[0], limit) if on_gpu else 0.0
+    of_ram = _allowed(free_memory(), limit)
+    needs = {"device": 4 * pixels, "ram": 3 * pixels * processes}
+    place = wanted
+    if place == "auto":
+        place = "device" if on_gpu and needs["device"] < of_device else "ram" if needs["ram"] < of_ram else "disk"
+    copies = f" in {processes} copies" if processes > 1 else ""
+    needed = f"{len(pictures):,} pictures take {needs['ram'] / 1e9:.1f} GB of RAM{copies} (3 bytes a pixel)"
+    may = "" if limit is not None else f", {_SHARE:.0%} of what is free"
+    allowed = f"{of_ram / 1e9:.1f} GB may be taken{may}"
+    if on_gpu:
+        needed = f"{needed} or {needs['device'] / 1e9:.1f} GB of the GPU's memory (4 bytes)"
+        allowed = f"{of_ram / 1e9:.1f} and {of_device / 1e9:.1f} GB may be taken{may}"
+    chosen = {
+        "device": "kept on the device",
+        "ram": "kept in RAM" + (", copied to the GPU ahead of each step" if on_gpu else ""),
+        "disk": "read from disk anew each time",
+    }[place]
+    return Placement(place, f"pixels: {needed}; {allowed}: {chosen}{'' if wanted == 'auto' else ', as asked'}")
+
+
+def _pixels(pictures: Sequence[LabelledImage]) -> int:
+    return sum(picture.size[0] * picture.size[1] for picture in pictures if picture.size is not None)
+
+
+def _allowed(free: int, limit: float | None) -> float:
+    return _SHARE * free if limit is None else min(limit * 1e9, free)

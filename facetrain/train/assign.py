@@ -95,8 +95,7 @@ def assign_simota(
     best_cost = torch.full((images, count), torch.inf, device=device)
     best_face = torch.full((images, count), -1, dtype=torch.int64, device=device)
     rows = torch.arange(len(batch.boxes), device=device)
-    for start in range(0, len(batch.boxes), CHUNK):
-        chunk = slice(start, start + CHUNK)
+    for chunk in _chunks(len(batch.boxes)):
         image, row = batch.image[chunk], rows[chunk]
         cost, iou = _costs(predictions.priors, decoded, score_cost, candidate, batch, chunk, config)
         selected = _select(cost, iou, config.candidates)  # (M, P)
@@ -150,11 +149,15 @@ def _reduce(into: Tensor, image: Tensor, values: Tensor, how: str) -> Tensor:
     return into.scatter_reduce_(0, image[:, None].expand_as(values), values, how)
 
 
+def _chunks(rows: int) -> list[slice]:
+    """Rows in pieces of at most CHUNK. One piece is written so that a compiled step holds for any number of rows."""
+    return [slice(0, rows)] if rows <= CHUNK else [slice(start, start + CHUNK) for start in range(0, rows, CHUNK)]
+
+
 def _candidates(priors: Tensor, batch: Batch, images: int, config: AssignConfig) -> Tensor:
     """(B, P): priors inside or near any face of their picture."""
     found = torch.zeros((images, len(priors)), device=priors.device)
-    for start in range(0, len(batch.boxes), CHUNK):
-        chunk = slice(start, start + CHUNK)
+    for chunk in _chunks(len(batch.boxes)):
         inside, near = _inside_and_near(priors, batch.boxes[chunk], config.center_radius)
         hit = (inside | near) & (batch.kind[chunk] == FACE)[:, None]
         found.index_add_(0, batch.image[chunk], hit.float())
@@ -164,8 +167,7 @@ def _candidates(priors: Tensor, batch: Batch, images: int, config: AssignConfig)
 def _on_ignored(priors: Tensor, batch: Batch, images: int) -> Tensor:
     """(B, P): priors whose cell centre lies inside an ignored box of their picture."""
     found = torch.zeros((images, len(priors)), device=priors.device)
-    for start in range(0, len(batch.boxes), CHUNK):
-        chunk = slice(start, start + CHUNK)
+    for chunk in _chunks(len(batch.boxes)):
         inside = _inside(_centres(priors), batch.boxes[chunk])
         found.index_add_(0, batch.image[chunk], (inside & (batch.kind[chunk] == IGNORED)[:, None]).float())
     return found > 0

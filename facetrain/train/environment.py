@@ -39,6 +39,7 @@ def describe_environment(run: RunDir, setup: Setup) -> None:
         "processor": cpu_name(),
         "cores": available_cores(),
         "threads": torch.get_num_threads(),
+        "processes": setup.world.size,
         "device": str(setup.device),
         "device_name": torch.cuda.get_device_name(setup.device) if cuda else None,
         "precision": str(setup.dtype).removeprefix("torch."),

@@ -4,6 +4,8 @@ import logging
 from dataclasses import dataclass
 from typing import Protocol
 
+from facetrain.train.metrics import MetricsLog
+
 log = logging.getLogger(__name__)
 
 
@@ -20,6 +22,8 @@ class Progress:
     positives: float  # matched priors a step
     images_per_s: float
     wait_share: float  # of the time, spent waiting for data
+    best_ap: float | None = None  # of the validations so far
+    memory: int | None = None  # most bytes of the GPU's memory held so far; None on a CPU
 
 
 class Events(Protocol):
@@ -50,3 +54,19 @@ class LogEvents:
     def progress(self, progress: Progress) -> None:
         """Log at level debug."""
         log.debug("%s", progress)
+
+
+def tell_progress(progress: Progress, metrics: MetricsLog, events: Events) -> None:
+    """Write a line of metrics and pass it on."""
+    metrics.write(
+        "train",
+        progress.step,
+        epoch=progress.epoch,
+        lr=progress.lr,
+        losses=progress.losses,
+        positives=progress.positives,
+        images_per_s=round(progress.images_per_s, 2),
+        wait_share=round(progress.wait_share, 4),
+        **({} if progress.memory is None else {"memory_bytes": progress.memory}),
+    )
+    events.progress(progress)

@@ -47,6 +47,17 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
 
 
 @contextmanager
+def tuned_kernels(wanted: bool) -> Iterator[None]:
+    """Let cuDNN try its kernels at each new shape: good where shapes stay, bad where every picture has its own."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = wanted
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+@contextmanager
 def memory_errors() -> Iterator[None]:
     """Turn an allocation that fails, on a GPU or a CPU, into a TrainingError that says what to change."""
     hint = "a smaller --batch, a smaller data.size, or --set data.store=ram (disk) to keep pictures elsewhere"

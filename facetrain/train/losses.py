@@ -22,11 +22,17 @@ LANDMARK_BETA = 1 / 9
 
 
 def compute_losses(
-    predictions: Predictions, targets: Targets, normaliser: Tensor, config: LossConfig
+    predictions: Predictions,
+    targets: Targets,
+    normaliser: Tensor,
+    config: LossConfig,
+    faces: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The weighted terms `cls`, `obj`, `box`, `landmarks`, each a scalar; their sum is what is minimised.
 
-    normaliser: number of positive priors, at least 1 (its mean over processes where there are several).
+    normaliser: number of positive priors, at least 1
+    faces:      `landmark_faces`, by default of these targets
+    Where several processes share a batch both are the joint batch's, and the terms add up to the joint batch's.
     """
     decoded = decode_boxes(predictions.boxes, predictions.priors)
     points = encode_landmarks(targets.landmarks, predictions.priors)
@@ -36,8 +42,17 @@ def compute_losses(
         "cls": config.cls_weight * binary_loss(predictions.cls, targets.quality, positive) / normaliser,
         "obj": config.obj_weight * binary_loss(predictions.obj, positive, targets.obj_weight) / normaliser,
         "box": config.box_weight * (box * positive).sum() / normaliser,
-        "landmarks": config.landmark_weight * landmark_loss(predictions.landmarks, points, targets.landmark_weight),
+        "landmarks": config.landmark_weight
+        * landmark_loss(predictions.landmarks, points, targets.landmark_weight, faces),
     }
+
+
+def landmark_faces(weight: Tensor) -> Tensor:
+    """Matched faces that have landmarks, a part of them counting as a part: what the landmark term is divided by.
+
+    weight: (B, P, L). Returns a scalar; 0 without a landmark branch.
+    """
+    return weight.mean(-1).sum() if weight.shape[-1] else weight.sum()
 
 
 def binary_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -45,11 +60,12 @@ def binary_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum()
 
 
-def landmark_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def landmark_loss(predicted: Tensor, target: Tensor, weight: Tensor, faces: Tensor | None = None) -> Tensor:
     """Smooth L1 (beta 1/9) on landmark offsets, per point weight, divided by the weight of whole faces.
 
     predicted, target: (B, P, L, 2) offsets from the prior in strides
     weight:            (B, P, L); 0 for negatives and for missing points
+    faces:             the weight to divide by, by default `landmark_faces(weight)`
     Equal to the published rule, one weight a face, where all points of a face have the same weight.
     """
     if weight.shape[-1] == 0:
@@ -57,7 +73,7 @@ def landmark_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     # A missing point's target means nothing and may be far away or not finite: 0 * inf would be NaN
     target = torch.where(weight[..., None] > 0, target, predicted.detach())
     loss = F.smooth_l1_loss(predicted, target, beta=LANDMARK_BETA, reduction="none").sum(-1)  # (B, P, L)
-    return (loss * weight).sum() / (weight.mean(-1).sum() + LANDMARK_EPS)
+    return (loss * weight).sum() / ((landmark_faces(weight) if faces is None else faces) + LANDMARK_EPS)
 
 
 def box_iou_pairs(a: Tensor, b: Tensor, eps: float = EPS) -> Tensor:

@@ -1,41 +1,58 @@
 """The numbers of a run: metrics.jsonl, and the curves drawn from it."""
 
 import json
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from facetrain.core.errors import OutputError
 from facetrain.core.files import replacing, write_text
 from facetrain.core.plots import new_figure
 from facetrain.core.run_dir import RunDir
+from facetrain.train.board import Board, open_board
 
 _NEEDED = {"train": {"epoch", "lr", "losses"}, "val": {"epoch", "ap"}}  # by kind of line
 
 
 class MetricsLog:
-    """Appends JSON lines; without a run nothing is kept.
+    """Appends JSON lines, and TensorBoard events where that is installed; without a run nothing is kept.
 
     On resume, lines past the saved step are cut off first, and the validation of an epoch that was not closed.
     """
 
     def __init__(self, run: RunDir | None, step: int, epoch: int) -> None:
-        self.file: TextIO | None = None
+        self.run = run
+        self.file: FileIO | None = None
+        self.board: Board | None = None
         if run is None:
             return
         lines = [line for line in read_metrics(run.metrics) if line["step"] <= step]
         kept = [line for line in lines if line["kind"] != "val" or line["epoch"] < epoch or line["step"] < step]
         write_text(run.metrics, "".join(json.dumps(line) + "\n" for line in kept))
-        self.file = run.metrics.open("a", encoding="utf-8")
+        # no buffer: a killed run keeps its lines, and a full disk is noticed where it is told
+        self.file = run.metrics.open("ab", buffering=0)
+        self.board = open_board(run, step)
 
     def write(self, kind: str, step: int, **values: Any) -> None:
-        """One line; flushed, so that a killed run keeps it."""
-        if self.file is not None:
-            self.file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-            self.file.flush()
+        """One line. Raises OutputError where the disk is full."""
+        if self.run is None or self.file is None:
+            return
+        try:
+            self.file.write((json.dumps({"kind": kind, "step": step, **values}) + "\n").encode())
+        except OSError as error:
+            raise OutputError(
+                f"{self.run.metrics}: cannot be written: {error.strerror or error}",
+                f"free some space, then: facetrain train --resume {self.run.path}",
+            ) from error
+        if self.board is not None:
+            self.board.add(kind, step, values)
 
     def close(self) -> None:
         """Close the file."""
         if self.file is not None:
             self.file.close()
+        if self.board is not None:
+            self.board.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from facetrain.eval.labelled import labelled_curve, size_check
 from facetrain.eval.pipeline import detect_pictures
 from facetrain.eval.wider_truth import WiderTruth, find_truth, has_truth, load_truth
 from facetrain.eval.widerface import as_labelled, as_prediction, measure_widerface, picture_paths
+from facetrain.train.distributed import ALONE, World
 from facetrain.train.events import Events
 
 Item = TypeVar("Item")
@@ -58,21 +59,31 @@ class Validation:
         detector: Detector,
         progress: Callable[[int, int], None],
         stopped: Callable[[], bool] = lambda: False,
+        world: World = ALONE,
     ) -> ValidationResult | None:
-        """Run the detector and measure it; None if `stopped` says so meanwhile.
+        """Run the detector and measure it; None if `stopped` says so meanwhile, in any process.
 
-        A picture that cannot be read, or has another size than its label says, counts as without detections.
+        Several processes take every n-th picture each, and all of them get the result. A picture that cannot be read,
+        or has another size than its label says, counts as without detections.
         """
-        found: list[Faces] = []
-        unreadable = []
-        paths = [picture.path for picture in self.pictures]
-        with closing(detect_pictures(detector, paths, check=size_check(self.pictures), progress=progress)) as results:
-            for faces in results:
+        own = self.pictures[world.rank :: world.size]
+        results: list[Faces | DataError] = []
+        whole = True
+        paths = [picture.path for picture in own]
+        with closing(detect_pictures(detector, paths, check=size_check(own), progress=progress)) as detections:
+            for faces in detections:
                 if stopped():
-                    return None
-                if isinstance(faces, DataError):
-                    unreadable.append(faces.message)
-                found.append(Faces.none() if isinstance(faces, DataError) else faces)
+                    whole = False
+                    break
+                results.append(faces)
+        parts = world.gather(results if whole else None)
+        joint: list[Faces | DataError] = [Faces.none()] * len(self.pictures)
+        for rank, part in enumerate(parts):
+            if part is None:
+                return None
+            joint[rank :: world.size] = part
+        unreadable = [faces.message for faces in joint if isinstance(faces, DataError)]
+        found = [Faces.none() if isinstance(faces, DataError) else faces for faces in joint]
         if self.truth is not None:
             result = measure_widerface([as_prediction(faces) for faces in found], self.truth)
             ap, subsets = result.mean_ap, result.ap

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from facetrain.core.errors import TrainingError
-from facetrain.core.faces import LabelledImage
 from facetrain.data.batch import Batch
 from facetrain.data.crops import Crop
 from facetrain.train.events import Progress
+from facetrain.train.prepare import Setup
 
 _LOG_LINES = 2000  # about so many lines of metrics a run …
 _MAX_STEPS = 20  # … but never more steps to a line than this
@@ -20,11 +20,9 @@ Item = tuple[list[Crop], Batch]
 class Window:
     """Collects steps until a line is due. On a GPU their losses stay there meanwhile, so that no step waits."""
 
-    def __init__(self, total_steps: int, steps_per_epoch: int, pictures: list[LabelledImage]) -> None:
-        self.total_steps = total_steps
-        self.steps_per_epoch = steps_per_epoch
-        self.every = max(1, min(_MAX_STEPS, total_steps // _LOG_LINES))
-        self.pictures = pictures
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.every = max(1, min(_MAX_STEPS, setup.total_steps // _LOG_LINES))
         self.steps: list[tuple[int, list[Crop], dict[str, Tensor]]] = []
         self.began = time.perf_counter()
         self.waited = 0.0
@@ -49,14 +47,18 @@ class Window:
     def due(self) -> bool:
         """Lines stand at fixed steps and at the end of an epoch, so that a resumed run writes the same ones."""
         step = self.steps[-1][0] if self.steps else 0
-        return bool(self.steps) and (step % self.every == 0 or step % self.steps_per_epoch == 0)
+        return bool(self.steps) and (step % self.every == 0 or step % self.setup.steps_per_epoch == 0)
 
     @property
     def looked_at(self) -> bool:
         """Whether every loss so far is known to be finite: only then the weights may be saved."""
         return not self.steps
 
-    def close(self, epoch: int, epochs: int, rate: float) -> Progress:
+    def all_finite(self) -> bool:
+        """Whether every loss of the steps not yet looked at is finite. Makes a GPU finish its work."""
+        return all(bool(value.isfinite()) for _, _, losses in self.steps for value in losses.values())
+
+    def close(self, epoch: int, rate: float, best_ap: float | None) -> Progress:
         """Sum the steps up. Raises TrainingError naming term, step and pictures of a loss that is not finite."""
         names = list(self.steps[0][2])
         values = torch.stack([torch.stack([losses[name] for name in names]) for _, _, losses in self.steps]).cpu()
@@ -67,17 +69,20 @@ class Window:
         positives = means.pop("positives")
         means["total"] = sum(means.values())
         seconds = time.perf_counter() - self.began
-        count = sum(len(crops) for _, crops, _ in self.steps)
+        count = len(self.steps) * self.setup.config.train.batch
+        device = self.setup.device
         progress = Progress(
             epoch=epoch,
-            epochs=epochs,
+            epochs=self.setup.config.train.epochs,
             step=self.steps[-1][0],
-            steps=self.total_steps,
+            steps=self.setup.total_steps,
             lr=rate,
             losses=means,
             positives=positives,
             images_per_s=count / seconds,
             wait_share=min(1.0, self.waited / seconds),
+            best_ap=best_ap,
+            memory=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         )
         self.restart()
         return progress
@@ -90,7 +95,8 @@ class Window:
 
     def _report(self, bad: int, term: str) -> None:
         step, crops, losses = self.steps[bad]
-        names = [self.pictures[crop.picture].name for crop in crops]
+        own = [self.setup.store.pictures[crop.picture].name for crop in crops]
+        names = [name for some in self.setup.world.gather(own) for name in some]
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         raise TrainingError(
             f"step {step}: the loss term '{term}' is {losses[term].item()}; pictures: {', '.join(names[:8])}{more}",

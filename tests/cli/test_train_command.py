@@ -10,7 +10,10 @@ from facetrain.cli.app import run_cli
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["yunet_n", "--gpus", "0,1"], "several GPUs is not there yet"),
+        (["yunet_n", "--gpus", "0,0"], "--gpus 0,0: several processes need a GPU each"),
+        (["yunet_n", "--gpus", "cpu,0"], "--gpus cpu,0"),
+        (["yunet_n", "--gpus", "mps,mps"], "such as 0,1 or cpu,cpu"),
+        (["yunet_m", "--gpus", "cpu,cpu"], "yunet_n"),
         (["yunet_n", "--max-time", "soon"], "--max-time soon: not a time"),
         (["yunet_n", "--max-time", "-3"], "not a time"),
         ([], "no CONFIG given"),
@@ -46,6 +49,7 @@ def test_a_run_of_that_name_is_not_overwritten(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "log.txt").touch()
     assert run_cli(["train", "yunet_n", "--data", "nowhere", "--name", "mine"]) == 2
     said = capsys.readouterr().err
     assert "a run of this name is there already" in said

@@ -63,6 +63,7 @@ OUTSIDE = [
     ("data.colour.jitter", "2", "at least 0 and at most 1", "2.0"),
     ("data.colour.grey", "-1", "at least 0 and at most 1", "-1.0"),
     ("data.colour.blur", "1.1", "at least 0 and at most 1", "1.1"),
+    ("data.memory", "-1", "at least 0", "-1.0"),
     ("data.workers", "0", "at least 1", "0"),
     ("data.max_broken", "5", "at least 0 and at most 1", "5.0"),
     ("data.limit", "0", "at least 1", "0"),

@@ -267,15 +267,89 @@ def test_pictures_too_long_a_list_to_name() -> None:
         open_store(absent, "ram", 2, CPU, 0.5)
 
 
-def test_place_follows_the_free_memory(pictures: list[LabelledImage], monkeypatch: pytest.MonkeyPatch) -> None:
-    needed = 3 * sum(width * height for width, height in SIZES)
-    monkeypatch.setattr(store_module, "free_memory", lambda: 2 * needed)
-    assert choose_place(pictures, CPU) == "ram"
+def test_labels_without_a_size_are_named(pictures: list[LabelledImage]) -> None:
+    nameless = no_faces(pictures[0].path, None)
+    with pytest.raises(DataError, match="its label gives no size"):
+        open_store([*pictures, nameless], "ram", 1, CPU, 0.0)
+
+
+# Where pixels are kept
+
+PIXELS = sum(width * height for width, height in SIZES)
+
+
+@pytest.mark.parametrize(("free", "place"), [(2 * 3 * PIXELS, "ram"), (3 * PIXELS, "disk")])
+def test_place_follows_the_free_memory(
+    pictures: list[LabelledImage], monkeypatch: pytest.MonkeyPatch, free: int, place: str
+) -> None:
+    """Some must be left for the network."""
+    monkeypatch.setattr(store_module, "free_memory", lambda: free)
+    assert choose_place(pictures, CPU).place == place
     store, _ = open_store(pictures, "auto", 1, CPU, 0.0)
-    assert store.place == "ram"
+    assert store.place == place
     store.close()
-    monkeypatch.setattr(store_module, "free_memory", lambda: needed)  # some must be left for the network
-    assert choose_place(pictures, CPU) == "disk"
-    store, _ = open_store(pictures, "auto", 1, CPU, 0.0)
-    assert store.place == "disk"
-    store.close()
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "limit", "processes", "place"),
+    [
+        (1000 * PIXELS, None, 1, "device"),
+        (1000 * PIXELS, 4.1 * PIXELS / 1e9, 1, "device"),
+        (1000 * PIXELS, 3.9 * PIXELS / 1e9, 1, "ram"),
+        (4 * PIXELS, None, 1, "ram"),  # of which 60 % may be taken
+        (4 * PIXELS, None, 400, "disk"),  # a copy for each process
+        (1000 * PIXELS, 2.9 * PIXELS / 1e9, 1, "disk"),
+        (1000 * PIXELS, 0.0, 1, "disk"),
+    ],
+)
+def test_place_on_a_machine_with_a_gpu(
+    pictures: list[LabelledImage],
+    monkeypatch: pytest.MonkeyPatch,
+    on_gpu: int,
+    limit: float | None,
+    processes: int,
+    place: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (on_gpu, 2 * on_gpu))
+    monkeypatch.setattr(store_module, "free_memory", lambda: 1000 * PIXELS)
+    assert choose_place(pictures, torch.device("cuda"), "auto", limit, processes).place == place
+
+
+def test_place_and_its_arithmetic_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of WIDER FACE beside a GPU of 24 GB and 64 GB of RAM, and on a laptop of 16 GB."""
+    pictures = [no_faces(Path("x.jpg"), (1024, 875))] * 12_880
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (24_000_000_000, 24_000_000_000))
+    monkeypatch.setattr(store_module, "free_memory", lambda: 64_000_000_000)
+    gpu = choose_place(pictures, torch.device("cuda"))
+    assert (gpu.place, gpu.line) == (
+        "ram",
+        "pixels: 12,880 pictures take 34.6 GB of RAM (3 bytes a pixel) or 46.2 GB of the GPU's memory (4 bytes); 38.4 "
+        "and 14.4 GB may be taken, 60% of what is free: kept in RAM, copied to the GPU ahead of each step",
+    )
+    monkeypatch.setattr(store_module, "free_memory", lambda: 12_000_000_000)
+    laptop = choose_place(pictures, CPU)
+    assert (laptop.place, laptop.line) == (
+        "disk",
+        "pixels: 12,880 pictures take 34.6 GB of RAM (3 bytes a pixel); 7.2 GB may be taken, 60% of what is free: "
+        "read from disk anew each time",
+    )
+    two = choose_place(pictures, CPU, "ram", 10.0, 2)
+    assert (two.place, two.line) == (
+        "ram",
+        "pixels: 12,880 pictures take 69.2 GB of RAM in 2 copies (3 bytes a pixel); 10.0 GB may be taken: "
+        "kept in RAM, as asked",
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(crops=st.lists(windows, min_size=1, max_size=4), size=st.sampled_from([1, 16, 24]))
+def test_what_is_sent_to_a_gpu_gives_the_crops_of_resident_pixels(
+    stores: dict[str, ImageStore], crops: list[Crop], size: int
+) -> None:
+    """Bands of rows from RAM or fresh from disk, bit by bit; no more than the windows need is sent."""
+    wanted = stores["device"].crops(crops, size)
+    rows = sum(max(0, min(c.top + c.side, SIZES[c.picture][1]) - max(c.top, 0)) * SIZES[c.picture][0] for c in crops)
+    for place in ("ram", "disk"):
+        flat, plan = stores[place].packed(crops)
+        assert len(flat) == max(1, rows)
+        assert torch.equal(gather_crops(flat, plan, size), wanted)

@@ -1,0 +1,236 @@
+"""Faster twins of a step's forward and backward pass: compiled, and recorded as one CUDA graph.
+
+They wrap what train/step.py does and never repeat it, so the plain step stays the truth that both are tested against.
+Optimiser and averages stay outside: they are hidden behind the graph's own work, and keep their rate in Python.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from facetrain.config.schema import TrainConfig
+from facetrain.core.errors import FacetrainError
+from facetrain.data.batch import PADDING, Batch
+from facetrain.model.yunet import YuNet
+from facetrain.train.assign import CHUNK
+from facetrain.train.distributed import World
+from facetrain.train.events import Events
+from facetrain.train.prepare import Setup
+from facetrain.train.step import Gradients, Losses, batch_losses, plain_gradients
+
+Result = TypeVar("Result")
+
+# Measured on one H100: YuNet-n at 640x640 in images/s, and seconds until the first fast step (45 to 120). A slower GPU
+# gains more seconds, so it is compiled for shorter runs than would pay there at the latest.
+_PLAIN_RATE, _FAST_RATE, _SETUP_S = 700.0, 2400.0, 120.0
+_PLAIN_STEPS = 2  # of each size before it is recorded: compilers and libraries choose their kernels in them
+_FEWEST_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whether steps are compiled, whether they are recorded as well, and the line that says so."""
+
+    compiled: bool
+    captured: bool
+    line: str
+
+
+def choose(mode: str, device: torch.device, pictures: int, size: int, world: World, max_time: float | None) -> Choice:
+    """What `train.compile` (auto, on, off) comes to.
+
+    pictures: that this process has still to train on; size: their side in pixels; max_time: seconds the run may take
+    """
+    if world.size > 1 and mode != "off":
+        # Tried with Inductor: it joins sums over processes to tensors that it reads again later, and may change their
+        # order, differently in each process. Wrong sums look like any other number.
+        return Choice(False, False, f"compile: off: {world.size} processes have to add up in one order")
+    captured = device.type == "cuda"
+    what = "on, each step as one CUDA graph" if captured else "on"
+    if mode != "auto":
+        return Choice(mode == "on", mode == "on" and captured, f"compile: {what if mode == 'on' else 'off'}, as asked")
+    if device.type != "cuda":
+        return Choice(False, False, f"compile: off, only done when asked for on {device.type} (train.compile=on)")
+    saved = pictures * (size / 640) ** 2 * (1 / _PLAIN_RATE - 1 / _FAST_RATE)
+    if max_time is not None:
+        saved = min(saved, max_time * (1 - _PLAIN_RATE / _FAST_RATE))
+    pays = saved > _SETUP_S
+    line = (
+        f"compile: {what if pays else 'off'}: {pictures:,} pictures to go at {size}x{size}, which saves about "
+        f"{_duration(saved)} for up to {_duration(_SETUP_S)} of preparation"
+    )
+    return Choice(pays, pays and captured, line)
+
+
+def accelerated(setup: Setup, model: YuNet, steps: int, max_time: float | None, events: Events) -> Gradients:
+    """The gradients of a run of so many steps, in the way that suits it. Says what was chosen and why."""
+    config, world = setup.config, setup.world
+    pictures = steps * len(world.part(config.train.batch))
+    choice = choose(config.train.compile, setup.device, pictures, config.data.size, world, max_time)
+    events.note(choice.line)
+    plain = plain_gradients(model, config.train, setup.dtype, world)
+    if not choice.compiled:
+        return plain
+    compiled = plain_gradients(model, config.train, setup.dtype, world, compiled_losses())
+    fast: Gradients = FallingBack("compiling", compiled, plain, model, events)
+    if choice.captured:
+        captured = Captured(fast, model, CudaRecorder(setup.device))
+        fast = FallingBack("recording CUDA graphs", captured, fast, model, events)
+
+    def gradients(batch: Batch) -> Losses:
+        # a crowd goes through the assigner in pieces, and nobody at all past it: other programs, too rare to compile
+        return (fast if 0 < len(batch.boxes) <= CHUNK else plain)(batch)
+
+    return gradients
+
+
+def compiled_losses(backend: str = "inductor") -> Callable[..., Losses]:
+    """`batch_losses`, compiled when first called; one program for any number of faces."""
+
+    def flat(
+        model: YuNet, tensors: tuple[Tensor, ...], config: TrainConfig, dtype: torch.dtype, world: World
+    ) -> Losses:
+        return batch_losses(model, Batch(*tensors), config, dtype, world)
+
+    program: Callable[..., Losses] = torch.compile(flat, backend=backend, fullgraph=True)
+
+    def losses(model: YuNet, batch: Batch, config: TrainConfig, dtype: torch.dtype, world: World) -> Losses:
+        faces = (batch.boxes, batch.landmarks, batch.image, batch.kind)
+        for tensor in faces:
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        return program(model, (batch.images, *faces), config, dtype, world)
+
+    return losses
+
+
+class FallingBack:
+    """A fast way until it fails, then the safe one, with one line that says so."""
+
+    def __init__(self, what: str, fast: Gradients, safe: Gradients, model: YuNet, events: Events) -> None:
+        self.what, self.fast, self.safe = what, fast, safe
+        self.model, self.events = model, events
+        self.works: bool | None = None  # None: not tried yet
+
+    def __call__(self, batch: Batch) -> Losses:
+        """Gradients and losses of the batch."""
+        if self.works is False:
+            return self.safe(batch)
+        # a first try may fail after its forward pass, which has moved the statistics of batch norm
+        before = None if self.works else [buffer.clone() for buffer in self.model.buffers()]
+        try:
+            losses = self.fast(batch)
+        except (FacetrainError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # compilers raise of everything, down to a missing C++ compiler
+            if batch.images.is_cuda and torch.cuda.is_current_stream_capturing():
+                raise  # what failed is the recording around this
+            for buffer, value in zip(self.model.buffers(), before or [], strict=False):
+                buffer.copy_(value)
+            self.works = False
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            self.events.note(f"warning: {self.what} failed, training goes on without: {reason[:200]}")
+            return self.safe(batch)
+        self.works = True
+        return losses
+
+
+class Recorder(Protocol):
+    """Records work on a device to do it again, on the same memory."""
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Do it once in the ordinary way, where it would be recorded."""
+
+    def record(self, work: Callable[[], Result]) -> tuple[Result, Callable[[], None]]:
+        """Record it without doing it. Returns its result, not yet filled in, and what fills it in."""
+
+
+class CudaRecorder:
+    """CUDA graphs, which share one pool of memory: they never run at the same time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Do it on the stream that is recorded later, so that all its memory belongs there."""
+        current = torch.cuda.current_stream()
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            result = work()
+        current.wait_stream(self.stream)
+        return result
+
+    def record(self, work: Callable[[], Result]) -> tuple[Result, Callable[[], None]]:
+        """Record it. The thread that makes batches may go on meanwhile."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
+            result = work()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return result, graph.replay
+
+
+class Captured:
+    """Gradients by recorded steps, one recording for each of a few numbers of rows.
+
+    Inputs are copied into buffers that stay where they are: a recorded step must not copy from the host, nor look for
+    its input elsewhere the next time.
+    """
+
+    def __init__(self, gradients: Gradients, model: YuNet, recorder: Recorder) -> None:
+        self.gradients = gradients
+        self.parameters = list(model.parameters())
+        self.recorder = recorder
+        self.inputs: dict[int, Batch] = {}
+        self.runs: dict[int, int] = {}
+        self.recorded: dict[int, tuple[Losses, list[Tensor | None], Callable[[], None]]] = {}
+
+    def __call__(self, batch: Batch) -> Losses:
+        """Gradients and losses of the batch."""
+        rows = rows_of(len(batch.boxes))
+        inputs = self._fill(batch, rows)
+        if self.runs.get(rows, 0) < _PLAIN_STEPS:
+            self.runs[rows] = self.runs.get(rows, 0) + 1
+            return self.recorder.run(lambda: self.gradients(inputs))
+        if rows not in self.recorded:
+            losses, replay = self.recorder.record(lambda: self.gradients(inputs))
+            self.recorded[rows] = losses, [p.grad for p in self.parameters], replay
+        losses, gradients, replay = self.recorded[rows]
+        replay()
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        # the next replay writes over them, and they may be looked at later
+        return dict(zip(losses, torch.stack(list(losses.values())).unbind(), strict=True))
+
+    def _fill(self, batch: Batch, rows: int) -> Batch:
+        """The batch in the buffers of its number of rows; all of them share the pictures."""
+        if rows not in self.inputs:
+            images = next((other.images for other in self.inputs.values()), torch.empty_like(batch.images))
+            faces = [
+                part.new_zeros((rows, *part.shape[1:]))
+                for part in (batch.boxes, batch.landmarks, batch.image, batch.kind)
+            ]
+            self.inputs[rows] = Batch(images, *faces)
+        inputs, count = self.inputs[rows], len(batch.boxes)
+        inputs.images.copy_(batch.images)
+        inputs.boxes[:count].copy_(batch.boxes)
+        inputs.landmarks[:count].copy_(batch.landmarks)
+        inputs.image[:count].copy_(batch.image)
+        inputs.kind[:count].copy_(batch.kind)
+        inputs.kind[count:].fill_(PADDING)  # what an earlier batch left in these rows means nothing
+        inputs.image[count:].fill_(0)
+        return inputs
+
+
+def rows_of(count: int) -> int:
+    """Rows of the buffers for so many faces: powers of two, so that a run needs few recordings."""
+    return max(_FEWEST_ROWS, 1 << (count - 1).bit_length())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"

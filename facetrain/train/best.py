@@ -1,0 +1,60 @@
+"""Validation of a run's weights, and the best of them."""
+
+import threading
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from facetrain import __version__
+from facetrain.config.schema import Config
+from facetrain.core.run_dir import RunDir
+from facetrain.model.detector import ModelDetector
+from facetrain.model.weights import save_checkpoint
+from facetrain.model.yunet import build
+from facetrain.train.events import Events
+from facetrain.train.hardware import tuned_kernels
+from facetrain.train.prepare import Setup
+from facetrain.train.state import TrainState
+from facetrain.train.validation import Validation, ValidationResult
+
+
+def validate(
+    setup: Setup, val: Validation, state: Mapping[str, Tensor], events: Events, interrupted: threading.Event
+) -> ValidationResult | None:
+    """AP of weights over the validation pictures, in float32; None if the run is to stop: resuming makes up for it."""
+    model = build(setup.config.model).to(setup.device)
+    model.load_state_dict(state)
+    detector = ModelDetector(model, score=setup.config.eval.score, nms=setup.config.eval.nms)
+
+    def progress(done: int, total: int) -> None:
+        events.work("validating", done, total)
+
+    with tuned_kernels(False):
+        return val.measure(detector, progress, interrupted.is_set, setup.world)
+
+
+def keep_best(
+    run: RunDir | None,
+    config: Config,
+    state: TrainState,
+    report: ValidationResult | None,
+    epoch: int,
+    weights: Mapping[str, Tensor],
+) -> None:
+    """Write best.pt if this validation is the best so far; without any validation the last weights are the best.
+
+    run: None in a process that does not write; it takes the same decision.
+    """
+    ap = report.ap if report else None
+    if report is not None and state.best_ap is not None and (ap is None or ap <= state.best_ap):
+        return
+    state.best_ap, state.best_epoch = ap, epoch
+    info = {
+        "facetrain": __version__,
+        "epoch": epoch + 1,
+        "step": state.step,
+        "ap": ap,
+        "validation_pictures": report.images if report else 0,
+    }
+    if run is not None:
+        save_checkpoint(run.best, weights, config, info)
