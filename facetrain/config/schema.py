@@ -115,6 +115,9 @@ class TrainConfig:
     ema: float | None = None  # decay of the averaged weights; null: none
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"  # torch.compile and CUDA graphs; auto: on a GPU, if the run is long
+    fused: Literal["auto", "on", "off"] = (
+        "auto"  # facetrain's own kernels for the network; auto: on a CPU with a C++ compiler, if the run is long
+    )
     assign: AssignConfig = field(default_factory=AssignConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     seed: int = 0

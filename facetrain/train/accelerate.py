@@ -14,6 +14,8 @@ from torch import Tensor
 from facetrain.config.schema import TrainConfig
 from facetrain.core.errors import FacetrainError
 from facetrain.data.batch import PADDING, Batch
+from facetrain.data.sample import user_cache
+from facetrain.model.fused import use_fused
 from facetrain.model.yunet import YuNet
 from facetrain.train.assign import CHUNK
 from facetrain.train.distributed import World
@@ -26,6 +28,7 @@ Result = TypeVar("Result")
 # Measured on one H100: YuNet-n at 640x640 in images/s, and seconds until the first fast step (45 to 120). A slower GPU
 # gains more seconds, so it is compiled for shorter runs than would pay there at the latest.
 _PLAIN_RATE, _FAST_RATE, _SETUP_S = 700.0, 2400.0, 120.0
+_FEWEST_FUSED = 500  # pictures of 640x640 that repay the seconds in which the CPU's kernels are compiled
 _PLAIN_STEPS = 2  # of each size before it is recorded: compilers and libraries choose their kernels in them
 _FEWEST_ROWS = 64
 
@@ -71,6 +74,7 @@ def accelerated(setup: Setup, model: YuNet, steps: int, max_time: float | None, 
     pictures = steps * len(world.part(config.train.batch))
     choice = choose(config.train.compile, setup.device, pictures, config.data.size, world, max_time)
     events.note(choice.line)
+    events.note(fuse(setup, model, choice.compiled))
     plain = plain_gradients(model, config.train, setup.dtype, world)
     if not choice.compiled:
         return plain
@@ -85,6 +89,21 @@ def accelerated(setup: Setup, model: YuNet, steps: int, max_time: float | None, 
         return (fast if 0 < len(batch.boxes) <= CHUNK else plain)(batch)
 
     return gradients
+
+
+def fuse(setup: Setup, model: YuNet, compiled: bool) -> str:
+    """Let the network use facetrain's own kernels where `train.fused` says so. Returns the line that tells.
+
+    What decides is the whole run, not what is left of it: a run that is resumed must go on with the same kernels.
+    """
+    config, device = setup.config, setup.device
+    mode = config.train.fused
+    pictures = setup.total_steps * config.train.batch * (config.data.size / 640) ** 2
+    if setup.world.size > 1 or (compiled and device.type == "cpu"):
+        return "network: torch's own operations"  # the fused ones know neither joint batch norms nor torch.compile
+    if mode == "auto" and device.type == "cpu" and pictures < _FEWEST_FUSED:
+        return "network: torch's own operations, the run is too short to compile faster ones"
+    return use_fused(model, mode, device, user_cache() / "facetrain")
 
 
 def compiled_losses(backend: str = "inductor") -> Callable[..., Losses]:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,14 +19,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from train_runs import Recorder, assert_same, tiny_config, train
 
-from facetrain.config.schema import ModelConfig, TrainConfig
+from facetrain.config.schema import Config, ModelConfig, TrainConfig
 from facetrain.core.errors import TrainingError
 from facetrain.core.run_dir import RunDir
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
+from facetrain.model.operations import PLAIN
 from facetrain.model.weights import read_tensors
 from facetrain.model.yunet import YuNet, build
 from facetrain.train import accelerate
-from facetrain.train.accelerate import Captured, FallingBack, choose, compiled_losses, rows_of
+from facetrain.train.accelerate import Captured, FallingBack, choose, compiled_losses, fuse, rows_of
 from facetrain.train.distributed import ALONE, World
 from facetrain.train.optim import make_optimizer
 from facetrain.train.step import Gradients, batch_losses, make_step, plain_gradients
@@ -342,9 +344,34 @@ def test_crowds_take_the_plain_way(data: Path, monkeypatch: pytest.MonkeyPatch) 
 
     class Setup:
         config = replace(tiny_config(data), train=replace(CONFIG, compile="on"))
-        world, device, dtype = ALONE, CPU, torch.float32
+        world, device, dtype, total_steps = ALONE, CPU, torch.float32, 3
 
     gradients = accelerate.accelerated(Setup, model, 3, None, Recorder())  # type: ignore[arg-type]
     for faces in (0, 20, accelerate.CHUNK, accelerate.CHUNK + 1):
         gradients(drawn(0, faces))
     assert taken == [32, accelerate.CHUNK]
+
+
+@pytest.mark.parametrize(
+    "mode, steps, processes, compiled, told",
+    [
+        ("auto", 40, 1, False, "fused kernels (cpu)"),
+        ("auto", 3, 1, False, "too short"),
+        ("on", 3, 1, False, "fused kernels (cpu)"),
+        ("off", 4000, 1, False, "torch's own operations"),
+        ("on", 4000, 2, False, "torch's own operations"),
+        ("auto", 4000, 1, True, "torch's own operations"),
+    ],
+)
+def test_fused_kernels_are_taken_where_they_repay(
+    monkeypatch: pytest.MonkeyPatch, mode: str, steps: int, processes: int, compiled: bool, told: str
+) -> None:
+    taken = []
+    monkeypatch.setattr("facetrain.model.fused.fused_operations", lambda device, folder: taken.append(device) or PLAIN)
+    config = replace(Config(), train=replace(TrainConfig(), fused=mode, batch=16))
+    setup = SimpleNamespace(
+        config=config, device=torch.device("cpu"), total_steps=steps, world=SimpleNamespace(size=processes)
+    )
+    line = fuse(setup, build(TINY), compiled)  # type: ignore[arg-type]
+    assert told in line
+    assert bool(taken) == ("fused" in told)
