@@ -5,7 +5,8 @@
 Each column runs in a process of its own, in turn (A B C A B C …), because the allocator setting belongs to a process.
   plain    float32, contiguous, DataLoader with 2 workers, transforms picture by picture, assigner looped over images
   ours     what `facetrain train` does, validation and checkpoints left out
-  network  forward + backward of the network alone, in ours' precision, memory format and allocator setting
+  network  forward + backward of the network alone, in ours' precision, memory format, allocator setting and kernels
+  torch    the same with torch's own operations
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,9 @@ from facetrain.core.images import opencv, read_image
 from facetrain.data.batches import epoch_batches, mirror_order
 from facetrain.data.crops import crop_faces, draw_crop
 from facetrain.data.labels.layout import load_split
+from facetrain.data.sample import user_cache
 from facetrain.data.store import open_store
+from facetrain.model.fused import use_fused
 from facetrain.model.priors import decode_boxes, encode_landmarks
 from facetrain.model.yunet import build
 from facetrain.train.hardware import choose_precision, keep_big_buffers
@@ -38,7 +42,7 @@ from facetrain.train.losses import eiou_loss
 from facetrain.train.optim import make_optimizer
 from facetrain.train.step import make_step
 
-COLUMNS = ("plain", "ours", "network")
+COLUMNS = ("plain", "ours", "network", "torch")
 
 
 def pictures_of(args: argparse.Namespace) -> list[LabelledImage]:
@@ -173,6 +177,7 @@ def run_ours(args: argparse.Namespace) -> list[float]:
     device = torch.device("cpu")
     store, _ = open_store(pictures_of(args), "ram", None, device, 0.1)
     model = build(config.model, 0).train()
+    use_fused(model, "auto", device, user_cache() / "facetrain")
     dtype = choose_precision("auto", device)
     step = make_step(model, make_optimizer(model, config.train), config.train, dtype, None)
 
@@ -183,10 +188,11 @@ def run_ours(args: argparse.Namespace) -> list[float]:
     return timed(args, iter_forever(batches), lambda item: step(item[1]))
 
 
-def run_network(args: argparse.Namespace) -> list[float]:
+def run_network(args: argparse.Namespace, kernels: str) -> list[float]:
     keep_big_buffers()
     config = settings(args)
     model = build(config.model, 0).train()
+    use_fused(model, kernels, torch.device("cpu"), user_cache() / "facetrain")
     dtype = choose_precision("auto", torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((args.batch, 3, args.size, args.size), generator=generator) * 255
@@ -228,8 +234,13 @@ def main() -> None:
     parser.add_argument("--column", choices=COLUMNS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.column:
-        run = {"plain": run_plain, "ours": run_ours, "network": run_network}[args.column]
-        print(json.dumps(run(args)))
+        runs = {
+            "plain": run_plain,
+            "ours": run_ours,
+            "network": partial(run_network, kernels="auto"),
+            "torch": partial(run_network, kernels="off"),
+        }
+        print(json.dumps(runs[args.column](args)))
         return
     rates: dict[str, list[float]] = {column: [] for column in COLUMNS}
     for _ in range(args.rounds):
