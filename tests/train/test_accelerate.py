@@ -23,6 +23,7 @@ from facetrain.config.schema import Config, ModelConfig, TrainConfig
 from facetrain.core.errors import TrainingError
 from facetrain.core.run_dir import RunDir
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
+from facetrain.model import fused
 from facetrain.model.operations import PLAIN
 from facetrain.model.weights import read_tensors
 from facetrain.model.yunet import YuNet, build
@@ -367,7 +368,7 @@ def test_fused_kernels_are_taken_where_they_repay(
     monkeypatch: pytest.MonkeyPatch, mode: str, steps: int, processes: int, compiled: bool, told: str
 ) -> None:
     taken = []
-    monkeypatch.setattr("facetrain.model.fused.fused_operations", lambda device, folder: taken.append(device) or PLAIN)
+    monkeypatch.setattr(fused, "fused_operations", lambda device, folder: taken.append(device) or PLAIN)
     config = replace(Config(), train=replace(TrainConfig(), fused=mode, batch=16))
     setup = SimpleNamespace(
         config=config, device=torch.device("cpu"), total_steps=steps, world=SimpleNamespace(size=processes)
