@@ -103,13 +103,17 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     return size
 
 
-def table(rows: Sequence[Sequence[str]], numbers_from: int = 1) -> str:
-    """Rows of cells as aligned plain text, the first row being the heading; columns from `numbers_from` stand right."""
+def table(rows: Sequence[Sequence[str]], numbers_from: int = 1, numbers_to: int | None = None) -> str:
+    """Rows of cells as aligned plain text, the first row being the heading.
+
+    The columns from `numbers_from` on, and before `numbers_to` where that is given, stand right.
+    """
+    numbers = range(len(rows[0]))[numbers_from:numbers_to]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
         cells = [
-            cell.rjust(width) if i >= numbers_from else cell.ljust(width)
+            cell.rjust(width) if i in numbers else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())

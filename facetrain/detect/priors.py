@@ -184,3 +184,14 @@ def joined_faces(parts: Sequence[Faces]) -> Faces:
         np.concatenate([faces.scores for faces in parts]),
         np.concatenate([faces.landmarks for faces in parts]),
     )
+
+
+def ssd_faces(
+    outputs: Mapping[str, Floats], loc: str, conf: str, grids: Sequence[Grid], *, logits: bool, score: float
+) -> Faces:
+    """Faces without landmarks of an SSD with outputs loc (P, 4) and conf (P, 2), those that score at least `score`."""
+    count = prior_count(grids)
+    scores = face_score(shaped(outputs, conf, count, 2), logits=logits)
+    passed = np.flatnonzero(scores >= score)
+    boxes = decode_ssd(*priors_at(grids, passed), shaped(outputs, loc, count, 4)[passed])
+    return without_landmarks(boxes, scores[passed])

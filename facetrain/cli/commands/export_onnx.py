@@ -101,7 +101,12 @@ def _text(result: "OnnxExport") -> str:
         verdict = {True: "ok", False: "FAILED", None: "-"}[check.ok]
         gap, limit = ("" if value is None else f"{value:.1e}" for value in (check.largest, check.limit))
         rows.append([check.name, verdict, gap, limit, check.note])
-    lines = [f"{result.path}: {result.size:,} bytes, {result.variant}, {result.precision}", "", _table(rows), ""]
+    lines = [
+        f"{result.path}: {result.size:,} bytes, {result.variant}, {result.precision}",
+        "",
+        console.table(rows, 2, 4),
+        "",
+    ]
     if result.comparison is not None:
         from facetrain.export.precision import text
 
@@ -117,14 +122,3 @@ def _text(result: "OnnxExport") -> str:
     if result.examples is not None:
         lines.append(f"programs that use such a file: {result.examples}/onnx_*.py")
     return "\n".join(lines)
-
-
-def _table(rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column in (2, 3) else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )

@@ -6,22 +6,16 @@ Outputs, under any names: loc (1, P, 4) and conf (1, P, 2). No landmarks.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from facetrain.core.faces import Faces, Floats, Image
 from facetrain.detect.priors import (
     Grid,
     are_logits,
     by_columns,
-    decode_ssd,
-    face_score,
     picture_blob,
     prior_count,
-    priors_at,
-    shaped,
     single,
     square_grid,
-    without_landmarks,
+    ssd_faces,
 )
 
 NAME = "faceboxes"
@@ -44,12 +38,7 @@ class FaceBoxes:
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`."""
-        grids = _grids(width, height)
-        count = prior_count(grids)
-        scores = face_score(shaped(outputs, self.conf, count, 2), logits=self.logits)
-        passed = np.flatnonzero(scores >= score)
-        boxes = decode_ssd(*priors_at(grids, passed), shaped(outputs, self.loc, count, 4)[passed])
-        return without_landmarks(boxes, scores[passed])
+        return ssd_faces(outputs, self.loc, self.conf, _grids(width, height), logits=self.logits, score=score)
 
 
 def recognise(outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]) -> FaceBoxes | None:
