@@ -56,8 +56,14 @@ RANGES = {
     "train.loss.obj_weight": "[0, inf)",
     "train.loss.box_weight": "[0, inf)",
     "train.loss.landmark_weight": "[0, inf)",
+    "train.muon.adamw_lr": "(0, inf)",
+    "train.muon.weight_decay": "[0, inf)",
+    "train.teacher_weight": "[0, inf)",
+    "train.label_weight": "[0, inf)",
+    "train.keep_every": "(0, inf)",
+    "train.keep_last": "[1, inf)",
     "train.seed": "[0, inf)",
-    "eval.every": "[1, inf)",
+    "eval.every": "(0, inf)",
     "eval.score": "[0, 1]",
     "eval.nms": "(0, 1]",
     "eval.limit": "[1, inf)",
@@ -228,12 +234,35 @@ def _data(config: Config) -> Iterator[Violation]:
 
 
 def _train(config: Config) -> Iterator[Violation]:
-    yield from _ascending("train.milestones", config.train.milestones)
+    train = config.train
+    yield from _ascending("train.milestones", train.milestones)
+    for key, every in (("train.keep_every", train.keep_every), ("eval.every", config.eval.every)):
+        if every is not None and every > 1 and every != int(every):
+            text = f"{key}: {every:g} is neither whole epochs nor a share of the run"
+            yield Violation((key,), text, f"write {round(every)}, or a share below 1 such as 0.1")
+    if train.label_weight == 0 and (train.teacher is None or train.teacher_weight == 0):
+        key = "train.teacher" if train.teacher is None else "train.teacher_weight"
+        seen = f"no {key}" if train.teacher is None else f"{key} 0"
+        text = f"train.label_weight: 0 with {seen} leaves nothing to learn from"
+        hint = "name a checkpoint as train.teacher, or let labels count: train.label_weight: 1"
+        yield Violation(("train.label_weight", key), text, hint)
+    if train.plan is not None:
+        yield from _plan(train.plan)
     tables = {"train.assign.name": ASSIGNERS, "train.loss.box": BOX_LOSSES}
     for key, table in tables.items():
         name = attrgetter(key)(config)
         if name not in table:
             yield Violation((key,), f"{key}: there is no '{name}'", choices_hint(name, table))
+
+
+def _plan(plan: Sequence[tuple[int, int]]) -> Iterator[Violation]:
+    steps = [step for step, _ in plan]
+    if not plan or steps[0] < 0 or any(after <= before for before, after in pairwise(steps)):
+        text = f"train.plan: the steps {_list(steps)} must be ascending, from 0 on, and there must be one"
+        yield Violation(("train.plan",), text, "[[0, 500]] is a run of 500 steps; null: by train.epochs")
+    for step, total in plan:
+        if total <= step:
+            yield Violation(("train.plan",), f"train.plan: at step {step} a run of {total} steps is over", None)
 
 
 def _ascending(key: str, values: Sequence[float]) -> Iterator[Violation]:

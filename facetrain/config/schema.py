@@ -59,7 +59,9 @@ class DataConfig:
     reproduce: bool = (
         False  # the original's crops and weights where they are defects (exclusive offsets, kept border landmarks, …)
     )
-    store: Literal["auto", "device", "ram", "disk"] = "auto"  # where decoded pictures are kept
+    store: Literal["auto", "device", "ram", "mapped", "disk"] = (
+        "auto"  # where decoded pictures are kept; mapped: one file in the cache folder, shared by all runs
+    )
     memory: float | None = None  # GB that pictures may take, of the GPU's memory or of RAM; null: 60 % of what is free
     workers: int | None = None  # threads that decode and crop; null: one per processor
     max_broken: float = 0.01  # share of unreadable pictures past which the run fails
@@ -91,16 +93,25 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class MuonConfig:
+    """What Muon needs besides `train.lr`, the rate of its matrices, and `train.weight_decay`, that of the rest."""
+
+    adamw_lr: float = 0.004  # rate of the parameters that are no matrices, scaled with the batch as lr is
+    weight_decay: float = 0.01  # of the matrices, in units of the rate
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The optimisation recipe. Fractions are of the whole run, so that a shorter run keeps its shape."""
 
     epochs: int = 640
     batch: int = 32  # pictures of one step, over all devices
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     lr: float = 0.01  # at a batch of lr_batch; scaled in proportion
     lr_batch: int = 32
     momentum: float = 0.9  # SGD's momentum; AdamW's first beta
     weight_decay: float = 5e-4  # on every parameter
+    muon: MuonConfig = field(default_factory=MuonConfig)
     schedule: Literal["steps", "cosine"] = "steps"
     milestones: tuple[float, ...] = (0.625, 0.85)  # of the epochs: rate x gamma at their start (steps)
     gamma: float = 0.1
@@ -120,6 +131,14 @@ class TrainConfig:
     )
     assign: AssignConfig = field(default_factory=AssignConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    teacher: str | None = None  # a checkpoint or bundled name whose network teaches every prior; null: none
+    teacher_weight: float = 1.0  # of the teacher's loss terms
+    label_weight: float = 1.0  # of the labels' loss terms; 0: pictures are enough, labels are not read
+    plan: tuple[tuple[int, int], ...] | None = (
+        None  # [step, total]: from this step on the run is to end after `total` steps; what --for has planned
+    )
+    keep_every: float | None = None  # keep numbered weights every so many epochs; below 1: shares of the run
+    keep_last: int | None = None  # of these only the newest; null: all
     seed: int = 0
 
 
@@ -127,7 +146,7 @@ class TrainConfig:
 class EvalConfig:
     """Validation while training."""
 
-    every: int = 10  # epochs between validations; the last epoch is always validated
+    every: float = 10.0  # epochs between validations; below 1: shares of the run; its end is always validated
     score: float = 0.02  # detections below are left out
     nms: float = 0.45  # IoU above which the weaker of two detections goes
     limit: int | None = None  # use only so many validation pictures

@@ -178,11 +178,10 @@ def unknown_key_hint(root: type, path: tuple[str, ...], siblings: dict[str, Any]
     key = key.rpartition(".")[2].lower()
     meant = [other for other in keys if other.rpartition(".")[2] == key]
     if not meant:
-        close = nearest(key, siblings)
-        if close:
+        close = nearest(key, [*siblings, *(other.rpartition(".")[2] for other in keys)])
+        if close in siblings:
             meant = [".".join((*above, close))]
         else:
-            close = nearest(key, (other.rpartition(".")[2] for other in keys))
             meant = [other for other in keys if close and other.rpartition(".")[2] == close]
     if meant:
         return "did you mean " + " or ".join(f"'{other}'" for other in meant) + "?"

@@ -39,6 +39,14 @@ class RunDir:
         """The weights with the best validation AP, with their configuration."""
         return self.path / "best.pt"
 
+    def numbered(self, step: int) -> Path:
+        """Weights kept after so many steps (`train.keep_every`)."""
+        return self.path / f"step-{step:08}.pt"
+
+    def all_numbered(self) -> list[Path]:
+        """All of these, oldest first."""
+        return sorted(self.path.glob("step-*.pt"))
+
     @property
     def curves(self) -> Path:
         """Loss, rate and AP over the run."""

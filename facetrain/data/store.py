@@ -9,7 +9,8 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,11 +21,13 @@ from facetrain.core.faces import Image, LabelledImage
 from facetrain.core.hardware import available_cores, free_memory
 from facetrain.core.images import opencv, read_image
 from facetrain.data.crops import Crop
+from facetrain.data.mapped import mapped_pictures
 
 log = logging.getLogger(__name__)
 
 FILL = 128.0  # what lies outside the picture
 _SHARE = 0.6  # of the free memory that pictures may take
+_SAMPLE = 48  # pictures of unknown size that are looked at for an estimate
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class ImageStore:
         self.pictures = list(pictures)
         self.device = device
         self.kept: list[Image | None] = [None] * len(self.pictures)
+        self.mapped = False  # whether `kept` lies in a file that several processes share
         self.flat: Tensor | None = None  # all pictures as one row of 4-byte pixels on the device
         self.starts = torch.zeros(0)
         # one OpenCV thread each: the pool is the parallelism, OpenCV's own threads would fight it
@@ -49,7 +53,7 @@ class ImageStore:
 
     @property
     def place(self) -> str:
-        """Where the pixels are: device, ram or disk."""
+        """Where the pixels are: device, ram, mapped or disk."""
         if self.flat is not None:
             return "device"
         return "ram" if any(image is not None for image in self.kept) else "disk"
@@ -180,59 +184,89 @@ def open_store(
     device: torch.device,
     max_broken: float,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    unlabelled: bool = False,
+    cache: Path | None = None,
+    tell: Callable[[str], None] = log.info,
 ) -> tuple[ImageStore, list[Broken]]:
     """Decode every picture once, keep the pixels where they fit, and leave broken pictures out.
 
-    place: auto, device, ram or disk. Raises DataError where more than the share `max_broken` of the pictures is broken.
+    place:      auto, device, ram, mapped or disk; cache: the folder for the mapped file
+    unlabelled: no label says a picture's size: each gets the size that it has
+    tell:       receives what a person should know of the mapped file
+    Raises DataError where more than the share `max_broken` of the pictures is broken.
     """
     workers = workers or available_cores()
     place = choose_place(pictures, device).place if place == "auto" else place
     store = ImageStore(pictures, workers, device)
+    if place == "device" and unlabelled:
+        pictures = [sized for sized, _ in _decoded(store.pool, pictures, workers, unlabelled)]
     resident = _Resident(pictures, device) if place == "device" else None
     broken: list[Broken] = []
     good: list[LabelledImage] = []
     kept: list[Image | None] = []
-    for done, (picture, image) in enumerate(zip(pictures, _decoded(store.pool, pictures, workers), strict=True), 1):
+
+    def decoded() -> Iterator[tuple[LabelledImage, Image | str]]:
+        for done, (picture, image) in enumerate(_decoded(store.pool, pictures, workers, unlabelled), 1):
+            yield picture, image
+            if progress:
+                progress(done, len(pictures))
+
+    source = decoded()
+    if place == "mapped":
+        assert cache is not None
+        source = mapped_pictures(pictures, cache, source, unlabelled, tell)
+    for picture, image in source:
         if isinstance(image, str):
             broken.append(Broken(picture, image))
-        else:
-            good.append(picture)
-            kept.append(image if place == "ram" else None)
-            if resident is not None:
-                resident.add(image)
-        if progress:
-            progress(done, len(pictures))
+            continue
+        good.append(picture)
+        kept.append(image if place in ("ram", "mapped") else None)
+        if resident is not None:
+            resident.add(image)
     if broken:
         _judge(broken, len(pictures), max_broken)
-    store.pictures, store.kept = good, kept
+    store.pictures, store.kept, store.mapped = good, kept, place == "mapped"
     if resident is not None:
         store.flat, store.starts = resident.flat, torch.tensor(resident.starts)
     return store, broken
 
 
-def _decoded(pool: ThreadPoolExecutor, pictures: Sequence[LabelledImage], workers: int) -> Iterator[Image | str]:
-    """Every picture in order, or why it cannot be used; only a few wait in memory to be taken."""
-    waiting: deque[Future[Image | str]] = deque()
+def _decoded(
+    pool: ThreadPoolExecutor, pictures: Sequence[LabelledImage], workers: int, unlabelled: bool
+) -> Iterator[tuple[LabelledImage, Image | str]]:
+    """Every picture in order with its pixels, or why it cannot be used; only a few wait in memory to be taken."""
+    waiting: deque[Future[tuple[LabelledImage, Image | str]]] = deque()
     for picture in pictures:
-        waiting.append(pool.submit(_check, picture))
+        waiting.append(pool.submit(_check, picture, unlabelled))
         if len(waiting) > 2 * workers:
             yield waiting.popleft().result()
     for future in waiting:
         yield future.result()
 
 
-def _check(picture: LabelledImage) -> Image | str:
-    """The picture's pixels, or why it cannot be used."""
+def _check(picture: LabelledImage, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
+    """The picture with its size, and its pixels or why it cannot be used."""
     try:
         image = read_image(picture.path)
     except DataError as error:
-        return error.message
+        return picture, error.message
+    return fitting(picture, image, unlabelled)
+
+
+def fitting(picture: LabelledImage, image: Image, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
+    """The picture with its size and pixels, or why they do not fit together."""
     size = image.shape[1], image.shape[0]
+    if unlabelled:
+        return replace(picture, size=size), image
     if picture.size is None:
-        return f"{picture.path}: its label gives no size"
+        return picture, f"{picture.path}: its label gives no size"
     if picture.size != size:
-        return f"{picture.path}: {size[0]}x{size[1]} pixels, its label says {picture.size[0]}x{picture.size[1]}"
-    return image
+        return (
+            picture,
+            f"{picture.path}: {size[0]}x{size[1]} pixels, its label says {picture.size[0]}x{picture.size[1]}",
+        )
+    return picture, image
 
 
 def _judge(broken: list[Broken], total: int, limit: float) -> None:
@@ -287,10 +321,11 @@ def choose_place(
     of_ram = _allowed(free_memory(), limit)
     needs = {"device": 4 * pixels, "ram": 3 * pixels * processes}
     place = wanted
+    about = "about " if any(picture.size is None for picture in pictures) else ""
     if place == "auto":
         place = "device" if on_gpu and needs["device"] < of_device else "ram" if needs["ram"] < of_ram else "disk"
     copies = f" in {processes} copies" if processes > 1 else ""
-    needed = f"{len(pictures):,} pictures take {needs['ram'] / 1e9:.1f} GB of RAM{copies} (3 bytes a pixel)"
+    needed = f"{len(pictures):,} pictures take {about}{needs['ram'] / 1e9:.1f} GB of RAM{copies} (3 bytes a pixel)"
     may = "" if limit is not None else f", {_SHARE:.0%} of what is free"
     allowed = f"{of_ram / 1e9:.1f} GB may be taken{may}"
     if on_gpu:
@@ -299,13 +334,21 @@ def choose_place(
     chosen = {
         "device": "kept on the device",
         "ram": "kept in RAM" + (", copied to the GPU ahead of each step" if on_gpu else ""),
+        "mapped": "kept in a file that all runs share",
         "disk": "read from disk anew each time",
     }[place]
     return Placement(place, f"pixels: {needed}; {allowed}: {chosen}{'' if wanted == 'auto' else ', as asked'}")
 
 
 def _pixels(pictures: Sequence[LabelledImage]) -> int:
-    return sum(picture.size[0] * picture.size[1] for picture in pictures if picture.size is not None)
+    """Pixels of all pictures; those without a size are taken to be as large as an even sample of them."""
+    known = sum(picture.size[0] * picture.size[1] for picture in pictures if picture.size is not None)
+    unknown = [picture for picture in pictures if picture.size is None]
+    if not unknown:
+        return known
+    sample = [_check(picture, True)[0].size for picture in unknown[:: -(-len(unknown) // _SAMPLE)]]
+    sizes = [width * height for width, height in filter(None, sample)]
+    return known + int(len(unknown) * sum(sizes) / max(1, len(sizes)))
 
 
 def _allowed(free: int, limit: float | None) -> float:

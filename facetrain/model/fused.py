@@ -11,7 +11,7 @@ from torch import nn
 from facetrain.core.errors import DeviceError, OutputError
 from facetrain.model.backbone import Backbone
 from facetrain.model.blocks import Stem, Unit
-from facetrain.model.operations import PLAIN, Operations
+from facetrain.model.operations import FOLDED, PLAIN, Operations
 
 MODES = ("auto", "on", "off")
 
@@ -53,6 +53,16 @@ def fused_operations(device: torch.device, folder: Path) -> Operations:
 
         return triton_operations()
     raise DeviceError(f"no fused kernels for {device.type}", "they are for cpu and cuda")
+
+
+def look_operations(device: torch.device, folder: Path) -> Operations:
+    """The fastest way to look through a folded network (model/frozen.py) on a device where fused kernels are used."""
+    if device.type == "cpu":
+        from facetrain.model.fused_build import build_library
+        from facetrain.model.fused_cpu import frozen_cpu_operations
+
+        return frozen_cpu_operations(build_library(folder))
+    return FOLDED
 
 
 def set_operations(model: nn.Module, operations: Operations) -> None:

@@ -187,6 +187,41 @@ void depthwise(const Shape& s, const T* in, const float* weight, const float* bi
     });
 }
 
+// out(y, x, c) = relu(bias(c) + sum over i, j of in(y+i-1, x+j-1, c) * weight(i, j, c)), zeros around.
+template <class T>
+void depthwise_relu(const Shape& s, const T* in, const float* weight, const float* bias, T* out) {
+    const std::vector<T> zeros(s.row());
+    for_bands(s, [&](int64_t, int64_t picture, int64_t from, int64_t to) {
+        const T* map = in + picture * s.height * s.row();
+        for (int64_t y = from; y < to; y++) {
+            const T* line[3];
+            for (int i = 0; i < 3; i++) {
+                const int64_t at = y + i - 1;
+                line[i] = at < 0 || at >= s.height ? zeros.data() : map + at * s.row();
+            }
+            T* result = out + (picture * s.height + y) * s.row();
+            for_tiles(s, [&](int64_t x0, int64_t x1, int64_t c) {
+                Vec w[3][3];
+                for (int i = 0; i < 9; i++) w[i / 3][i % 3] = load(weight + i * s.channels + c);
+                const Vec b = load(bias + c);
+                const auto fetch = [&](int64_t x, Vec* column) {
+                    const bool inside = x >= 0 && x < s.width;
+                    for (int i = 0; i < 3; i++) column[i] = inside ? load(line[i] + x * s.channels + c) : Vec{};
+                };
+                along(x0, x1, fetch, [&](int64_t x, const Vec* left, const Vec* middle, const Vec* right) {
+                    Vec value = b;
+                    for (int i = 0; i < 3; i++) {
+                        value += left[i] * w[i][0];
+                        value += middle[i] * w[i][1];
+                        value += right[i] * w[i][2];
+                    }
+                    store(result + x * s.channels + c, relu(value));
+                });
+            });
+        }
+    });
+}
+
 // The sums of `depthwise` for a map that is there already.
 template <class T>
 void moments(const Shape& s, const T* in, const float* pivot, float* sums) {
@@ -387,6 +422,9 @@ void pool_backward(const Shape& s, const T* gradient, const uint8_t* which, T* o
     void depthwise_##T(const Shape* s, const T* in, const float* weight, const float* bias, const float* pivot,       \
                        T* out, float* sums) {                                                                         \
         depthwise(*s, in, weight, bias, pivot, out, sums);                                                            \
+    }                                                                                                                 \
+    void depthwise_relu_##T(const Shape* s, const T* in, const float* weight, const float* bias, T* out) {            \
+        depthwise_relu(*s, in, weight, bias, out);                                                                    \
     }                                                                                                                 \
     void moments_##T(const Shape* s, const T* in, const float* pivot, float* sums) { moments(*s, in, pivot, sums); }  \
     void normalise_##T(const Shape* s, const T* in, const float* scale, const float* shift, T* out) {                 \

@@ -15,10 +15,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from facetrain.core.errors import DeviceError
-from facetrain.model.operations import PLAIN, Operations
+from facetrain.model.operations import FOLDED, PLAIN, Operations
 
 KERNELS = (
     "depthwise",
+    "depthwise_relu",
     "moments",
     "normalise",
     "reduce",
@@ -94,6 +95,33 @@ def cpu_operations(path: Path) -> Operations:
         return _apply(_Pool, library, x)
 
     return Operations(separable, norm_relu, pool)
+
+
+def frozen_cpu_operations(path: Path) -> Operations:
+    """The operations of a folded network (model/frozen.py) that is only looked through, by the kernels of a library."""
+    library = Library(path)
+
+    def separable(x: Tensor, pointwise: nn.Conv2d, depthwise: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+        dtype = _working_dtype(x)
+        if x.device.type != "cpu" or depthwise.out_channels % LANES or dtype not in _DTYPES or torch.is_grad_enabled():
+            return FOLDED.separable(x, pointwise, depthwise, norm)
+        wide = _nhwc(pointwise(x))
+        assert depthwise.bias is not None
+        out = torch.empty_like(wide)
+        taps = depthwise.weight.float().flatten(1).t().contiguous()  # (9, outputs)
+        library.run("depthwise_relu", wide, wide, taps, depthwise.bias.float(), out)
+        return out
+
+    def pool(x: Tensor) -> Tensor:
+        odd = x.shape[1] % LANES or x.shape[2] % 2 or x.shape[3] % 2
+        if x.device.type != "cpu" or odd or x.dtype not in _DTYPES or torch.is_grad_enabled():
+            return FOLDED.pool(x)
+        x = _nhwc(x)
+        out = _empty(x, x.shape[2] // 2, x.shape[3] // 2)
+        library.run("pool", out, x, out, torch.empty_like(out, dtype=torch.uint8))
+        return out
+
+    return Operations(separable, FOLDED.norm_relu, pool)
 
 
 def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:

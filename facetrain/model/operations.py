@@ -37,3 +37,17 @@ def pool(x: Tensor) -> Tensor:
 
 
 PLAIN = Operations(separable, norm_relu, pool)
+
+
+def folded_separable(x: Tensor, pointwise: nn.Conv2d, depthwise: nn.Conv2d, _: nn.BatchNorm2d) -> Tensor:
+    """1x1 convolution, depthwise convolution that contains the batch norm, ReLU."""
+    return F.relu(depthwise(pointwise(x)), inplace=True)
+
+
+def folded_norm_relu(x: Tensor, _: nn.BatchNorm2d) -> Tensor:
+    """ReLU alone: the convolution before it contains the batch norm."""
+    return F.relu(x, inplace=True)
+
+
+# for a network whose batch norms were folded into its convolutions (model/frozen.py)
+FOLDED = Operations(folded_separable, folded_norm_relu, pool)

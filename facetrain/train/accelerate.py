@@ -11,17 +11,18 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from facetrain.config.schema import TrainConfig
 from facetrain.core.errors import FacetrainError
 from facetrain.data.batch import PADDING, Batch
 from facetrain.data.sample import user_cache
-from facetrain.model.fused import use_fused
+from facetrain.model.fused import look_operations, set_operations, use_fused
+from facetrain.model.operations import PLAIN
 from facetrain.model.yunet import YuNet
 from facetrain.train.assign import CHUNK
 from facetrain.train.distributed import World
 from facetrain.train.events import Events
+from facetrain.train.pace import Pace, duration
 from facetrain.train.prepare import Setup
-from facetrain.train.step import Gradients, Losses, batch_losses, plain_gradients
+from facetrain.train.step import Gradients, Losses, Task, batch_losses, plain_gradients
 
 Result = TypeVar("Result")
 
@@ -29,8 +30,10 @@ Result = TypeVar("Result")
 # gains more seconds, so it is compiled for shorter runs than would pay there at the latest.
 _PLAIN_RATE, _FAST_RATE, _SETUP_S = 700.0, 2400.0, 120.0
 _FEWEST_FUSED = 500  # pictures of 640x640 that repay the seconds in which the CPU's kernels are compiled
+_SLOW_RATE = 15.0  # pictures of 640x640 a second by torch's own operations on a slow processor
 _PLAIN_STEPS = 2  # of each size before it is recorded: compilers and libraries choose their kernels in them
 _FEWEST_ROWS = 64
+_ENDLESS = 10**9  # steps of a run that ends by time
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,28 @@ def choose(mode: str, device: torch.device, pictures: int, size: int, world: Wor
     pays = saved > _SETUP_S
     line = (
         f"compile: {what if pays else 'off'}: {pictures:,} pictures to go at {size}x{size}, which saves about "
-        f"{_duration(saved)} for up to {_duration(_SETUP_S)} of preparation"
+        f"{duration(saved)} for up to {duration(_SETUP_S)} of preparation"
     )
     return Choice(pays, pays and captured, line)
 
 
-def accelerated(setup: Setup, model: YuNet, steps: int, max_time: float | None, events: Events) -> Gradients:
-    """The gradients of a run of so many steps, in the way that suits it. Says what was chosen and why."""
+def accelerated(
+    setup: Setup, model: YuNet, task: Task, pace: Pace, step: int, seconds: float | None, events: Events
+) -> Gradients:
+    """The gradients of a run in the way that suits it; says what was chosen and why.
+
+    step: where the run stands; seconds: that it may still take, None for any time
+    """
     config, world = setup.config, setup.world
+    steps = _ENDLESS if pace.total is None else pace.total - step
     pictures = steps * len(world.part(config.train.batch))
-    choice = choose(config.train.compile, setup.device, pictures, config.data.size, world, max_time)
+    choice = choose(config.train.compile, setup.device, pictures, config.data.size, world, seconds)
     events.note(choice.line)
-    events.note(fuse(setup, model, choice.compiled))
-    plain = plain_gradients(model, config.train, setup.dtype, world)
+    events.note(fuse(setup, model, task, pace, choice.compiled))
+    plain = plain_gradients(model, task)
     if not choice.compiled:
         return plain
-    compiled = plain_gradients(model, config.train, setup.dtype, world, compiled_losses())
+    compiled = plain_gradients(model, task, compiled_losses())
     fast: Gradients = FallingBack("compiling", compiled, plain, model, events)
     if choice.captured:
         captured = Captured(fast, model, CudaRecorder(setup.device))
@@ -86,41 +95,47 @@ def accelerated(setup: Setup, model: YuNet, steps: int, max_time: float | None, 
 
     def gradients(batch: Batch) -> Losses:
         # a crowd goes through the assigner in pieces, and nobody at all past it: other programs, too rare to compile
-        return (fast if 0 < len(batch.boxes) <= CHUNK else plain)(batch)
+        usual = 0 < len(batch.boxes) <= CHUNK or config.train.label_weight == 0
+        return (fast if usual else plain)(batch)
 
     return gradients
 
 
-def fuse(setup: Setup, model: YuNet, compiled: bool) -> str:
-    """Let the network use facetrain's own kernels where `train.fused` says so. Returns the line that tells.
+def fuse(setup: Setup, model: YuNet, task: Task, pace: Pace, compiled: bool) -> str:
+    """Let the networks use facetrain's own kernels where `train.fused` says so. Returns the line that tells.
 
     What decides is the whole run, not what is left of it: a run that is resumed must go on with the same kernels.
     """
     config, device = setup.config, setup.device
     mode = config.train.fused
-    pictures = setup.total_steps * config.train.batch * (config.data.size / 640) ** 2
     if setup.world.size > 1 or (compiled and device.type == "cpu"):
         return "network: torch's own operations"  # the fused ones know neither joint batch norms nor torch.compile
+    if pace.budget is not None:
+        pictures = pace.budget.seconds * _SLOW_RATE
+    else:
+        pictures = (pace.total or 0) * config.train.batch * (config.data.size / 640) ** 2
     if mode == "auto" and device.type == "cpu" and pictures < _FEWEST_FUSED:
         return "network: torch's own operations, the run is too short to compile faster ones"
-    return use_fused(model, mode, device, user_cache() / "facetrain")
+    folder = user_cache() / "facetrain"
+    line = use_fused(model, mode, device, folder)
+    if task.teacher is not None and model.backbone.operations is not PLAIN:
+        set_operations(task.teacher, look_operations(device, folder))
+    return line
 
 
-def compiled_losses(backend: str = "inductor") -> Callable[..., Losses]:
+def compiled_losses(backend: str = "inductor") -> Callable[[YuNet, Batch, Task], Losses]:
     """`batch_losses`, compiled when first called; one program for any number of faces."""
 
-    def flat(
-        model: YuNet, tensors: tuple[Tensor, ...], config: TrainConfig, dtype: torch.dtype, world: World
-    ) -> Losses:
-        return batch_losses(model, Batch(*tensors), config, dtype, world)
+    def flat(model: YuNet, tensors: tuple[Tensor, ...], task: Task) -> Losses:
+        return batch_losses(model, Batch(*tensors), task)
 
     program: Callable[..., Losses] = torch.compile(flat, backend=backend, fullgraph=True)
 
-    def losses(model: YuNet, batch: Batch, config: TrainConfig, dtype: torch.dtype, world: World) -> Losses:
+    def losses(model: YuNet, batch: Batch, task: Task) -> Losses:
         faces = (batch.boxes, batch.landmarks, batch.image, batch.kind)
         for tensor in faces:
             torch._dynamo.maybe_mark_dynamic(tensor, 0)
-        return program(model, (batch.images, *faces), config, dtype, world)
+        return program(model, (batch.images, *faces), task)
 
     return losses
 
@@ -245,11 +260,4 @@ class Captured:
 
 def rows_of(count: int) -> int:
     """Rows of the buffers for so many faces: powers of two, so that a run needs few recordings."""
-    return max(_FEWEST_ROWS, 1 << (count - 1).bit_length())
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
+    return max(_FEWEST_ROWS, 1 << max(0, count - 1).bit_length())

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -49,12 +50,19 @@ def keep_best(
     if report is not None and state.best_ap is not None and (ap is None or ap <= state.best_ap):
         return
     state.best_ap, state.best_epoch = ap, epoch
-    info = {
-        "facetrain": __version__,
-        "epoch": epoch + 1,
-        "step": state.step,
-        "ap": ap,
-        "validation_pictures": report.images if report else 0,
-    }
     if run is not None:
-        save_checkpoint(run.best, weights, config, info)
+        images = report.images if report else 0
+        save_checkpoint(run.best, weights, config, _info(state, epoch) | {"ap": ap, "validation_pictures": images})
+
+
+def keep_numbered(run: RunDir, config: Config, state: TrainState, epoch: int, weights: Mapping[str, Tensor]) -> None:
+    """Write the weights under the number of their step, and remove the oldest ones past `train.keep_last`."""
+    save_checkpoint(run.numbered(state.step), weights, config, _info(state, epoch))
+    if config.train.keep_last is not None:
+        for path in run.all_numbered()[: -config.train.keep_last]:
+            path.unlink(missing_ok=True)
+
+
+def _info(state: TrainState, epoch: int) -> dict[str, Any]:
+    info = {"facetrain": __version__, "epoch": epoch + 1, "step": state.step}
+    return info if state.teacher is None else info | {"teacher": state.teacher}

@@ -15,17 +15,19 @@ import torch
 
 from facetrain import __version__
 from facetrain.config.load import config_to_yaml
-from facetrain.core.files import sha256, write_json, write_text
+from facetrain.config.schema import Config
+from facetrain.core.files import write_json, write_text
 from facetrain.core.hardware import available_cores, cpu_name
 from facetrain.core.run_dir import RunDir
 from facetrain.train.prepare import Setup
+from facetrain.train.teacher import TeacherFile
 
 _PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "opencv-python-headless", "onnxruntime")
 
 
-def describe_environment(run: RunDir, setup: Setup) -> None:
+def describe_environment(run: RunDir, config: Config, setup: Setup, teacher: TeacherFile | None) -> None:
     """Write config.yaml (it starts the same run again) and environment.json."""
-    write_text(run.config, config_to_yaml(setup.config))
+    write_text(run.config, config_to_yaml(config))
     versions = {"facetrain": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -45,7 +47,8 @@ def describe_environment(run: RunDir, setup: Setup) -> None:
         "precision": str(setup.dtype).removeprefix("torch."),
         "command": sys.argv,
         "commit": _commit(),
-        "labels": {"path": str(setup.split.labels), "sha256": sha256(setup.split.labels)},
+        "labels": None if setup.labels is None else {"path": str(setup.labels), "sha256": setup.data},
+        "teacher": None if teacher is None else {"path": teacher.name, "sha256": teacher.sha256},
         "pictures": len(setup.store.pictures),
         "validation_pictures": len(setup.val.pictures) if setup.val else 0,
     }

@@ -2,28 +2,31 @@
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from facetrain.config.load import config_to_yaml
 from facetrain.config.schema import Config
-from facetrain.core.files import sha256
+from facetrain.core.files import write_text
 from facetrain.core.run_dir import RunDir, held, new_run
 from facetrain.data.batches import ahead, epoch_batches
+from facetrain.data.sample import user_cache
 from facetrain.model.detector import torch_device
 from facetrain.model.weights import load_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train.accelerate import accelerated
-from facetrain.train.best import keep_best, validate
+from facetrain.train.best import keep_best, keep_numbered, validate
 from facetrain.train.distributed import check_batch, check_same, join
 from facetrain.train.ema import Ema
 from facetrain.train.environment import describe_environment, interruptible
 from facetrain.train.events import Events, LogEvents, tell_progress
+from facetrain.train.first_look import find_faces
 from facetrain.train.hardware import memory_errors, tuned_kernels
 from facetrain.train.joint_norm import join_norms
 from facetrain.train.metrics import MetricsLog, draw_curves
-from facetrain.train.optim import gradient_limit, learning_rate, make_optimizer
-from facetrain.train.prepare import plan, prepare, tell_cost
+from facetrain.train.optim import gradient_limit, make_optimizer, set_rate
+from facetrain.train.pace import Budget, Clock, Decision, Pace
+from facetrain.train.prepare import Setup, plan, prepare, tell_cost
 from facetrain.train.preview import draw_batch
 from facetrain.train.state import (
     Saved,
@@ -38,7 +41,8 @@ from facetrain.train.state import (
     saving_on_failure,
     start_from,
 )
-from facetrain.train.step import make_step, seen_finite
+from facetrain.train.step import Task, make_step, seen_finite
+from facetrain.train.teacher import TeacherFile, make_teacher, with_teacher
 from facetrain.train.validation import ValidationResult, format_ap
 from facetrain.train.window import Window
 
@@ -69,62 +73,88 @@ def train_model(
     name: str | None = None,
     resume: RunDir | None = None,
     weights: Path | None = None,
+    teacher: str | None = None,
+    budget: float | None = None,
     max_time: float | None = None,
     dry_run: bool = False,
     events: Events | None = None,
+    clock: Clock = time.monotonic,
 ) -> TrainResult:
     """Train a detector, or continue a run.
 
     config:   what to train, by default the published YuNet-n; `resume` brings its own
     weights:  a checkpoint to start from (fine-tuning)
-    max_time: seconds after which the run saves, validates and stops
+    teacher:  where the teacher of a run that is resumed lies now; a new run's stands in its configuration
+    budget:   seconds that a new run may take; its steps are planned so that its schedule ends with them
+    max_time: seconds after which the run saves, validates and stops, wherever its schedule is
     dry_run:  tell the plan and train one step; nothing is written
+    clock:    seconds from anywhere, for budget and max_time
     Raises a FacetrainError for whatever a user can mend; all it tells goes through `events`.
 
     Where this process is one of several (train/launch.py, torchrun) they train one model together. What the first one
     was given counts for all, and it alone writes.
     """
     place = torch_device(device)
+    began = clock()
     with join(place) as world:
         events = events if events is not None and world.leads else LogEvents()
 
-        def begin() -> tuple[Config, Saved | None, RunDir]:
+        def begin() -> tuple[Config, Saved | None, RunDir, TeacherFile | None]:
             saved = load_state(resume) if resume else None
             given = saved_config(saved, resume.last) if resume and saved else config or Config()
+            given, taught = with_teacher(given, teacher, saved["state"].get("teacher") if saved else None)
             chosen = resume or new_run(runs, name, config_name)
             if not dry_run:
                 check_writable(chosen)
-            return given, saved, chosen
+            return given, saved, chosen, taught
 
         # what can be refused is refused here, before pictures are decoded
-        config, saved, planned = world.share(begin)
+        now, saved, planned, taught = world.share(begin)
         run = planned if world.leads and not dry_run else None  # what is written
-        train = config.train
+        train = now.train
         check_batch(train.batch, world)
         start = load_checkpoint(weights) if weights is not None and world.leads else None
-        setup = prepare(config, place, events, world)
-        for line in plan(setup):
-            events.note(line)
-        data = len(setup.store.pictures), sha256(setup.split.labels)
+        setup = prepare(now, place, events, world)
+        data = len(setup.store.pictures), setup.data
         check_same("the training data", data, world)
 
-        model = build(config.model, train.seed).to(place).train()
+        model = build(now.model, train.seed).to(place).train()
         if start is not None:
             start_from(model, start, events)
         world.spread(model)
         join_norms(model, world, place)
         optimizer = make_optimizer(model, train)
         ema = Ema(model, train.ema) if train.ema is not None else None
-        state = restore(saved, model, ema, optimizer) if saved is not None else TrainState(0, 0, *data)
+        new = TrainState(0, 0, *data, teacher=taught.sha256 if taught else None, budget=budget)
+        state = restore(saved, model, ema, optimizer) if saved is not None else new
         check_same_data(state, *data)
-        gradients = accelerated(setup, model, setup.total_steps - state.step, max_time, events)
-        limit = gradient_limit(train, setup.total_steps)
-        step = make_step(model, optimizer, train, setup.dtype, limit, world, None if dry_run else gradients)
-        window = Window(setup)
-        save = partial(save_state, run, config, state, model, ema, optimizer) if run is not None else _nothing
+        pace = Pace(
+            now,
+            setup.steps_per_epoch,
+            None if state.budget is None else Budget(state.budget, state.spent),
+            clock,
+            began=began,
+            validation_steps=setup.validation_steps,
+        )
+        for line in plan(setup, pace):
+            events.note(line)
+        task = Task(train, setup.dtype, world, make_teacher(taught, place) if taught else None)
+        seconds = [left for left in (max_time, pace.left()) if left is not None]
+        gradients = accelerated(setup, model, task, pace, state.step, min(seconds, default=None), events)
+        if task.teacher is not None and taught is not None and setup.labels is None:
+            look_first(setup, task, taught, events)
+        limit = gradient_limit(train, None if pace.plan is not None else pace.total)
+        step = make_step(model, optimizer, task, limit, None if dry_run else gradients)
+        window = Window(setup, pace)
+
+        def save() -> None:
+            if state.budget is not None:
+                state.spent = pace.spent()
+            if run is not None:
+                save_state(run, now, state, model, ema, optimizer)
 
         report: ValidationResult | None = None
-        started = saved_at = time.monotonic()
+        started = saved_at = clock()
         stop = time_is_up = False
 
         alone = held(run) if run is not None else nullcontext()
@@ -139,14 +169,14 @@ def train_model(
                 remove_scratch(run)
                 if saved is None:
                     save()  # from now on the run can be resumed, whatever happens
-                describe_environment(run, setup)
+                describe_environment(run, now, setup, taught)
                 events.note(f"run: {run.path}" + (f", going on after step {state.step:,}" if resume else ""))
             metrics = MetricsLog(run, state.step, state.epoch)
-            for epoch in range(state.epoch, train.epochs):
+            while not pace.over((epoch := state.epoch) * setup.steps_per_epoch):
                 batches = epoch_batches(
                     setup.store,
-                    config.data,
-                    config.model.landmarks,
+                    now.data,
+                    now.model.landmarks,
                     batch=train.batch,
                     seed=train.seed,
                     epoch=epoch,
@@ -157,53 +187,58 @@ def train_model(
                 # a GPU computes while the next batch is made; on a CPU both would only fight for the cores
                 for crops, batch in window.timed(ahead(batches, device=place) if place.type == "cuda" else batches):
                     if state.step == 0 and run is not None:
-                        draw_batch(batch, config.model.landmarks.names, run.first_batch)
-                    rate = learning_rate(train, epoch, state.step, setup.total_steps)
-                    for group in optimizer.param_groups:
-                        group["lr"] = rate
+                        draw_batch(batch, now.model.landmarks.names, run.first_batch)
+                    rate = pace.rate(epoch, state.step)
+                    set_rate(optimizer, rate)
                     losses = step(batch)
                     state.step += 1
                     window.add(state.step, crops, losses)
+                    if (decision := pace.look_at_clock(state.step, world)) is not None:
+                        now = follow(decision, now, run, metrics, state.step, events)
                     if window.due or not seen_finite(losses):
                         tell_progress(window.close(epoch, rate, state.best_ap), metrics, events)
                     if ema is not None:
                         ema.update(model, state.step - 1)
-                    late = max_time is not None and time.monotonic() - started > max_time
+                    late = max_time is not None and clock() - started > max_time
                     stop, time_is_up = world.any(asked.is_set(), late)
-                    if stop or time_is_up or dry_run:
+                    if stop or time_is_up or dry_run or pace.over(state.step):
                         break
-                    if window.looked_at and time.monotonic() - saved_at > _SAVE_EVERY_S:
+                    if window.looked_at and clock() - saved_at > _SAVE_EVERY_S:
                         save()
-                        saved_at = time.monotonic()
+                        saved_at = clock()
                 if not window.looked_at:
                     tell_progress(window.close(epoch, rate, state.best_ap), metrics, events)
                 if dry_run:
-                    tell_cost(setup, time.monotonic() - started, events)
+                    tell_cost(setup, pace, clock() - started, events)
                     break
                 if stop:
                     save()
                     if run is not None:
                         draw_curves(run)
                     break
-                done = state.step == setup.total_steps or time_is_up
+                done = pace.over(state.step) or time_is_up
                 weights_now = ema.state if ema else model.state_dict()
                 if setup.val is None:
-                    keep_best(run, config, state, None, epoch, weights_now)
-                elif done or (epoch + 1) % config.eval.every == 0:
+                    keep_best(run, now, state, None, epoch, weights_now)
+                elif done or pace.worth_validating(epoch, state.step):
+                    asleep = clock()
                     report = validate(setup, setup.val, weights_now, events, asked)
+                    pace.validated(clock() - asleep)
                     if report is None:
                         stop = True
                         save()
                         break
                     metrics.write("val", state.step, epoch=epoch, **report.as_dict())
-                    keep_best(run, config, state, report, epoch, weights_now)
+                    keep_best(run, now, state, report, epoch, weights_now)
                     for problem in report.unreadable[:5]:
                         events.note(f"warning: not validated on, counted as without detections: {problem}")
                     events.note(f"epoch {epoch + 1}: {report}, best {format_ap(state.best_ap)}")
-                if state.step == (epoch + 1) * setup.steps_per_epoch:
+                if run is not None and pace.due(train.keep_every, epoch, state.step):
+                    keep_numbered(run, now, state, epoch, weights_now)
+                if state.step == (epoch + 1) * setup.steps_per_epoch or pace.over(state.step):
                     state.epoch = epoch + 1
                 save()
-                saved_at = time.monotonic()
+                saved_at = clock()
                 if run is not None:
                     draw_curves(run)
                 if time_is_up:
@@ -213,15 +248,37 @@ def train_model(
         return TrainResult(
             run=None if dry_run else planned,
             step=state.step,
-            total_steps=setup.total_steps,
+            total_steps=pace.total or state.step,
             ap=report.ap if report else None,
             best_ap=state.best_ap,
             best_epoch=None if state.best_epoch is None else state.best_epoch + 1,
-            interrupted=stop and state.epoch < train.epochs,
+            interrupted=stop and not pace.over(state.epoch * setup.steps_per_epoch),
             data=str(setup.root),
             official=setup.val is not None and setup.val.truth is not None,
         )
 
 
-def _nothing() -> None:
-    """What a process that does not write does instead."""
+def look_first(setup: Setup, task: Task, taught: TeacherFile, events: Events) -> None:
+    """Where no labels say where faces are, the teacher does."""
+    assert task.teacher is not None
+
+    def progress(done: int, total: int) -> None:
+        events.work("the teacher looks for faces", done, total)
+
+    folder = user_cache() / "facetrain" / "faces"
+    with setup.world.one_after_the_other():
+        count = find_faces(setup.store, task.teacher, taught.sha256, setup.dtype, folder, progress)
+    events.note(f"the teacher sees {count:,} faces; training windows are drawn around them")
+
+
+def follow(
+    decision: Decision, config: Config, run: RunDir | None, metrics: MetricsLog, step: int, events: Events
+) -> Config:
+    """Say and write down a new plan. Returns the configuration that holds it: with that a repeat needs no clock."""
+    assert decision.plan is not None
+    config = replace(config, train=replace(config.train, plan=(*(config.train.plan or ()), decision.plan)))
+    events.note(decision.line)
+    metrics.write("plan", step, total=decision.plan[1])
+    if run is not None:
+        write_text(run.config, config_to_yaml(config))
+    return config

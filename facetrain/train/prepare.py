@@ -1,6 +1,8 @@
 """What a run needs before its first step: data, device, number format, and the plan in words."""
 
+import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -9,42 +11,54 @@ import numpy as np
 import torch
 
 from facetrain.config.schema import Config
-from facetrain.core.errors import DataError
+from facetrain.core.errors import DataError, InputError
+from facetrain.core.faces import LabelledImage
+from facetrain.core.files import sha256
 from facetrain.core.hardware import available_cores, cpu_name
 from facetrain.data.batches import steps_per_epoch
-from facetrain.data.labels.layout import Split, find_split, load_split
-from facetrain.data.sample import sample_root
+from facetrain.data.labels.layout import find_pictures, find_split, load_split
+from facetrain.data.sample import sample_root, user_cache
 from facetrain.data.store import ImageStore, choose_place, open_store
 from facetrain.model.cost import convolutions
 from facetrain.train.distributed import World
 from facetrain.train.events import Events
 from facetrain.train.hardware import choose_precision, keep_big_buffers, peak_memory
 from facetrain.train.optim import base_rate, gradient_limit, warmup_length
+from facetrain.train.pace import Pace, duration
 from facetrain.train.validation import Validation, find_validation, thin
 
 log = logging.getLogger(__name__)
 
 _SIZES = (8, 16, 32, 64, 128)
+_USUAL_SIZE = (1024, 768)  # of WIDER FACE's pictures
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A run's data and place of work."""
+    """A run's data and place of work.
+
+    labels: the label file that training reads, or None where a teacher alone teaches
+    data:   what tells this training data from other: SHA-256 of the labels, or of the pictures' names without them
+    """
 
     config: Config
     device: torch.device
     dtype: torch.dtype
     world: World
     root: Path
-    split: Split
+    labels: Path | None
+    data: str
     store: ImageStore
     val: Validation | None
     steps_per_epoch: int
 
     @property
-    def total_steps(self) -> int:
-        """Steps of the whole run."""
-        return self.steps_per_epoch * self.config.train.epochs
+    def validation_steps(self) -> float:
+        """About how many training steps take as long as one validation: a look costs half of forward and backward."""
+        if self.val is None:
+            return 0.0
+        sizes = [picture.size or _USUAL_SIZE for picture in self.val.pictures]
+        return 0.5 * sum(w * h for w, h in sizes) / (self.config.train.batch * self.config.data.size**2)
 
 
 def prepare(config: Config, device: torch.device, events: Events, world: World) -> Setup:
@@ -54,9 +68,8 @@ def prepare(config: Config, device: torch.device, events: Events, world: World) 
     with world.one_after_the_other():  # the first one draws the sample set, the others find it
         root = data_root(config.data.root, events)
     points = len(config.model.landmarks.names)
-    labels = load_split(root, "train", points)
-    events.note(f"training data: {labels.statistics.summary()}")
-    pictures = thin(labels.pictures, config.data.limit)
+    pictures, labels, data = _training_pictures(root, config, events)
+    pictures = thin(pictures, config.data.limit)
     placement = choose_place(pictures, device, config.data.store, config.data.memory, world.local_size)
     events.note(placement.line)
     store, broken = open_store(
@@ -66,17 +79,39 @@ def prepare(config: Config, device: torch.device, events: Events, world: World) 
         device,
         config.data.max_broken,
         lambda done, total: events.work("decoding pictures", done, total),
+        unlabelled=labels is None,
+        cache=user_cache() / "facetrain" / "pixels",
+        tell=events.note,
     )
     if broken:
         events.note(f"left out {len(broken)} pictures that cannot be used, the first: {broken[0].reason}")
-    if not any((~picture.ignore).any() for picture in store.pictures):
+    if labels is not None and not any((~picture.ignore).any() for picture in store.pictures):
         raise DataError(
             f"{root}: no picture of the {len(store.pictures)} to train on has a face that counts", "check the labels"
         )
     val = find_validation(root, config.eval, points, events)
     dtype = choose_precision(config.train.precision, device)
     steps = steps_per_epoch(len(store.pictures), config.train.batch)
-    return Setup(config, device, dtype, world, root, find_split(root, "train"), store, val, steps)
+    return Setup(config, device, dtype, world, root, labels, data, store, val, steps)
+
+
+def _training_pictures(root: Path, config: Config, events: Events) -> tuple[list[LabelledImage], Path | None, str]:
+    """The pictures, their label file, and the hash of the data; no labels are read where they do not count."""
+    points = len(config.model.landmarks.names)
+    if config.train.label_weight == 0:
+        pictures = find_pictures(root, points)
+        events.note(f"training data: {len(pictures):,} pictures, no labels: the teacher alone teaches")
+        names = "".join(f"{picture.name}\n" for picture in pictures)
+        return pictures, None, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+    try:
+        labels = load_split(root, "train", points)
+    except InputError as error:
+        if config.train.teacher is not None:
+            error.hint = f"{error.hint}\nwithout labels, by the teacher alone: --set train.label_weight=0"
+        raise
+    events.note(f"training data: {labels.statistics.summary()}")
+    path = find_split(root, "train").labels
+    return labels.pictures, path, sha256(path)
 
 
 def data_root(name: str, events: Events) -> Path:
@@ -88,24 +123,21 @@ def data_root(name: str, events: Events) -> Path:
     return path
 
 
-def plan(setup: Setup) -> list[str]:
+def plan(setup: Setup, pace: Pace) -> list[str]:
     """The run in a few lines: pictures, faces by size, steps, schedule, number format, memory."""
     config, train = setup.config, setup.config.train
     pictures = setup.store.pictures
-    empty = sum(not (~picture.ignore).any() for picture in pictures)
-    faces = np.concatenate([picture.boxes[~picture.ignore] for picture in pictures])
-    short = (faces[:, 2:] - faces[:, :2]).min(1)
-    shares = np.histogram(short, (0, *_SIZES, np.inf))[0] / max(1, len(short))
-    names = [f"<{_SIZES[0]}", *(f"{a}–{b}" for a, b in pairwise(_SIZES)), f"≥{_SIZES[-1]}"]
-    sizes = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, shares, strict=True))
     parameters = sum(c.parameters for c in convolutions(config.model, config.data.size, config.data.size))
     if train.schedule == "cosine":
         schedule = f"cosine down to {train.final_lr:g} of it"
     else:
-        epochs = ", ".join(str(round(m * train.epochs)) for m in train.milestones)
-        schedule = f"x {train.gamma:g} at epochs {epochs}" if epochs else "constant"
-    limit = gradient_limit(train, setup.total_steps)
+        shares = pace.plan is not None
+        places = ", ".join(f"{m:.0%}" if shares else str(round(m * train.epochs)) for m in train.milestones)
+        at = f"at {places} of the run" if shares else f"at epochs {places}"
+        schedule = f"x {train.gamma:g} {at}" if places else "constant"
+    limit = gradient_limit(train, None if pace.plan is not None else pace.total)
     clipping = f"gradients clipped at norm {limit:g}" if limit else "no clipping"
+    warm_up = f"{warmup_length(train, pace.total)} steps" if pace.total else f"{train.warmup_limit:.0%} of the time"
     device = cpu_name() if setup.device.type == "cpu" else str(setup.device)
     if setup.device.type == "cuda":
         device = torch.cuda.get_device_name(setup.device)
@@ -119,21 +151,48 @@ def plan(setup: Setup) -> list[str]:
     return [
         f"model: {parameters:,} parameters, {len(config.model.landmarks.names)} landmarks, "
         f"strides {list(config.model.strides)}",
-        f"pictures: {len(pictures):,} ({empty:,} without a face that counts)",
-        f"faces: {len(short):,}; shorter side in pixels: {sizes}",
-        f"steps: {train.epochs} epochs x {setup.steps_per_epoch} steps of {train.batch} crops at "
-        f"{config.data.size}x{config.data.size} = {setup.total_steps:,} steps",
+        *(_faces(pictures) if setup.labels is not None else [f"pictures: {len(pictures):,}"]),
+        _steps(setup, pace),
         f"rate: {train.optimizer}, {base_rate(train):g} (= {train.lr:g} x batch {train.batch} / {train.lr_batch}), "
-        f"warm-up {warmup_length(train, setup.total_steps)} steps, {schedule}, {clipping}",
+        f"warm-up {warm_up}, {schedule}, {clipping}",
         f"device: {device}, network in {network}, the rest in float32{processes}",
     ]
 
 
-def tell_cost(setup: Setup, step_seconds: float, events: Events) -> None:
+def _faces(pictures: Sequence[LabelledImage]) -> list[str]:
+    """How many pictures and faces there are, and how large the faces are."""
+    empty = sum(not (~picture.ignore).any() for picture in pictures)
+    faces = np.concatenate([picture.boxes[~picture.ignore] for picture in pictures])
+    short = (faces[:, 2:] - faces[:, :2]).min(1)
+    shares = np.histogram(short, (0, *_SIZES, np.inf))[0] / max(1, len(short))
+    names = [f"<{_SIZES[0]}", *(f"{a}–{b}" for a, b in pairwise(_SIZES)), f"≥{_SIZES[-1]}"]
+    sizes = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, shares, strict=True))
+    return [
+        f"pictures: {len(pictures):,} ({empty:,} without a face that counts)",
+        f"faces: {len(short):,}; shorter side in pixels: {sizes}",
+    ]
+
+
+def _steps(setup: Setup, pace: Pace) -> str:
+    train, size = setup.config.train, setup.config.data.size
+    of = f"{train.batch} crops at {size}x{size}"
+    if pace.budget is not None and pace.total is None:
+        time = duration(pace.budget.seconds)
+        return f"steps: as many of {of} as fit into {time}; an epoch has {setup.steps_per_epoch}"
+    if pace.plan is not None:
+        return f"steps: {pace.total:,} of {of}, as planned; an epoch has {setup.steps_per_epoch}"
+    return f"steps: {train.epochs} epochs x {setup.steps_per_epoch} steps of {of} = {pace.total:,} steps"
+
+
+def tell_cost(setup: Setup, pace: Pace, step_seconds: float, events: Events) -> None:
     """What the whole run will take, judged by its first step, which is slower than the later ones."""
-    minutes = round(step_seconds * setup.total_steps / 60)
-    text = (
-        f"one step took {step_seconds:.1f} s: at most about {minutes // 60} h {minutes % 60:02} min for the whole run"
-    )
+    if pace.total is None:
+        assert pace.budget is not None
+        steps = round(pace.budget.seconds / max(step_seconds, 1e-9))
+        text = f"one step took {step_seconds:.1f} s: at least about {steps:,} steps in {duration(pace.budget.seconds)}"
+    else:
+        minutes = round(step_seconds * pace.total / 60)
+        whole = f"{minutes // 60} h {minutes % 60:02} min for the whole run"
+        text = f"one step took {step_seconds:.1f} s: at most about {whole}"
     peak = peak_memory(setup.device)
     events.note(text + ", validation not counted" + (f"; memory so far {peak / 2**30:.1f} GiB" if peak else ""))

@@ -33,9 +33,12 @@ class TrainState:
     step: int = 0  # optimiser steps done
     epoch: int = 0  # epochs closed: all their steps done, and the validation if one was due
     pictures: int = 0  # in the training set, without broken ones
-    labels: str = ""  # SHA-256 of its label file
+    labels: str = ""  # SHA-256 of its label file, or of the pictures' names where labels do not count
     best_ap: float | None = None
     best_epoch: int | None = None
+    teacher: str | None = None  # SHA-256 of the teacher's file
+    budget: float | None = None  # seconds that the run may take, where steps are planned by time …
+    spent: float = 0.0  # … and what it has taken
 
 
 def save_state(

@@ -10,19 +10,22 @@ from facetrain.core.errors import TrainingError
 from facetrain.data.batch import Batch
 from facetrain.data.crops import Crop
 from facetrain.train.events import Progress
+from facetrain.train.pace import Pace
 from facetrain.train.prepare import Setup
 
 _LOG_LINES = 2000  # about so many lines of metrics a run …
 _MAX_STEPS = 20  # … but never more steps to a line than this
+_PLANNED_STEPS = 5  # to a line where steps are planned by time
 Item = tuple[list[Crop], Batch]
 
 
 class Window:
     """Collects steps until a line is due. On a GPU their losses stay there meanwhile, so that no step waits."""
 
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
-        self.every = max(1, min(_MAX_STEPS, setup.total_steps // _LOG_LINES))
+    def __init__(self, setup: Setup, pace: Pace) -> None:
+        self.setup, self.pace = setup, pace
+        # a run whose length is not known yet has a line every few steps, and so has its repeat
+        self.every = max(1, min(_MAX_STEPS, (pace.total or 0) // _LOG_LINES)) if pace.plan is None else _PLANNED_STEPS
         self.steps: list[tuple[int, list[Crop], dict[str, Tensor]]] = []
         self.began = time.perf_counter()
         self.waited = 0.0
@@ -47,7 +50,8 @@ class Window:
     def due(self) -> bool:
         """Lines stand at fixed steps and at the end of an epoch, so that a resumed run writes the same ones."""
         step = self.steps[-1][0] if self.steps else 0
-        return bool(self.steps) and (step % self.every == 0 or step % self.setup.steps_per_epoch == 0)
+        at_end = step % self.setup.steps_per_epoch == 0 or self.pace.over(step)
+        return bool(self.steps) and (step % self.every == 0 or at_end)
 
     @property
     def looked_at(self) -> bool:
@@ -73,9 +77,9 @@ class Window:
         device = self.setup.device
         progress = Progress(
             epoch=epoch,
-            epochs=self.setup.config.train.epochs,
+            epochs=self.pace.epochs or epoch + 1,
             step=self.steps[-1][0],
-            steps=self.setup.total_steps,
+            steps=self.pace.total or self.steps[-1][0] + 1,
             lr=rate,
             losses=means,
             positives=positives,

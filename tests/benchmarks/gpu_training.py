@@ -38,12 +38,11 @@ from facetrain.data.store import ImageStore, choose_place, open_store
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.accelerate import Captured, CudaRecorder, compiled_losses
 from facetrain.train.assign import assign
-from facetrain.train.distributed import ALONE
 from facetrain.train.ema import Ema
 from facetrain.train.hardware import choose_precision, keep_big_buffers, tuned_kernels
 from facetrain.train.losses import compute_losses
 from facetrain.train.optim import make_optimizer
-from facetrain.train.step import Gradients, make_step, plain_gradients
+from facetrain.train.step import Gradients, Task, make_step, plain_gradients
 from facetrain.train.validation import thin
 
 WAYS = ("plain", "eager_fp32", "eager", "compiled", "captured")
@@ -59,8 +58,8 @@ def gradients_of(way: str, model: YuNet, config: Config, device: torch.device) -
     """Forward and backward pass in one of the ways."""
     dtype = torch.float32 if way == "eager_fp32" else choose_precision("auto", device)
     if way.startswith("eager"):
-        return plain_gradients(model, config.train, dtype)
-    compiled = plain_gradients(model, config.train, dtype, ALONE, compiled_losses())
+        return plain_gradients(model, Task(config.train, dtype))
+    compiled = plain_gradients(model, Task(config.train, dtype), compiled_losses())
     return compiled if way == "compiled" else Captured(compiled, model, CudaRecorder(device))
 
 
@@ -112,9 +111,7 @@ def measure_way(way: str, store: ImageStore, config: Config, args: argparse.Name
     else:
         model = build(config.model, 0).to(args.device).train()
         gradients = gradients_of(way, model, config, args.device)
-        step = make_step(
-            model, make_optimizer(model, config.train), config.train, torch.float32, 10.0, ALONE, gradients
-        )
+        step = make_step(model, make_optimizer(model, config.train), Task(config.train, torch.float32), 10.0, gradients)
         ema, count = Ema(model, 0.999), itertools.count()
 
         def whole(batch: Batch) -> None:

@@ -40,7 +40,7 @@ from facetrain.model.yunet import build
 from facetrain.train.hardware import choose_precision, keep_big_buffers
 from facetrain.train.losses import eiou_loss
 from facetrain.train.optim import make_optimizer
-from facetrain.train.step import make_step
+from facetrain.train.step import Task, make_step
 
 COLUMNS = ("plain", "ours", "network", "torch")
 
@@ -179,7 +179,7 @@ def run_ours(args: argparse.Namespace) -> list[float]:
     model = build(config.model, 0).train()
     use_fused(model, "auto", device, user_cache() / "facetrain")
     dtype = choose_precision("auto", device)
-    step = make_step(model, make_optimizer(model, config.train), config.train, dtype, None)
+    step = make_step(model, make_optimizer(model, config.train), Task(config.train, dtype))
 
     def batches() -> object:
         return epoch_batches(store, config.data, config.model.landmarks, batch=args.batch, seed=0, epoch=next(epochs))

@@ -73,7 +73,14 @@ def test_yunet_s_differs_in_exactly_the_published_keys():
 @pytest.mark.parametrize("preset", preset_names())
 @pytest.mark.parametrize("recipe", [None, *recipe_names()])
 def test_every_preset_loads_with_every_recipe(preset, recipe):
-    load_config(preset, recipe=recipe)
+    load_config(preset, ["train.teacher=yunet_n"] if recipe == "distil" else [], recipe)
+
+
+def test_a_recipe_that_needs_a_teacher_says_so():
+    with pytest.raises(ConfigError, match=r"label_weight: 0 with no train\.teacher leaves") as caught:
+        load_config("yunet_n", recipe="distil")
+    assert "recipes/distil.yaml" in caught.value.message
+    assert "train.teacher" in str(caught.value)
 
 
 def test_preset_names_and_spellings():

@@ -152,7 +152,7 @@ def test_booleans(load, word, value):
 def test_choices(load, error_of):
     assert load("train: {optimizer: adamw}").train.optimizer == "adamw"
     error = error_of("train: {optimizer: SGD}")
-    assert error.message == 'my.yaml:1:9: train.optimizer: must be one of sgd, adamw, not "SGD"'
+    assert error.message == 'my.yaml:1:9: train.optimizer: must be one of sgd, adamw, muon, not "SGD"'
     assert error.hint == "did you mean 'sgd'?"
     assert error_of("train: {optimizer: false}").hint is None
 

@@ -31,12 +31,14 @@ from facetrain.train import accelerate
 from facetrain.train.accelerate import Captured, FallingBack, choose, compiled_losses, fuse, rows_of
 from facetrain.train.distributed import ALONE, World
 from facetrain.train.optim import make_optimizer
-from facetrain.train.step import Gradients, batch_losses, make_step, plain_gradients
+from facetrain.train.step import Gradients, Task, batch_losses, make_step, plain_gradients
 
 Result = TypeVar("Result")
 TINY = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), (16, 16)), head_channels=16)
 SMALLEST = ModelConfig(stem=(3, 6, 6), stages=((6, 6),), pool_after=(0,), maps=(1,), strides=(4,), head_channels=6)
 CONFIG = TrainConfig(optimizer="adamw", lr=0.003)
+TASK = Task(CONFIG, torch.float32)
+PACE: Any = SimpleNamespace(total=3, budget=None)
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
 
@@ -59,7 +61,7 @@ def drawn(seed: int, faces: int, size: int = 64) -> Batch:
 
 def train_some(model: YuNet, gradients: Gradients | None, batches: list[Batch]) -> list[dict[str, float]]:
     """Steps of AdamW; returns their losses, looked at only in the end."""
-    step = make_step(model, make_optimizer(model, CONFIG), CONFIG, torch.float32, 10.0, gradients=gradients)
+    step = make_step(model, make_optimizer(model, CONFIG), TASK, 10.0, gradients)
     losses = [step(batch) for batch in batches]
     return [{name: value.item() for name, value in some.items()} for some in losses]
 
@@ -88,7 +90,7 @@ def test_one_compiled_program_serves_any_number_of_faces() -> None:
     torch._dynamo.reset()
     losses = compiled_losses(backend)  # type: ignore[arg-type]
     batches = [drawn(seed, faces) for seed, faces in enumerate((7, 40, 3, 100))]
-    assert_same_training(lambda model: plain_gradients(model, CONFIG, torch.float32, ALONE, losses), batches)
+    assert_same_training(lambda model: plain_gradients(model, TASK, losses), batches)
     assert programs == [1]
 
 
@@ -99,8 +101,8 @@ def test_compiled_step_on_a_cpu_is_close_to_the_plain_one() -> None:
     torch._dynamo.reset()
     model = build(SMALLEST, seed=0).train()
     plain, batch = copy.deepcopy(model), drawn(0, 9, 32)
-    fast = plain_gradients(model, CONFIG, torch.float32, ALONE, compiled_losses())(batch)
-    wanted = plain_gradients(plain, CONFIG, torch.float32)(batch)
+    fast = plain_gradients(model, TASK, compiled_losses())(batch)
+    wanted = plain_gradients(plain, TASK)(batch)
     for name, value in wanted.items():
         torch.testing.assert_close(fast[name], value, rtol=1e-4, atol=1e-5, msg=name)
     largest = max(float(parameter.grad.abs().max()) for parameter in plain.parameters())
@@ -152,7 +154,7 @@ def test_recorded_steps_equal_plain_ones() -> None:
 
     def make(model: YuNet) -> Gradients:
         tapes.append(Tape(model))
-        return Captured(plain_gradients(model, CONFIG, torch.float32), model, tapes[0])
+        return Captured(plain_gradients(model, TASK), model, tapes[0])
 
     assert_same_training(make, [drawn(seed, count) for seed, count in enumerate(faces)])
     assert (tapes[0].recordings, tapes[0].plain_runs) == (2, 4)  # 64 and 128 rows, two plain runs each
@@ -194,7 +196,7 @@ def test_step_never_leaves_the_device() -> None:
                 module._buffers[name] = pretend(buffer)
         parts = (batch.images, batch.boxes, batch.landmarks, batch.image, batch.kind)
         with Log() as log:
-            batch_losses(model, Batch(*(pretend(part) for part in parts)), CONFIG, torch.float32)
+            batch_losses(model, Batch(*(pretend(part) for part in parts)), TASK)
     assert len(log.operations) > 500
     assert [entry for entry in log.operations if entry[1] - {"cuda"}] == []
     waits = ("_local_scalar_dense", "nonzero", "masked_select", "item", "equal.")
@@ -223,7 +225,7 @@ def test_what_fails_at_first_leaves_no_trace() -> None:
     events, tried = Recorder(), []
 
     def make(model: YuNet) -> Gradients:
-        plain = plain_gradients(model, CONFIG, torch.float32)
+        plain = plain_gradients(model, TASK)
         tried.append(Works(plain, model, 1, RuntimeError("\nno compiler here\nmore lines")))
         return FallingBack("compiling", tried[0], plain, model, events)
 
@@ -235,7 +237,7 @@ def test_what_fails_at_first_leaves_no_trace() -> None:
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), TrainingError("a process is gone")])
 def test_what_a_safer_way_would_not_mend_is_raised(error: Exception) -> None:
     model = build(TINY, seed=0).train()
-    plain = plain_gradients(model, CONFIG, torch.float32)
+    plain = plain_gradients(model, TASK)
     events = Recorder()
     with pytest.raises(type(error)):
         FallingBack("compiling", Works(plain, model, 1, error), plain, model, events)(drawn(0, 9))
@@ -336,18 +338,18 @@ def test_crowds_take_the_plain_way(data: Path, monkeypatch: pytest.MonkeyPatch) 
     """Past CHUNK rows the assigner works in pieces, and without any row not at all."""
     taken: list[int] = []
 
-    def losses(model: YuNet, batch: Batch, *rest: Any) -> dict[str, torch.Tensor]:
+    def losses(model: YuNet, batch: Batch, task: Task) -> dict[str, torch.Tensor]:
         taken.append(len(batch.boxes))
-        return batch_losses(model, batch, *rest)
+        return batch_losses(model, batch, task)
 
     monkeypatch.setattr(accelerate, "compiled_losses", lambda: losses)
     model = build(TINY, seed=0).train()
 
     class Setup:
         config = replace(tiny_config(data), train=replace(CONFIG, compile="on"))
-        world, device, dtype, total_steps = ALONE, CPU, torch.float32, 3
+        world, device = ALONE, CPU
 
-    gradients = accelerate.accelerated(Setup, model, 3, None, Recorder())  # type: ignore[arg-type]
+    gradients = accelerate.accelerated(Setup, model, TASK, PACE, 0, None, Recorder())  # type: ignore[arg-type]
     for faces in (0, 20, accelerate.CHUNK, accelerate.CHUNK + 1):
         gradients(drawn(0, faces))
     assert taken == [32, accelerate.CHUNK]
@@ -370,9 +372,7 @@ def test_fused_kernels_are_taken_where_they_repay(
     taken = []
     monkeypatch.setattr(fused, "fused_operations", lambda device, folder: taken.append(device) or PLAIN)
     config = replace(Config(), train=replace(TrainConfig(), fused=mode, batch=16))
-    setup = SimpleNamespace(
-        config=config, device=torch.device("cpu"), total_steps=steps, world=SimpleNamespace(size=processes)
-    )
-    line = fuse(setup, build(TINY), compiled)  # type: ignore[arg-type]
+    setup = SimpleNamespace(config=config, device=torch.device("cpu"), world=SimpleNamespace(size=processes))
+    line = fuse(setup, build(TINY), TASK, SimpleNamespace(total=steps, budget=None), compiled)  # type: ignore[arg-type]
     assert told in line
     assert bool(taken) == ("fused" in told)

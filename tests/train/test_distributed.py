@@ -21,7 +21,7 @@ from facetrain.train.distributed import ALONE, World, check_batch, check_same, j
 from facetrain.train.joint_norm import JointNorm, join_norms
 from facetrain.train.launch import run_workers
 from facetrain.train.optim import make_optimizer
-from facetrain.train.step import make_step
+from facetrain.train.step import Task, make_step
 
 TINY = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), (16, 16)), head_channels=16)
 PICTURES, SIZE, STEPS = 5, 64, 2
@@ -63,7 +63,7 @@ def cut(batch: Batch, part: range) -> Batch:
 def train_some(world: World, model: YuNet) -> dict[str, Any]:
     """Some steps of SGD. Returns losses and gradients of every step, and the weights and statistics in the end."""
     join_norms(model, world, CPU)
-    step = make_step(model, make_optimizer(model, SGD), SGD, torch.float32, 10.0, world)
+    step = make_step(model, make_optimizer(model, SGD), Task(SGD, torch.float32, world), 10.0)
     result: dict[str, Any] = {"losses": [], "gradients": []}
     for seed in range(STEPS):
         losses = step(cut(joint_batch(seed), world.part(PICTURES)))
@@ -268,7 +268,7 @@ def test_no_landmarks_and_no_faces_in_one_part() -> None:
     model = build(replace(TINY, landmarks=replace(TINY.landmarks, names=(), mirror=())), seed=0).train()
     batch = cut(joint_batch(0), range(4, 5))
     batch = replace(batch, landmarks=batch.landmarks[:, :0])
-    losses = make_step(model, make_optimizer(model, SGD), SGD, torch.float32)(batch)
+    losses = make_step(model, make_optimizer(model, SGD), Task(SGD, torch.float32))(batch)
     assert losses["landmarks"] == 0
     assert losses["positives"] == 0
     assert all(bool(value.isfinite()) for value in losses.values())

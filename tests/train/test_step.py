@@ -15,7 +15,7 @@ from facetrain.model.weights import load_model
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.assign import assign
 from facetrain.train.optim import make_optimizer
-from facetrain.train.step import forward_backward, make_step, seen_finite
+from facetrain.train.step import Task, forward_backward, make_step, seen_finite
 
 TINY = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), (16, 16)), head_channels=16)
 PUBLISHED = TrainConfig(loss=LossConfig(ignored="background"))
@@ -62,7 +62,7 @@ def test_golden_step(golden: dict, shared: Path, name: str) -> None:
     model = load_model(shared / f"reference/yunet/yunet_{name}.pth").train()
     batch = golden_batch(golden)
     optimizer = make_optimizer(model, PUBLISHED)
-    losses = make_step(model, optimizer, PUBLISHED, torch.float32)(batch)
+    losses = make_step(model, optimizer, Task(PUBLISHED, torch.float32))(batch)
     assert losses["positives"] == wanted["num_pos"]
     for term, key in (("cls", "loss_cls"), ("obj", "loss_obj"), ("box", "loss_bbox"), ("landmarks", "loss_kps")):
         assert math.isclose(losses[term].item(), wanted[key], rel_tol=1e-4), term
@@ -107,7 +107,7 @@ def test_bf16_is_close_to_fp32() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         twin = copy.deepcopy(model)
         twin.zero_grad()
-        losses = forward_backward(twin, batch, TrainConfig(), dtype)
+        losses = forward_backward(twin, batch, Task(TrainConfig(), dtype))
         gradient = torch.cat([p.grad.flatten() for p in twin.parameters()])
         assert gradient.dtype == torch.float32
         assert {value.dtype for value in losses.values()} == {torch.float32}
@@ -123,7 +123,7 @@ def trained(batch: Batch, steps: int) -> tuple[YuNet, list[float]]:
     """A tiny model after some steps on one batch, and the loss before each of them."""
     config = TrainConfig(optimizer="adamw", lr=0.01, batch=2, lr_batch=2)
     model = build(TINY, seed=1).train()
-    step = make_step(model, make_optimizer(model, config), config, torch.float32)
+    step = make_step(model, make_optimizer(model, config), Task(config, torch.float32))
     totals = []
     for _ in range(steps):
         losses = step(batch)
@@ -139,7 +139,7 @@ def test_steps_lower_the_loss() -> None:
 def test_gradients_do_not_add_up() -> None:
     batch, config = drawn_batch(), TrainConfig(lr=1e-30)
     model = build(TINY, seed=0).train()
-    step = make_step(model, make_optimizer(model, config), config, torch.float32)
+    step = make_step(model, make_optimizer(model, config), Task(config, torch.float32))
     norms = []
     for _ in range(2):
         step(batch)
@@ -152,7 +152,7 @@ def test_clipping_bounds_the_gradient() -> None:
     for clip in (None, 0.5):
         config = TrainConfig()
         model = build(TINY, seed=0).train()
-        make_step(model, make_optimizer(model, config), config, torch.float32, clip)(batch)
+        make_step(model, make_optimizer(model, config), Task(config, torch.float32), clip)(batch)
         norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()
         assert math.isclose(norm, 0.5, rel_tol=1e-3) if clip else norm > 1
 
@@ -165,7 +165,7 @@ def test_loss_that_is_not_finite_changes_no_weight(value: float) -> None:
         config = TrainConfig(optimizer=name)
         model = build(TINY, seed=0).train()
         optimizer = make_optimizer(model, config)
-        step = make_step(model, optimizer, config, torch.float32)
+        step = make_step(model, optimizer, Task(config, torch.float32))
         before = {key: parameter.detach().clone() for key, parameter in model.named_parameters()}
         losses = step(batch)
         assert not seen_finite(losses)
@@ -183,7 +183,7 @@ def test_batch_without_faces_and_model_without_landmarks() -> None:
         (no_points, Batch(batch.images, batch.boxes, batch.landmarks[:, :0], batch.image, batch.kind)),
     ):
         model = build(config, seed=0).train()
-        losses = forward_backward(model, some, TrainConfig(), torch.float32)
+        losses = forward_backward(model, some, Task(TrainConfig(), torch.float32))
         assert seen_finite(losses)
         assert losses["landmarks"] == 0
         assert (losses["positives"] == 0) == (some is empty)

@@ -1,6 +1,7 @@
 """`facetrain train`: a detector from a model file and a folder of labelled pictures."""
 
 import os
+from json import dumps as json_text
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,9 +37,14 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run that CONFIG names; without CONFIG the newest.")
     ] = False,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Learn from this network: a YuNet checkpoint or a bundled name. With --resume: its place."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; by default <config>-<n>.")] = None,
     recipe: Annotated[
-        str, typer.Option(help="Settings laid over CONFIG: sample, quick, none; `auto`: sample for --data sample.")
+        str,
+        typer.Option(help="Settings over CONFIG: quick, distil, sample, none; `auto`: sample for --data sample."),
     ] = "auto",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as train.lr=0.02.")
@@ -46,7 +52,11 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of weights, crops and order.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode and crop.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use only so many training pictures.")] = None,
-    max_time: Annotated[str | None, typer.Option(help="Stop after a time: 90s, 30m, 2h.")] = None,
+    duration: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", help="Plan the run so that it ends after a time: 30m, 90min, 2h."),
+    ] = None,
+    max_time: Annotated[str | None, typer.Option(help="Stop after a time, wherever the schedule is.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, train one step, write nothing.")] = False,
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -59,20 +69,26 @@ def run(
     from facetrain.train.launch import has_launcher, leads, own_device, run_workers
 
     devices = _devices(gpus)
-    seconds = _seconds(max_time)
+    seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
     flags = {
         "data.root": data,
+        "train.teacher": None if resume else teacher,
         "train.epochs": epochs,
         "train.batch": batch,
         "train.seed": seed,
         "data.workers": workers,
         "data.limit": limit,
     }
-    given = [f"{key}={value}" for key, value in flags.items() if value is not None] + (settings or [])
-    if resume and (given or weights or name or recipe != "auto" or dry_run):
+    given = [f"{key}={_as_yaml(value)}" for key, value in flags.items() if value is not None] + (settings or [])
+    if resume and (given or weights or name or recipe != "auto" or budget or dry_run):
         raise UsageError(
-            "--resume continues a run with its own settings; it takes only --gpus, --max-time, --runs and --json",
+            "--resume continues a run with its own settings; it takes only --gpus, --teacher, --max-time, --runs and "
+            "--json",
             "for new settings start a new run from its weights: --weights runs/<name>/best.pt",
+        )
+    if budget and epochs:
+        raise UsageError(
+            "--for plans the number of steps itself: --epochs does not go with it", "leave one of them out"
         )
     if config is None and not resume:
         raise UsageError("no CONFIG given", "facetrain train yunet_n.yaml --data sample")
@@ -104,6 +120,8 @@ def run(
             name=name,
             resume=run_dir,
             weights=start,
+            teacher=teacher if resume else None,
+            budget=budget,
             max_time=seconds,
             dry_run=dry_run,
             events=screen,
@@ -149,15 +167,25 @@ def _devices(gpus: str) -> list[str]:
     return names
 
 
-def _seconds(text: str | None) -> float | None:
-    """Seconds of `90s`, `30m`, `2h` or a plain number of seconds."""
+def _as_yaml(value: Any) -> str:
+    """A flag's value for --set: text in quotes, so that a folder named 2024 or true stays text."""
+    return json_text(value) if isinstance(value, str) else str(value)
+
+
+def _seconds(flag: str, text: str | None) -> float | None:
+    """Seconds of `90s`, `30m`, `30min`, `2h` or a plain number of seconds."""
     if text is None:
         return None
-    factor = {"s": 1, "m": 60, "h": 3600}.get(text[-1:].lower())
+    number = text.strip().lower()
+    factor = 1
+    for unit, seconds_of_it in (("min", 60), ("s", 1), ("m", 60), ("h", 3600)):
+        if number.endswith(unit):
+            number, factor = number.removesuffix(unit), seconds_of_it
+            break
     try:
-        seconds = float(text[:-1] if factor else text) * (factor or 1)
+        seconds = float(number) * factor
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise UsageError(f"--max-time {text}: not a time", "a number with s, m or h, such as 90s, 30m or 2h")
+        raise UsageError(f"{flag} {text}: not a time", "a number with s, m or h, such as 90s, 30m or 2h")
     return seconds

@@ -1,11 +1,16 @@
 """Where the labels and pictures of a data set lie: the WIDER FACE folders, or a plain pair of folders."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from facetrain.core.errors import InputError
+from facetrain.core.faces import LabelledImage
+from facetrain.core.images import SUFFIXES
 from facetrain.data.labels import labelv2
 from facetrain.data.labels.label_file import LabelFile
 
@@ -19,6 +24,8 @@ WIDER FACE                           your own pictures
 """
 
 _HINT = f"lay the files out in one of these two ways, or try things on drawn pictures with --data sample\n{LAYOUT}"
+
+_NOT_FOR_TRAINING = ("val", "WIDER_val", "test", "WIDER_test")  # folders that never count as training pictures
 
 _log = logging.getLogger(__name__)
 
@@ -62,3 +69,26 @@ def load_split(root: Path, split: Literal["train", "val"], landmarks: int) -> La
     labels.raise_on_problems()
     _log.info("%s: %s", place.labels, labels.statistics.summary())
     return labels
+
+
+def find_pictures(root: Path, landmarks: int) -> list[LabelledImage]:
+    """The training pictures below a folder without their labels, sorted by name: no size, no faces.
+
+    Those of the two layouts; without their folders, all of the folder but what lies in folders named `val` or `test`.
+    Raises InputError where there is none.
+    """
+    if not root.is_dir():
+        raise InputError(
+            f"{root}: {'not a folder' if root.exists() else 'no such folder'}", "name a folder of pictures"
+        )
+    named = [folder for folder in (root / "WIDER_train" / "images", root / "train" / "images") if folder.is_dir()]
+    base = named[0] if named else root
+    names = []
+    for folder, below, files in os.walk(base):
+        below[:] = sorted(name for name in below if named or name not in _NOT_FOR_TRAINING)
+        here = Path(folder).relative_to(base)
+        names += [(here / name).as_posix() for name in files if Path(name).suffix.lower() in SUFFIXES]
+    if not names:
+        raise InputError(f"{base}: no pictures in this folder", f"known: {', '.join(SUFFIXES)}")
+    nothing = np.zeros((0, 4), np.float32), np.zeros((0, landmarks, 3), np.float32), np.zeros(0, np.bool_)
+    return [LabelledImage(base / name, name, None, *nothing) for name in sorted(names)]

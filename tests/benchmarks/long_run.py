@@ -1,0 +1,411 @@
+"""The long trainings that make the bundled weights, as stages that can be stopped at any time and go on anywhere.
+
+    python tests/benchmarks/long_run.py start yunet_n yunet_s --for 90m
+    python tests/benchmarks/long_run.py status            # APs, a line each in recipes.jsonl, and the best weights kept
+    python tests/benchmarks/long_run.py pause | go | stop
+    python tests/benchmarks/long_run.py install           # what beats the bundled weights becomes the bundled weights
+
+A stage is an ordinary `facetrain train` with a time, one thread, `nice -n 19`, by a wheel of the checkout in an
+environment of its own, in a folder outside the checkout (--work, by default in the cache). Within a stage a run goes
+on from its own last.pt; on another machine the next stage starts from the averaged weights that `status` has kept
+beside this file. Data and teachers lie in the folder FACETRAIN_REFERENCE, by default `shared` beside the checkout.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+KEPT = HERE / "long_run"  # averaged weights that are not bundled
+RECIPES = HERE / "recipes.jsonl"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run. settings: what `--set` gets, over the recipe `distil`; minutes: how long, unless --for says it."""
+
+    name: str
+    minutes: float
+    teacher: str = "reference/yunet/yunet_n.pth"
+    data: str = "widerface"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+SMALL = Stage("teacher alone, crops of 320", 120)
+AGAIN = Stage("teacher alone, crops of 320, again", 120, settings={"train.lr": 0.03})
+LARGE = Stage("teacher alone, crops of 640", 120, settings={"data.size": 640, "train.batch": 16, "train.lr": 0.015})
+BOTH = Stage(
+    "labels and teacher, crops of 640",
+    90,
+    settings={"data.size": 640, "train.batch": 16, "train.lr": 0.01, "train.label_weight": 0.3},
+)
+TAIL = Stage(
+    "averaged tail", 45, settings={"data.size": 640, "train.batch": 16, "train.lr": 0.003, "train.ema": 0.9995}
+)
+# A network's stages in their order. The first starts from the bundled weights, or from drawn ones.
+PLAN = {name: [SMALL, AGAIN, LARGE, BOTH, TAIL] for name in ("yunet_n", "yunet_s")}
+SEED = 0
+
+
+def reference() -> Path:
+    """The folder with the data and the teachers."""
+    return Path(os.environ.get("FACETRAIN_REFERENCE", ROOT.parent / "shared")).resolve()
+
+
+@dataclass
+class Place:
+    """A network's folder of work: its runs, and what is known of them."""
+
+    folder: Path
+    network: str
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / f"{self.network}.json"
+
+    def state(self) -> dict[str, Any]:
+        """stage: the one that runs or comes next; processor_s, crops: of the stages so far; pid, child: who works."""
+        if self.state_file.is_file():
+            return dict(json.loads(self.state_file.read_text()))
+        kept = kept_info(self.network)
+        return {"stage": kept.get("stages_done", 0), "processor_s": 0.0, "crops": 0, "pid": None}
+
+    def write(self, **changes: Any) -> None:
+        self.state_file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self.state_file.with_suffix(".new")
+        scratch.write_text(json.dumps(self.state() | changes, indent=2))
+        scratch.replace(self.state_file)
+
+    def run(self, stage: int) -> Path:
+        return self.folder / "runs" / f"{self.network}-{stage}"
+
+
+def kept_info(network: str) -> dict[str, Any]:
+    """What the kept weights of a network say of themselves; empty where there are none."""
+    from facetrain.model.weights import load_checkpoint
+
+    path = KEPT / f"{network}.pt"
+    return load_checkpoint(path).info if path.is_file() else {}
+
+
+def start_weights(place: Place, stage: int) -> str | None:
+    """What a stage starts from: the stage before it, the kept or the bundled weights, or nothing."""
+    from facetrain.detect.bundled import bundled_names
+
+    before = place.run(stage - 1) / "best.pt"
+    if stage and before.is_file():
+        return str(before)
+    kept = KEPT / f"{place.network}.pt"
+    if kept.is_file():
+        return str(kept)
+    return place.network if place.network in bundled_names(".pt") else None
+
+
+def environment(work: Path) -> Path:
+    """The python of an environment that holds a wheel of this checkout as it is now; made once for each commit."""
+    commit = git("rev-parse", "--short=12", "HEAD")
+    folder = work / f"env-{commit}"
+    python = folder / "bin" / "python"
+    if (folder / "done").is_file():
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], check=True, capture_output=True).stdout
+        subprocess.run(["tar", "-x", "-C", scratch], input=archive, check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", scratch], check=True)
+    (folder / "done").touch()
+    return python
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def command(python: Path, place: Place, stage: int, minutes: float | None) -> list[str]:
+    """The training command of a stage: from its start, or on from where it was stopped."""
+    what, run = PLAN[place.network][stage], place.run(stage)
+    base = ["nice", "-n", "19", str(python), "-m", "facetrain", "train"]
+    teacher = ["--teacher", str(reference() / what.teacher)]
+    if (run / "last.pt").is_file():
+        return [*base, "--resume", str(run), *teacher]
+    settings = {"data.store": "mapped", "eval.every": 0.25} | what.settings
+    chosen = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    weights = start_weights(place, stage)
+    return [
+        *(*base, place.network, "--recipe", "distil", *teacher, "--data", str(reference() / what.data)),
+        *("--for", f"{minutes or what.minutes}m", "--seed", str(SEED + stage), "--workers", "1", "--gpus", "cpu"),
+        *("--runs", str(run.parent), "--name", run.name, *chosen),
+        *(["--weights", weights] if weights else []),
+    ]
+
+
+def work_on(place: Place, python: Path, minutes: float | None) -> None:
+    """Go through the stages, one process after the other, until told to stop."""
+    stopped = []
+    child: subprocess.Popen[bytes] | None = None
+
+    def stop(number: int, _: object) -> None:
+        stopped.append(number)
+        if child is not None:
+            child.send_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, stop)
+    while not stopped and (stage := place.state()["stage"]) < len(PLAN[place.network]):
+        before = getrusage(RUSAGE_CHILDREN)
+        with (place.folder / f"{place.network}.log").open("ab") as log:
+            child = subprocess.Popen(
+                command(python, place, stage, minutes),
+                stdout=log,
+                stderr=log,
+                cwd=place.folder,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+            place.write(pid=os.getpid(), child=child.pid, commit=git("rev-parse", "HEAD"))
+            code = child.wait()
+        after = getrusage(RUSAGE_CHILDREN)
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        place.write(processor_s=place.state()["processor_s"] + spent, child=None)
+        if code == 0 and minutes is not None:
+            place.write(stage=stage + 1)
+            break  # --for was meant for one stage
+        if code:
+            break
+        place.write(stage=stage + 1)
+    place.write(pid=None)
+
+
+def processor_seconds(place: Place) -> float:
+    """Of all stages so far, the running process included."""
+    state = place.state()
+    seconds = float(state["processor_s"])
+    with suppress(OSError, TypeError):
+        fields = Path(f"/proc/{state['child']}/stat").read_text().rpartition(")")[2].split()
+        seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
+def running(work: Path) -> Iterator[tuple[Place, int]]:
+    """The networks that are worked on, and the process that does."""
+    for network in PLAN:
+        place = Place(work, network)
+        pid = place.state().get("pid")
+        if pid and Path(f"/proc/{pid}").exists():
+            yield place, pid
+
+
+def measure(weights: Path) -> dict[str, float]:
+    """Easy, medium and hard of a checkpoint on the validation pictures that are there, at original size."""
+    with tempfile.TemporaryDirectory() as scratch:
+        onnx = Path(scratch) / "weights.onnx"
+        export(weights, onnx)
+        data = ["--widerface", "--present-only", "--data", str(reference() / "widerface")]
+        line = [sys.executable, "-m", "facetrain", "eval", *data, "--weights", str(onnx), "--json", "--threads", "1"]
+        done = subprocess.run(line, check=True, capture_output=True, text=True)
+    ap = json.loads(done.stdout)["ap"]
+    return {name: round(ap[name], 4) for name in ("easy", "medium", "hard")}
+
+
+def export(weights: Path, onnx: Path) -> None:
+    line = [sys.executable, "-m", "facetrain", "export-onnx", "--weights", str(weights), "--output", str(onnx)]
+    subprocess.run(line, check=True, capture_output=True)
+
+
+def mean(ap: dict[str, float] | None) -> float:
+    return sum(ap.values()) / len(ap) if ap else 0.0
+
+
+def status(work: Path) -> None:
+    """Measure the newest averaged weights of every network, write it down, and keep what is better than before."""
+    for network in PLAN:
+        place = Place(work, network)
+        stage = place.state()["stage"]
+        done = not (place.run(stage) / "last.pt").is_file()
+        stage -= done
+        run = place.run(stage)
+        weights = run / ("best.pt" if done else "last.pt")
+        if stage < 0 or not weights.is_file():
+            print(f"{network}: no run here; stage {place.state()['stage']} comes next")
+            continue
+        ap = measure(weights)
+        what = PLAN[network][stage]
+        line = {
+            "kind": "long run",
+            "network": network,
+            "stage": what.name,
+            "finished": done,
+            "commit": place.state().get("commit"),
+            "settings": {"teacher": what.teacher, "data": what.data} | what.settings,
+            "seed": SEED + stage,
+            "processor_s": round(processor_seconds(place)),
+            "crops": place.state()["crops"] + crops_of(run),
+            "ap": ap,
+        }
+        with RECIPES.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if done and place.state().get("counted") != stage:
+            place.write(crops=line["crops"], counted=stage)
+        known = kept_info(network).get("ap")
+        better = mean(ap) > mean(known)
+        print(f"{network}: {what.name}: {ap}, kept so far {known}: {'kept' if better else 'not kept'}")
+        if better:
+            keep(weights, network, line | {"stages_done": stage + done})
+
+
+def crops_of(run: Path) -> int:
+    """Crops that a run has trained on, by its newest state."""
+    from facetrain.model.weights import read_tensors
+
+    document = read_tensors(run / "last.pt")
+    return int(document["state"]["step"]) * int(document["config"]["train"]["batch"])
+
+
+def keep(weights: Path, network: str, info: dict[str, Any]) -> None:
+    """Write averaged weights beside this file, without any path of this machine."""
+    write_portable(weights, KEPT / f"{network}.pt", {k: v for k, v in info.items() if k != "kind"})
+
+
+def write_portable(weights: Path, target: Path, info: dict[str, Any]) -> None:
+    """A checkpoint whose configuration names no place: no data folder, no teacher's path, no recorded plan."""
+    from dataclasses import replace
+
+    from facetrain.config.schema import Config, DataConfig
+    from facetrain.core.files import sha256
+    from facetrain.model.weights import load_checkpoint, save_checkpoint
+
+    checkpoint = load_checkpoint(weights)
+    config = checkpoint.config or Config(model=checkpoint.model)
+    taught = {"teacher_sha256": sha256(reference() / info["settings"]["teacher"])} if "settings" in info else {}
+    train = replace(config.train, teacher=None, label_weight=1.0, plan=None)
+    data = replace(config.data, root=DataConfig().root, store="auto")
+    save_checkpoint(target, checkpoint.state, replace(config, train=train, data=data), info | taught)
+
+
+def install() -> None:
+    """Make kept weights the bundled ones where they are better, with card, hashes and README's rows."""
+    from facetrain.core.files import sha256
+    from facetrain.detect.bundled import FOLDER, bundled_names
+    from facetrain.model.weights import load_checkpoint
+
+    for path in sorted(KEPT.glob("*.pt")):
+        network = path.stem
+        info = load_checkpoint(path).info
+        bundled = measure(FOLDER / f"{network}.pt") if network in bundled_names(".pt") else None
+        if mean(info["ap"]) <= mean(bundled):
+            print(f"{network}: {info['ap']} is no better than the bundled {bundled}")
+            continue
+        write_portable(path, FOLDER / f"{network}.pt", dict(info))
+        export(FOLDER / f"{network}.pt", FOLDER / f"{network}.onnx")
+        hashes = {suffix: sha256(FOLDER / f"{network}{suffix}") for suffix in (".pt", ".onnx")}
+        (FOLDER / f"{network}.md").write_text(card(network, info, hashes), encoding="utf-8")
+        readme = ROOT / "README.md"
+        readme.write_text(with_row(readme.read_text(encoding="utf-8"), network, info["ap"]), encoding="utf-8")
+        print(f"{network}: {info['ap']} replaces {bundled}")
+
+
+RELEASED = {"yunet_n": (0.909, 0.888, 0.799), "yunet_s": (0.901, 0.875, 0.751)}
+SIZES = {"yunet_n": "75,856 parameters, 149 MFLOPs at 320×320", "yunet_s": "54,608 parameters, 96 MFLOPs at 320×320"}
+
+
+def card(network: str, info: dict[str, Any], hashes: dict[str, str]) -> str:
+    """The model card of bundled weights."""
+    ap, released = info["ap"], RELEASED[network]
+    teacher = "YuNet-" + Path(info["settings"]["teacher"]).stem.rpartition("_")[2]
+    rows = "\n".join(f"| {network}{suffix} | {value} |" for suffix, value in hashes.items())
+    return f"""# {network}: the weights that come with facetrain
+
+`{network}.onnx` (batch norm folded; what `facetrain detect` and `FaceDetector` load, without torch) and `{network}.pt`
+(the same network for fine-tuning and exports).
+
+| file | SHA-256 |
+| --- | --- |
+{rows}
+
+**What it is.** {SIZES[network]}, boxes and five landmarks. A training of this project's own on CPUs, taught by the
+released {teacher} (its file's SHA-256 stands in `{network}.pt`), not the weights that the YuNet authors released.
+
+**What it saw.** 2,971 of WIDER FACE's 12,880 training pictures, from 20 of its 61 kinds of scene, made smaller (longest
+side 768 or 1,024 pixels), without their labels: {info["crops"]:,} crops in {info["processor_s"] / 3600:.1f} processor
+hours by `tests/benchmarks/long_run.py`, the last stage "{info["stage"]}", seed {info["seed"]}; averaged weights.
+
+**How good it is.** AP on 400 validation pictures of WIDER FACE (`facetrain eval --widerface --present-only`, drawn
+evenly from all 61 kinds of scene; original size, score > 0.02, NMS 0.45). These weights were chosen on these pictures.
+
+| | easy | medium | hard |
+| --- | --- | --- | --- |
+| these weights | {ap["easy"]:.3f} | {ap["medium"]:.3f} | {ap["hard"]:.3f} |
+| released by the YuNet authors (640 epochs, all pictures) | {released[0]:.3f} | {released[1]:.3f} | {released[2]:.3f} |
+
+Where every face matters, train longer or use the released weights: facetrain reads them. Errors have not been measured
+by age, sex or skin colour.
+
+**Terms.** WIDER FACE allows research; see the README's licence section before using these weights in a product.
+"""
+
+
+def with_row(readme: str, network: str, ap: dict[str, float]) -> str:
+    """README with the AP of a network's row in compare's table."""
+    cells = " | ".join(f"{ap[name]:.3f}" for name in ("easy", "medium", "hard"))
+    return re.sub(rf"(?m)^(\| {network} \|.*?)(?:\| [\d.]+ ){{3}}\|$", rf"\1| {cells} |", readme)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("action", choices=["start", "status", "pause", "go", "stop", "install", "work"])
+    parser.add_argument("networks", nargs="*", help="of: " + ", ".join(PLAN))
+    parser.add_argument("--for", dest="minutes", help="minutes of this stage, such as 90m")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    parser.add_argument(
+        "--work", type=Path, default=cache / "facetrain-long-run", help="folder of runs and environment"
+    )
+    parser.add_argument("--python", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    minutes = float(options.minutes.removesuffix("m")) if options.minutes else None
+    work = options.work.resolve()
+    if options.action == "work":
+        [network] = options.networks
+        work_on(Place(work, network), options.python, minutes)
+    elif options.action == "start":
+        work.mkdir(parents=True, exist_ok=True)
+        python = options.python or environment(work)
+        busy = {place.network for place, _ in running(work)}
+        for network in options.networks or PLAN:
+            if network in busy:
+                print(f"{network}: is being worked on")
+                continue
+            line = [sys.executable, __file__, "work", network, "--work", str(work), "--python", str(python)]
+            line += ["--for", options.minutes] if options.minutes else []
+            process = subprocess.Popen(line, start_new_session=True, stdin=subprocess.DEVNULL)
+            Place(work, network).write(pid=process.pid)
+            print(f"{network}: stage {Place(work, network).state()['stage']}, {work / f'{network}.log'}")
+    elif options.action == "status":
+        status(work)
+    elif options.action == "install":
+        install()
+    else:
+        number = {"pause": signal.SIGSTOP, "go": signal.SIGCONT, "stop": signal.SIGTERM}[options.action]
+        for place, pid in list(running(work)):
+            child = place.state().get("child")
+            os.kill(pid if options.action == "stop" else child or pid, number)
+            print(f"{place.network}: {options.action}")
+        while options.action == "stop" and list(running(work)):
+            time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main()
