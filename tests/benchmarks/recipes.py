@@ -1,0 +1,260 @@
+"""What teaches best in a given processor time: recipes side by side, one thread, several seeds, AP on 200 pictures.
+
+    python tests/benchmarks/recipes.py                     # every recipe, seeds 0 to 2, 4 processor minutes each
+    python tests/benchmarks/recipes.py --only "teacher, Muon" --seeds 5 --minutes 12
+    python tests/benchmarks/recipes.py --table             # mean and spread of what recipes.jsonl holds
+
+Each run is a process of its own that calls `train_model` with a clock of processor time, so that other work on the
+machine costs it nothing but warmth of caches. Seeds go outermost: whenever it is stopped, all recipes have had the
+same. Needs the folder FACETRAIN_REFERENCE (by default `shared` beside the checkout).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from long_run import RECIPES, git, reference
+
+VALIDATION = 200  # pictures, evenly from those that are there
+BASE = {"data.store": "mapped", "eval.every": 1000, "eval.limit": 1, "train.compile": "off"}
+LABELS = {"train.teacher": None, "train.label_weight": 1}
+ADAMW = {"train.optimizer": "adamw", "train.lr": 0.004}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings over the recipe `distil`. views: how the teacher looks, a name of VIEWS; relabelled: by a better one."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    views: str = "one"
+    relabelled: bool = False
+
+
+# What is asked: labels or a teacher, by which optimiser; then teachers that see more than the student does.
+CANDIDATES = {
+    "labels, AdamW": Recipe(LABELS | ADAMW),
+    "labels, Muon": Recipe(LABELS | {"train.lr": 0.02}),
+    "teacher, AdamW": Recipe(ADAMW),
+    "teacher, Muon": Recipe(),
+    "teacher at twice the size, Muon": Recipe({"data.size": 640}, "double"),
+    "teacher, the surer of both sizes, Muon": Recipe({"data.size": 640}, "surer"),
+    "teacher and labels of a better detector, Muon": Recipe({"train.label_weight": 0.3}, relabelled=True),
+    "teacher and labels, Muon": Recipe({"train.label_weight": 0.3}),
+}
+
+
+def one(name: str, seed: int, minutes: float, out: Path) -> None:
+    """Train by one recipe and measure; the line goes to `out`."""
+    import torch
+
+    from facetrain.config.load import load_config
+    from facetrain.train import accelerate
+    from facetrain.train.loop import train_model
+
+    torch.set_num_threads(1)
+    recipe = CANDIDATES[name]
+    if recipe.views != "one":
+        plain = accelerate.plain_gradients
+        accelerate.plain_gradients = lambda model, task: plain(model, task, VIEWS[recipe.views])  # type: ignore[assignment]
+    root = relabelled() if recipe.relabelled else reference() / "widerface"
+    settings = BASE | {"train.teacher": str(reference() / "reference/yunet/yunet_n.pth")} | recipe.settings
+    text = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    config = load_config("yunet_n", [*text, f"data.root={json.dumps(str(root))}", f"train.seed={seed}"], "distil")
+    config = replace(config, data=replace(config.data, workers=1))
+    result = train_model(config, runs=out.parent / "runs", budget=60 * minutes, clock=time.process_time)
+    assert result.run is not None
+    line = {
+        "kind": "recipe",
+        "recipe": name,
+        "network": "yunet_n",
+        "seed": seed,
+        "processor_minutes": minutes,
+        "steps": result.step,
+        "crops": result.step * config.train.batch,
+        "ap": measure(result.run.best),
+        "images": VALIDATION,
+    }
+    out.write_text(json.dumps(line))
+
+
+def measure(weights: Path) -> dict[str, float]:
+    """Easy, medium and hard on the fixed validation pictures, at original size."""
+    from facetrain.config.schema import EvalConfig
+    from facetrain.model.detector import load_detector
+    from facetrain.train.events import LogEvents
+    from facetrain.train.validation import find_validation
+
+    val = find_validation(reference() / "widerface", EvalConfig(limit=VALIDATION), 5, LogEvents())
+    assert val is not None
+    report = val.measure(load_detector(weights, "cpu", 0.02, 0.45, 5000), lambda done, total: None)
+    assert report is not None
+    return {name: round(ap or 0.0, 4) for name, ap in report.subsets.items()}
+
+
+def half(images: Any) -> Any:
+    """Crops at half their size, every pixel the mean of four."""
+    from torch.nn.functional import avg_pool2d
+
+    return avg_pool2d(images, 2)
+
+
+def two_views(choose: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
+    """A step's losses where the crops come at twice the student's size, and the teacher sees both sizes.
+
+    What it says at twice the size stands one level finer for the student: its strides 16 and 32 are the student's 8 and
+    16, in the same units of strides. The student's 32 is the teacher's own. choose: same size, double size, weights of
+    both -> which of them teaches, for the two finer levels
+    """
+
+    def losses(model: Any, batch: Any, task: Any) -> Any:
+        import torch
+
+        from facetrain.model.yunet import Predictions
+        from facetrain.train.step import _times
+        from facetrain.train.teacher import look, prior_weights, teacher_losses
+
+        double = batch.images.to(task.dtype)
+        same = half(double)
+        with torch.autocast("cpu", task.dtype, enabled=task.dtype != torch.float32):
+            predictions = model(same)
+            near, far = look(task.teacher, double), look(task.teacher, same)
+        coarse = same.shape[2] // 32 * (same.shape[3] // 32)  # priors of the student's coarsest level
+        count = predictions.cls.shape[1]
+        first = near.cls.shape[1] - (count - coarse)  # the finest level of the double size has no counterpart
+
+        def shifted(name: str) -> Any:
+            theirs, own = getattr(near, name), getattr(far, name)
+            return torch.cat([theirs[:, first:], own[:, count - coarse :]], 1)
+
+        names = ("cls", "obj", "boxes", "landmarks")
+        finer = Predictions(*(shifted(name) for name in names), predictions.priors)
+        taught = choose(far, finer, (prior_weights(far), prior_weights(finer)))
+        weight = prior_weights(taught)
+        terms = teacher_losses(predictions, taught, weight, weight.sum().clamp(min=1), task.config.loss)
+        return _times(task.config.teacher_weight, terms) | {"positives": weight.sum()}
+
+    return losses
+
+
+def surer(far: Any, finer: Any, weights: tuple[Any, Any]) -> Any:
+    """Per prior, what the view says that gives it the higher score."""
+    import torch
+
+    from facetrain.model.yunet import Predictions
+
+    takes = weights[1] > weights[0]
+    parts = []
+    for name in ("cls", "obj", "boxes", "landmarks"):
+        theirs, own = getattr(finer, name), getattr(far, name)
+        parts.append(torch.where(takes.view(*takes.shape, *[1] * (own.dim() - 2)), theirs, own))
+    return Predictions(*parts, far.priors)
+
+
+VIEWS: dict[str, Any] = {"double": two_views(lambda far, finer, weights: finer), "surer": two_views(surer)}
+
+
+def relabelled() -> Path:
+    """The training pictures with boxes by the far better detector in place of their labels; made once."""
+    from facetrain.core.files import write_text
+    from facetrain.core.images import read_image
+    from facetrain.data.labels.layout import load_split
+    from facetrain.data.sample import user_cache
+    from facetrain.detect.load import FaceDetector
+
+    root = user_cache() / "facetrain" / "relabelled"
+    target = root / "labelv2" / "train" / "labelv2.txt"
+    if target.is_file():
+        return root
+    source = reference() / "widerface"
+    detector = FaceDetector(str(reference() / "reference/teachers/scrfd_2.5g_dynamic.onnx"), score=0.15, threads=1)
+    lines = []
+    for picture in load_split(source, "train", 5).pictures:
+        faces = detector.detect(read_image(picture.path))
+        lines.append("# {} {} {}".format(picture.name, *(picture.size or ())))
+        for box, score in zip(faces.boxes.tolist(), faces.scores.tolist(), strict=True):
+            numbers = " ".join(f"{value:.2f}" for value in box)
+            lines.append(numbers if score >= 0.42 else f"{numbers} 1")  # below that it is ignored
+    for name in ("WIDER_train", "WIDER_val"):
+        root.mkdir(parents=True, exist_ok=True)
+        if not (root / name).exists():
+            (root / name).symlink_to(source / name, target_is_directory=True)
+    (root / "labelv2").mkdir(exist_ok=True)
+    if not (root / "labelv2" / "val").exists():
+        (root / "labelv2" / "val").symlink_to(source / "labelv2" / "val", target_is_directory=True)
+    write_text(target, "\n".join(lines) + "\n")
+    return root
+
+
+def known(minutes: float) -> dict[tuple[str, int], dict[str, Any]]:
+    """The recorded runs of this length, by recipe and seed."""
+    return {(line["recipe"], line["seed"]): line for line in recorded() if line["processor_minutes"] == minutes}
+
+
+def recorded() -> Iterator[dict[str, Any]]:
+    """The lines of recipes.jsonl that this script has written."""
+    if RECIPES.is_file():
+        for text in RECIPES.read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            if line["kind"] == "recipe":
+                yield line
+
+
+def table(minutes: float) -> str:
+    """Mean and spread (largest less smallest) over the seeds, and how often a recipe was the best of its seed."""
+    rows = [f"| {minutes:g} processor minutes | seeds | steps | easy | medium | hard | mean |", "|" + " --- |" * 7]
+    runs = known(minutes)
+    for name in CANDIDATES:
+        lines = [line for (recipe, _), line in runs.items() if recipe == name]
+        if not lines:
+            continue
+        cells = []
+        for subset in ("easy", "medium", "hard"):
+            values = [line["ap"][subset] for line in lines]
+            cells.append(f"{statistics.mean(values):.3f} ± {(max(values) - min(values)) / 2:.3f}")
+        mean = statistics.mean(sum(line["ap"].values()) / 3 for line in lines)
+        steps = statistics.mean(line["steps"] for line in lines)
+        rows.append(f"| {name} | {len(lines)} | {steps:,.0f} | {' | '.join(cells)} | {mean:.3f} |")
+    return "\n".join(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", action="append", choices=[*CANDIDATES], help="a recipe; by default all")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=4.0, help="processor minutes of each run")
+    parser.add_argument("--work", type=Path, default=Path("recipes-runs"), help="folder for the runs")
+    parser.add_argument("--table", action="store_true", help="print what is recorded, run nothing")
+    parser.add_argument("--one", nargs=2, metavar=("RECIPE", "SEED"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.table:
+        print(table(options.minutes))
+        return
+    options.work.mkdir(parents=True, exist_ok=True)
+    out = options.work.resolve() / "line.json"
+    if options.one:
+        one(options.one[0], int(options.one[1]), options.minutes, out)
+        return
+    for seed in range(options.seeds):
+        for name in options.only or CANDIDATES:
+            if (name, seed) in known(options.minutes):
+                continue
+            line = [sys.executable, __file__, "--one", name, str(seed), "--minutes", str(options.minutes)]
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            subprocess.run([*line, "--work", str(options.work)], check=True, env=environment)
+            result = json.loads(out.read_text()) | {"commit": git("rev-parse", "HEAD")}
+            with RECIPES.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(result) + "\n")
+            print(name, seed, result["steps"], result["ap"], flush=True)
+    print(table(options.minutes))
+
+
+if __name__ == "__main__":
+    main()
