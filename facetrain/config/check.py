@@ -261,7 +261,7 @@ def _plan(plan: Sequence[tuple[int, int]]) -> Iterator[Violation]:
         text = f"train.plan: the steps {_list(steps)} must be ascending, from 0 on, and there must be one"
         yield Violation(("train.plan",), text, "[[0, 500]] is a run of 500 steps; null: by train.epochs")
     for step, total in plan:
-        if total <= step:
+        if total < max(step, 1):
             yield Violation(("train.plan",), f"train.plan: at step {step} a run of {total} steps is over", None)
 
 

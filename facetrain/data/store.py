@@ -56,6 +56,8 @@ class ImageStore:
         """Where the pixels are: device, ram, mapped or disk."""
         if self.flat is not None:
             return "device"
+        if self.mapped:
+            return "mapped"
         return "ram" if any(image is not None for image in self.kept) else "disk"
 
     def crops(self, crops: Sequence[Crop], size: int) -> Tensor:

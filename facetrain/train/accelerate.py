@@ -30,7 +30,6 @@ Result = TypeVar("Result")
 # gains more seconds, so it is compiled for shorter runs than would pay there at the latest.
 _PLAIN_RATE, _FAST_RATE, _SETUP_S = 700.0, 2400.0, 120.0
 _FEWEST_FUSED = 500  # pictures of 640x640 that repay the seconds in which the CPU's kernels are compiled
-_SLOW_RATE = 15.0  # pictures of 640x640 a second by torch's own operations on a slow processor
 _PLAIN_STEPS = 2  # of each size before it is recorded: compilers and libraries choose their kernels in them
 _FEWEST_ROWS = 64
 _ENDLESS = 10**9  # steps of a run that ends by time
@@ -110,11 +109,9 @@ def fuse(setup: Setup, model: YuNet, task: Task, pace: Pace, compiled: bool) -> 
     mode = config.train.fused
     if setup.world.size > 1 or (compiled and device.type == "cpu"):
         return "network: torch's own operations"  # the fused ones know neither joint batch norms nor torch.compile
-    if pace.budget is not None:
-        pictures = pace.budget.seconds * _SLOW_RATE
-    else:
-        pictures = (pace.total or 0) * config.train.batch * (config.data.size / 640) ** 2
-    if mode == "auto" and device.type == "cpu" and pictures < _FEWEST_FUSED:
+    pictures = (pace.total or 0) * config.train.batch * (config.data.size / 640) ** 2
+    short = pace.plan is None and pictures < _FEWEST_FUSED  # where a clock plans, the repeat must choose alike
+    if mode == "auto" and device.type == "cpu" and short:
         return "network: torch's own operations, the run is too short to compile faster ones"
     folder = user_cache() / "facetrain"
     line = use_fused(model, mode, device, folder)

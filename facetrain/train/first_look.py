@@ -6,6 +6,8 @@ found is kept in the cache folder.
 """
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -74,7 +76,7 @@ def _read(path: Path, count: int) -> list[Floats] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             boxes, ends = file["boxes"], file["ends"]
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     fits = boxes.dtype == np.float32 and boxes.shape[1:] == (4,) and ends.shape == (count,)
     if not fits or ends.dtype != np.int64 or (count and ends[-1] != len(boxes)) or (np.diff(ends) < 0).any():

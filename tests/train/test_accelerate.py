@@ -24,7 +24,8 @@ from facetrain.core.errors import TrainingError
 from facetrain.core.run_dir import RunDir
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
 from facetrain.model import fused
-from facetrain.model.operations import PLAIN
+from facetrain.model.frozen import freeze
+from facetrain.model.operations import FOLDED, PLAIN
 from facetrain.model.weights import read_tensors
 from facetrain.model.yunet import YuNet, build
 from facetrain.train import accelerate
@@ -38,6 +39,8 @@ TINY = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), 
 SMALLEST = ModelConfig(stem=(3, 6, 6), stages=((6, 6),), pool_after=(0,), maps=(1,), strides=(4,), head_channels=6)
 CONFIG = TrainConfig(optimizer="adamw", lr=0.003)
 TASK = Task(CONFIG, torch.float32)
+TAUGHT = replace(TASK, teacher=freeze(build(TINY, seed=77)))
+ALONE_TAUGHT = replace(TAUGHT, config=replace(CONFIG, label_weight=0.0))
 PACE: Any = SimpleNamespace(total=3, budget=None)
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -59,19 +62,21 @@ def drawn(seed: int, faces: int, size: int = 64) -> Batch:
     return Batch(torch.from_numpy(pixels).to(memory_format=torch.channels_last), *faces_of)
 
 
-def train_some(model: YuNet, gradients: Gradients | None, batches: list[Batch]) -> list[dict[str, float]]:
+def train_some(
+    model: YuNet, gradients: Gradients | None, batches: list[Batch], task: Task = TASK
+) -> list[dict[str, float]]:
     """Steps of AdamW; returns their losses, looked at only in the end."""
-    step = make_step(model, make_optimizer(model, CONFIG), TASK, 10.0, gradients)
+    step = make_step(model, make_optimizer(model, CONFIG), task, 10.0, gradients)
     losses = [step(batch) for batch in batches]
     return [{name: value.item() for name, value in some.items()} for some in losses]
 
 
-def assert_same_training(make: Callable[[YuNet], Gradients], batches: list[Batch]) -> None:
+def assert_same_training(make: Callable[[YuNet], Gradients], batches: list[Batch], task: Task = TASK) -> None:
     """Losses, weights and statistics equal those of the plain step, bit by bit."""
     model = build(TINY, seed=0).train()
     plain = copy.deepcopy(model)
-    wanted = train_some(plain, None, batches)
-    assert train_some(model, make(model), batches) == wanted
+    wanted = train_some(plain, None, batches, task)
+    assert train_some(model, make(model), batches, task) == wanted
     for name, value in plain.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
 
@@ -79,7 +84,8 @@ def assert_same_training(make: Callable[[YuNet], Gradients], batches: list[Batch
 # Compiled
 
 
-def test_one_compiled_program_serves_any_number_of_faces() -> None:
+@pytest.mark.parametrize("task", [TASK, TAUGHT, ALONE_TAUGHT], ids=["labels", "both", "teacher"])
+def test_one_compiled_program_serves_any_number_of_faces(task: Task) -> None:
     """Traced whole and run by torch's own operations, it has to give the plain step's very bits."""
     programs: list[int] = []
 
@@ -90,7 +96,7 @@ def test_one_compiled_program_serves_any_number_of_faces() -> None:
     torch._dynamo.reset()
     losses = compiled_losses(backend)  # type: ignore[arg-type]
     batches = [drawn(seed, faces) for seed, faces in enumerate((7, 40, 3, 100))]
-    assert_same_training(lambda model: plain_gradients(model, TASK, losses), batches)
+    assert_same_training(lambda model: plain_gradients(model, task, losses), batches, task)
     assert programs == [1]
 
 
@@ -158,6 +164,13 @@ def test_recorded_steps_equal_plain_ones() -> None:
 
     assert_same_training(make, [drawn(seed, count) for seed, count in enumerate(faces)])
     assert (tapes[0].recordings, tapes[0].plain_runs) == (2, 4)  # 64 and 128 rows, two plain runs each
+
+
+def test_recorded_steps_of_a_teacher_alone_need_no_face() -> None:
+    def make(model: YuNet) -> Gradients:
+        return Captured(plain_gradients(model, ALONE_TAUGHT), model, Tape(model))
+
+    assert_same_training(make, [drawn(seed, count) for seed, count in enumerate((0, 0, 0, 5, 0))], ALONE_TAUGHT)
 
 
 @given(count=st.integers(1, 1024))
@@ -370,9 +383,14 @@ def test_fused_kernels_are_taken_where_they_repay(
     monkeypatch: pytest.MonkeyPatch, mode: str, steps: int, processes: int, compiled: bool, told: str
 ) -> None:
     taken = []
-    monkeypatch.setattr(fused, "fused_operations", lambda device, folder: taken.append(device) or PLAIN)
+    monkeypatch.setattr(fused, "fused_operations", lambda device, folder: taken.append(device) or replace(PLAIN))
     config = replace(Config(), train=replace(TrainConfig(), fused=mode, batch=16))
     setup = SimpleNamespace(config=config, device=torch.device("cpu"), world=SimpleNamespace(size=processes))
-    line = fuse(setup, build(TINY), TASK, SimpleNamespace(total=steps, budget=None), compiled)  # type: ignore[arg-type]
+    monkeypatch.setattr(accelerate, "look_operations", lambda device, folder: looking)
+    looking = replace(FOLDED)
+    task = replace(TASK, teacher=freeze(build(TINY)))
+    line = fuse(setup, build(TINY), task, SimpleNamespace(total=steps, plan=None), compiled)
+    assert task.teacher is not None
+    assert (task.teacher.backbone.operations is looking) == ("fused" in told)  # type: ignore[arg-type]
     assert told in line
     assert bool(taken) == ("fused" in told)

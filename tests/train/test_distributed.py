@@ -16,6 +16,7 @@ from torch import nn
 from facetrain.config.schema import ModelConfig, TrainConfig
 from facetrain.core.errors import DataError, TrainingError, UsageError
 from facetrain.data.batch import FACE, IGNORED, Batch
+from facetrain.model.frozen import freeze
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.distributed import ALONE, World, check_batch, check_same, join
 from facetrain.train.joint_norm import JointNorm, join_norms
@@ -60,10 +61,11 @@ def cut(batch: Batch, part: range) -> Batch:
     return Batch(batch.images[part.start : part.stop], *faces)
 
 
-def train_some(world: World, model: YuNet) -> dict[str, Any]:
+def train_some(world: World, model: YuNet, taught: bool) -> dict[str, Any]:
     """Some steps of SGD. Returns losses and gradients of every step, and the weights and statistics in the end."""
     join_norms(model, world, CPU)
-    step = make_step(model, make_optimizer(model, SGD), Task(SGD, torch.float32, world), 10.0)
+    teacher = freeze(build(TINY, seed=77)) if taught else None
+    step = make_step(model, make_optimizer(model, SGD), Task(SGD, torch.float32, world, teacher), 10.0)
     result: dict[str, Any] = {"losses": [], "gradients": []}
     for seed in range(STEPS):
         losses = step(cut(joint_batch(seed), world.part(PICTURES)))
@@ -72,12 +74,12 @@ def train_some(world: World, model: YuNet) -> dict[str, Any]:
     return result | {"state": model.state_dict()}
 
 
-def train_in_process(folder: str) -> int:
+def train_in_process(folder: str, taught: bool) -> int:
     """The same in one of several processes; leaves what came out in a file."""
     with join(CPU) as world:
         model = build(TINY, seed=world.rank).train()  # other weights in each …
         world.spread(model)  # … are no matter after this
-        torch.save(train_some(world, model), f"{folder}/{world.rank}.pt")
+        torch.save(train_some(world, model, taught), f"{folder}/{world.rank}.pt")
     return 0
 
 
@@ -86,12 +88,12 @@ def largest_difference(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().max() / other.abs().max().clamp(min=1e-12))
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module", params=[False, True], ids=["labels", "labels and teacher"])
+def results(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     """Of one process, and of two that share its batches."""
     folder = tmp_path_factory.mktemp("two")
-    assert run_workers(["cpu", "cpu"], train_in_process, {"folder": str(folder)}) == 0
-    alone = train_some(ALONE, build(TINY, seed=0).train())
+    assert run_workers(["cpu", "cpu"], train_in_process, {"folder": str(folder), "taught": request.param}) == 0
+    alone = train_some(ALONE, build(TINY, seed=0).train(), request.param)
     return [alone, *(torch.load(folder / f"{rank}.pt") for rank in range(2))]
 
 
