@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from facetrain.cli.app import run_cli
+from facetrain.cli.commands.train import _seconds
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,19 @@ from facetrain.cli.app import run_cli
         (["yunet_m", "--gpus", "cpu,cpu"], "yunet_n"),
         (["yunet_n", "--max-time", "soon"], "--max-time soon: not a time"),
         (["yunet_n", "--max-time", "-3"], "not a time"),
+        (["yunet_n", "--for", "0"], "--for 0: not a time"),
+        (["yunet_n", "--for", "2 hours"], "--for 2 hours: not a time"),
+        (["yunet_n", "--for", "-5m"], "not a time"),
+        (["yunet_n", "--for", "1e999h"], "not a time"),
+        (
+            ["yunet_n", "--for", "2h", "--epochs", "3"],
+            "--for plans the number of steps itself",
+        ),
+        (["nosuch", "--resume", "--for", "2h"], "--resume continues a run with its own settings"),
+        (["yunet_n", "--recipe", "distil"], "train.label_weight: 0 with no train.teacher leaves nothing"),
+        (["yunet_n", "--teacher", "nowhere.pt"], "train.teacher: nowhere.pt: no such file, and no bundled weights"),
+        (["yunet_n", "--teacher", "yunet_n", "--set", "train.teacher_weight=-1"], "teacher_weight: must be at least 0"),
+        (["yunet_n", "--teacher", "yunet_n", "--set", "train.teacher_weight=much"], "teacher_weight: must be a number"),
         ([], "no CONFIG given"),
         (["yunet_m"], "yunet_n"),
         (["yunet_n", "--recipe", "quik"], "quick"),
@@ -42,6 +56,13 @@ def test_wrong_calls(
     assert "Traceback" not in said.err
     assert said.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("30min", 1800), ("2h", 7200), (" 2 H ", 7200)]
+)
+def test_times(text: str, seconds: float) -> None:
+    assert _seconds("--for", text) == seconds
 
 
 def test_a_run_of_that_name_is_not_overwritten(

@@ -177,6 +177,8 @@ def test_no_reference_file_is_shipped(wheel_files, sdist_files, shared):
 def test_sdist_can_be_tested(sdist_files):
     assert {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "tests/conftest.py"} <= set(sdist_files)
     assert "tests/project/test_wheel.py" in sdist_files
+    assert "tests/benchmarks/long_run.py" in sdist_files
+    assert not [name for name in sdist_files if name.startswith("tests/benchmarks/long_run/")]
     assert any(name.startswith("examples/") for name in sdist_files)
 
 
