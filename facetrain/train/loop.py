@@ -220,7 +220,7 @@ def train_model(
                 weights_now = ema.state if ema else model.state_dict()
                 if setup.val is None:
                     keep_best(run, now, state, None, epoch, weights_now)
-                elif done or pace.worth_validating(epoch, state.step):
+                elif done or pace.worth_validating(epoch, state.step, world):
                     asleep = clock()
                     report = validate(setup, setup.val, weights_now, events, asked)
                     pace.validated(clock() - asleep)

@@ -104,11 +104,14 @@ class Pace:
         before, now = self.progress(epoch * self.steps_per_epoch), self.progress(step)
         return int(now / every + 1e-9) > int(before / every + 1e-9)
 
-    def worth_validating(self, epoch: int, step: int) -> bool:
+    def worth_validating(self, epoch: int, step: int, world: World) -> bool:
         """Whether to validate at the end of this epoch: when it is due, if the clock leaves time for it."""
         if not self.due(self.every, epoch, step):
             return False
-        return self.budget is None or self._validation() <= _VALIDATION_SHARE * self.budget.seconds
+        if self.budget is None:
+            return True
+        most = _VALIDATION_SHARE * self.budget.seconds
+        return world.share(lambda: self._validation() <= most)  # one process's clock counts for all
 
     def _validation(self) -> float:
         """Seconds of a validation, as the last one took or as it is expected to."""

@@ -60,7 +60,8 @@ def test_decoding_stays_exact(form: Form, opset: int) -> None:
         exact, found = exact[:count, 1:5], found[:count, 1:5]
     else:
         exact, found = exact[0, :, :4], found[0, :, :4]
-    assert np.abs(exact - found).max() < 0.25
+    side = (exact[:, 2:] - exact[:, :2]).max(1, keepdims=True)
+    assert (np.abs(exact - found) < 0.25 + side / 256).all()  # a side is the exponential of a rounded number
 
 
 def test_opencv_finds_the_same_faces(tmp_path: object) -> None:

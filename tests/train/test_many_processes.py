@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 import torch
-from train_runs import STEPS, Crash, crash_at, draw_set, start, tiny_config, train, wait_for_step
+from train_runs import MODEL, STEPS, Crash, crash_at, draw_set, start, tiny_config, train, wait_for_step
 
-from facetrain.config.load import config_to_yaml
+from facetrain.config.load import config_to_yaml, load_config
 from facetrain.config.schema import Config
 from facetrain.core.run_dir import RunDir
-from facetrain.model.weights import read_tensors
+from facetrain.model.weights import read_tensors, save_checkpoint
+from facetrain.model.yunet import build
 from facetrain.train.loop import train_model
 from facetrain.train.metrics import read_metrics
 
@@ -131,6 +132,26 @@ def test_a_run_goes_on_with_another_number_of_processes(data: Path, tmp_path: Pa
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert_close_run(run, whole)
+
+
+def test_two_processes_share_a_teacher_and_a_clock(data: Path, tmp_path: Path) -> None:
+    """What they learn without labels in the time there is, one process learns from the plan that they leave."""
+    teacher = tmp_path / "teacher.pt"
+    save_checkpoint(teacher, build(MODEL, 9).state_dict(), Config(model=MODEL), {})
+    config = gentle(data, 1, teacher=str(teacher), label_weight=0.0)
+    file = write_config(replace(config, data=replace(config.data, store="mapped")), tmp_path)
+    process = start(str(file), "--runs", str(tmp_path / "runs"), "--for", "8s", gpus="cpu,cpu")
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    run = RunDir(tmp_path / "runs" / "tiny-1")
+    planned = load_config(run.config)
+    assert planned.train.plan is not None
+    assert "plan: " in said
+    again = train(planned, tmp_path / "again")
+    states = [read_tensors(other.last) for other in (run, again)]
+    assert states[0]["state"]["step"] == states[1]["state"]["step"] == planned.train.plan[-1][1]
+    for name, value in states[0]["model"].items():
+        torch.testing.assert_close(value, states[1]["model"][name], rtol=1e-5, atol=1e-5, msg=name)
 
 
 def test_device_that_is_not_there_is_said_once(data: Path, tmp_path: Path) -> None:

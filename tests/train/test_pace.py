@@ -137,7 +137,7 @@ def test_validations_are_left_time_for_and_rare_where_they_are_dear() -> None:
             step += 1
             pace.look_at_clock(step, ALONE)
             at_end = pace.over(step)
-            if at_end or (step % 20 == 0 and pace.worth_validating((step - 1) // 20, step)):
+            if at_end or (step % 20 == 0 and pace.worth_validating((step - 1) // 20, step, ALONE)):
                 clock.now += validation_s
                 pace.validated(validation_s)
                 count += 1
