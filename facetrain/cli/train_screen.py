@@ -15,6 +15,7 @@ from facetrain.train.events import Progress
 from facetrain.train.loop import TrainResult
 from facetrain.train.validation import format_ap
 
+_TAUGHT = "teacher_"  # what the names of a teacher's loss terms begin with
 _PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal
 
 
@@ -162,23 +163,43 @@ def progress_text(progress: Progress, left: str) -> str:
 
 
 def progress_table(progress: Progress) -> Any:
-    """The same as a table with a heading, for a terminal."""
-    from rich.table import Table
+    """The same as a table with a heading, for a terminal of 80 columns.
 
+    Where a teacher's terms stand beside the labels' they get a table of their own, with a row for each.
+    """
+    from rich.console import Group
+
+    taught = any(name.startswith(_TAUGHT) for name in progress.losses)
+    terms = {name: f"{value:.3f}" for name, value in progress.losses.items() if name != "total"}
     cells = {
         "epoch": f"{progress.epoch + 1}/{progress.epochs}",
         "loss": f"{progress.losses['total']:.3f}",
-        **{name: f"{value:.3f}" for name, value in progress.losses.items() if name != "total"},
+        **({} if taught else terms),
         "rate": f"{progress.lr:.2g}",
         "images/s": f"{progress.images_per_s:.1f}",
         "waiting": f"{progress.wait_share:.0%}",
         **({"GPU memory": _gib(progress.memory)} if progress.memory is not None else {}),
         "best AP": "–" if progress.best_ap is None else format_ap(progress.best_ap),
     }
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in cells:
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _table([*cells])
     table.add_row(*cells.values())
+    if not taught:
+        return table
+    names = list(dict.fromkeys(name.removeprefix(_TAUGHT) for name in terms))
+    by = _table(["loss by", *names])
+    for who, prefix in (("labels", ""), ("teacher", _TAUGHT)):
+        row = [terms.get(prefix + name, "") for name in names]
+        if any(row):
+            by.add_row(who, *row)
+    return Group(table, by)
+
+
+def _table(names: list[str]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 

@@ -38,8 +38,11 @@ class Recipe:
     relabelled: bool = False
 
 
-# What is asked: labels or a teacher, by which optimiser; then teachers that see more than the student does.
+# What is asked: labels or a teacher, by which optimiser (the published one as well);
+# then teachers that see more than the student does.
+PUBLISHED = {"train.optimizer": "sgd", "train.lr": 0.01, "train.schedule": "steps", "train.warmup_limit": 0.1}
 CANDIDATES = {
+    "labels, published SGD": Recipe(LABELS | PUBLISHED),
     "labels, AdamW": Recipe(LABELS | ADAMW),
     "labels, Muon": Recipe(LABELS | {"train.lr": 0.02}),
     "teacher, AdamW": Recipe(ADAMW),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 
 from facetrain.cli.app import build_app
-from facetrain.cli.train_screen import TrainScreen, next_commands, progress_text, result_text
+from facetrain.cli.train_screen import TrainScreen, next_commands, progress_table, progress_text, result_text
 from facetrain.core.run_dir import RunDir
 from facetrain.train.events import Progress
 from facetrain.train.loop import TrainResult
@@ -103,3 +104,19 @@ def test_run_without_validation_proposes_no_measurement(tmp_path: Path) -> None:
     assert [name for name, _ in commands] == ["try", "export", "compare"]
     assert "no validation yet" in result_text(result(RunDir(tmp_path), best_epoch=None))
     assert result_text(result(None)) == "dry run: nothing was written"
+
+
+@pytest.mark.parametrize("labels", [{}, {"cls": 0.25, "obj": 1.5, "box": 2.0, "landmarks": 0.125}])
+def test_a_teachers_terms_fit_into_80_columns(labels: dict[str, float]) -> None:
+    taught = {"teacher_cls": 10.228, "teacher_obj": 123.293, "teacher_box": 4.534, "teacher_landmarks": 0.779}
+    losses = labels | taught | {"total": 12345.678}
+    shown_progress = Progress(
+        99, 640, 12345, 99999, 0.00012345, losses, 3.0, 1234.5, 0.05, best_ap=0.5, memory=79 << 30
+    )
+    screen = Console(width=80, file=io.StringIO(), force_terminal=False)
+    screen.print(progress_table(shown_progress))
+    assert isinstance(screen.file, io.StringIO)
+    shown = screen.file.getvalue()
+    assert "…" not in shown
+    assert [line.split()[0] for line in shown.splitlines() if "123.293" in line] == ["teacher"]
+    assert ("labels" in shown) == bool(labels)
