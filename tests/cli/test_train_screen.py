@@ -114,9 +114,9 @@ def test_a_teachers_terms_fit_into_80_columns(labels: dict[str, float]) -> None:
         99, 640, 12345, 99999, 0.00012345, losses, 3.0, 1234.5, 0.05, best_ap=0.5, memory=79 << 30
     )
     screen = Console(width=80, file=io.StringIO(), force_terminal=False)
-    screen.print(progress_table(shown_progress))
+    screen.print(progress_table(shown))
     assert isinstance(screen.file, io.StringIO)
-    shown = screen.file.getvalue()
-    assert "…" not in shown
-    assert [line.split()[0] for line in shown.splitlines() if "123.293" in line] == ["teacher"]
-    assert ("labels" in shown) == bool(labels)
+    text = screen.file.getvalue()
+    assert "…" not in text
+    assert [line.split()[0] for line in text.splitlines() if "123.293" in line] == ["teacher"]
+    assert ("labels" in text) == bool(labels)
