@@ -110,9 +110,7 @@ def test_run_without_validation_proposes_no_measurement(tmp_path: Path) -> None:
 def test_a_teachers_terms_fit_into_80_columns(labels: dict[str, float]) -> None:
     taught = {"teacher_cls": 10.228, "teacher_obj": 123.293, "teacher_box": 4.534, "teacher_landmarks": 0.779}
     losses = labels | taught | {"total": 12345.678}
-    shown_progress = Progress(
-        99, 640, 12345, 99999, 0.00012345, losses, 3.0, 1234.5, 0.05, best_ap=0.5, memory=79 << 30
-    )
+    shown = Progress(99, 640, 12345, 99999, 0.00012345, losses, 3.0, 1234.5, 0.05, best_ap=0.5, memory=79 << 30)
     screen = Console(width=80, file=io.StringIO(), force_terminal=False)
     screen.print(progress_table(shown))
     assert isinstance(screen.file, io.StringIO)
