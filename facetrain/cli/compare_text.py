@@ -3,6 +3,7 @@
 from facetrain.cli import console
 from facetrain.compare.results import Comparison, Row, Speed, ratio
 from facetrain.compare.timing import Times
+from facetrain.core.inert import for_markdown
 
 _FIXED = "*"
 _ABSENT = "-"
@@ -182,6 +183,4 @@ def _first_line(text: str) -> str:
 
 def _escape(cell: str) -> str:
     """A cell's text as Markdown: nothing in a file's name may end the cell or start a style."""
-    for mark in ("\\", "|", "*", "`", "<"):
-        cell = cell.replace(mark, f"\\{mark}")
-    return cell
+    return for_markdown(cell)

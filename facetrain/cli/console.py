@@ -14,6 +14,7 @@ from typing import Any
 
 from facetrain import __version__
 from facetrain.core.errors import FacetrainError, OutputError, UsageError
+from facetrain.core.inert import for_terminal
 
 Advance = Callable[..., None]  # advance(done=1, note="", total=None)
 
@@ -33,7 +34,7 @@ def harden_streams() -> None:
 def say(text: str) -> None:
     """One line of conversation: progress, a warning, a hint. Goes to stderr."""
     with suppress(OSError):  # nobody listens any more: no reason to end the work
-        print(text, file=sys.stderr, flush=True)
+        print(for_terminal(text), file=sys.stderr, flush=True)
 
 
 def say_error(error: FacetrainError) -> None:
@@ -155,7 +156,7 @@ def _bar(what: str, total: int | None) -> Iterator[Advance]:
         task = bar.add_task(what, total=total, note="")
 
         def advance(done: int = 1, note: str = "", total: int | None = None) -> None:
-            bar.update(task, advance=done, note=note, total=total)
+            bar.update(task, advance=done, note=for_terminal(note), total=total)
 
         yield advance
 
@@ -176,7 +177,7 @@ def _lines(what: str, total: int | None) -> Iterator[Advance]:
 
 def _print(text: str) -> None:
     with _stdout_errors():
-        print(text)
+        print(for_terminal(text))
 
 
 @contextmanager

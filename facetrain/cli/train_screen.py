@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from facetrain.cli import console
+from facetrain.core.inert import for_terminal
 from facetrain.train.events import Progress
 from facetrain.train.loop import TrainResult
 from facetrain.train.validation import format_ap
@@ -77,7 +78,7 @@ class TrainScreen:
             return
         self._keep(text)
         if self.live is not None:
-            self.live.console.print(text, markup=False, soft_wrap=True)
+            self.live.console.print(for_terminal(text), markup=False, soft_wrap=True)
         else:
             console.say(text)
         if text.startswith("run: ") and self.log is None:
@@ -128,6 +129,7 @@ class TrainScreen:
         return f"{hours}:{minutes:02}:{seconds % 60:02}"
 
     def _keep(self, text: str) -> None:
+        text = for_terminal(text)
         stamped = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
         if self.log is None:
             self.early.append(stamped)

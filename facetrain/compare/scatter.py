@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from facetrain.core.errors import UsageError
 from facetrain.core.files import replacing
+from facetrain.core.inert import for_plot
 from facetrain.core.plots import new_figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -122,7 +123,7 @@ def _label(figure: Any, axes: Any, bubbles: Sequence[Bubble], areas: NDArray[np.
     frame = axes.get_window_extent(renderer)
     for index in np.argsort(-areas, kind="stable"):
         bubble, (x, y), radius = bubbles[index], centres[index], radii[index]
-        text = axes.annotate(bubble.name, (bubble.latency, bubble.ap), fontsize=8.5, color=_INK)
+        text = axes.annotate(for_plot(bubble.name), (bubble.latency, bubble.ap), fontsize=8.5, color=_INK)
         box = text.get_window_extent(renderer)
         others = [area for i, area in enumerate(taken) if i != index]
         place, reach = _free_place((x, y, radius), (box.width, box.height), others, frame.extents, point)

@@ -11,6 +11,7 @@ from typing import Any
 
 from facetrain.config.problems import show
 from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
+from facetrain.core.inert import NAME_LENGTH, is_name
 from facetrain.core.plug import choices_hint
 
 ASSIGNERS = ("simota",)  # as ASSIGNERS in train/assign.py, which must not be imported from here
@@ -209,6 +210,10 @@ def _landmarks(landmarks: LandmarksConfig) -> Iterator[Violation]:
     known = set(landmarks.names)
     if any(not name.strip() for name in known):
         yield Violation((names,), f"{names}: a name is empty", "name every point; [] for no landmarks")
+    for name in landmarks.names:
+        if name.strip() and not is_name(name):
+            hint = f"letters, digits, blank, _ . and -, at most {NAME_LENGTH} of them"
+            yield Violation((names,), f"{names}: {show(name)} is not a name", hint)
     for name in sorted(known):
         if landmarks.names.count(name) > 1:
             yield Violation(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facetrain.core.errors import ConfigError
+from facetrain.core.inert import for_terminal
 
 _MOST = 20  # problems listed; past this a reader starts again with the first ones anyway
 _WIDTH = 60  # characters of a value that are shown
@@ -40,7 +41,7 @@ def raise_problems(problems: Sequence[Problem]) -> None:
 
 def shorten(text: str) -> str:
     """Cut a text that is too long for a message, and write what no terminal can print as an escape."""
-    text = text.encode("utf-8", "backslashreplace").decode()
+    text = for_terminal(text.encode("utf-8", "backslashreplace").decode())
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
 

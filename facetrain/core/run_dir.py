@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from facetrain.core.errors import InputError, OutputError, UsageError
 
@@ -83,7 +84,7 @@ def new_run(root: Path, name: str | None, config_name: str) -> RunDir:
     if _is_taken(run.path):
         raise UsageError(
             f"{run.path}: a run of this name is there already",
-            f"continue it with --resume {name}, or choose another --name",
+            f"continue it with --resume {quote(name)}, or choose another --name",
         )
     return run
 

@@ -3,10 +3,12 @@
 import json
 from io import FileIO
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from facetrain.core.errors import OutputError
 from facetrain.core.files import replacing, write_text
+from facetrain.core.inert import for_plot
 from facetrain.core.plots import new_figure
 from facetrain.core.run_dir import RunDir
 from facetrain.train.board import Board, open_board
@@ -42,7 +44,7 @@ class MetricsLog:
         except OSError as error:
             raise OutputError(
                 f"{self.run.metrics}: cannot be written: {error.strerror or error}",
-                f"free some space, then: facetrain train --resume {self.run.path}",
+                f"free some space, then: facetrain train --resume {quote(str(self.run.path))}",
             ) from error
         if self.board is not None:
             self.board.add(kind, step, values)
@@ -85,7 +87,7 @@ def draw_curves(run: RunDir) -> None:
     for name in steps[0]["losses"]:
         width = 2.0 if name == "total" else 1.0
         losses.plot(x, [line["losses"][name] for line in steps], label=name, linewidth=width)
-    losses.set(yscale="log", ylabel="loss", title=run.path.name)
+    losses.set(yscale="log", ylabel="loss", title=for_plot(run.path.name))
     losses.legend()
     rate.plot(x, [line["lr"] for line in steps], color="black")
     rate.set(ylabel="learning rate", ylim=(0, None))

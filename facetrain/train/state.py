@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -101,7 +102,7 @@ def saving_on_failure(run: RunDir | None, save: Callable[[], None], all_finite: 
             with suppress(OutputError):
                 save()
                 if run is not None and error.hint is None:
-                    error.hint = f"all steps so far are saved; then: facetrain train --resume {run.path}"
+                    error.hint = f"all steps so far are saved; then: facetrain train --resume {quote(str(run.path))}"
         raise
 
 

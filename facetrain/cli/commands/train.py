@@ -3,6 +3,7 @@
 import os
 from json import dumps as json_text
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -129,7 +130,9 @@ def run(
     if leads():
         console.result(result_document(result), result_text(result), as_json=json)
         if result.interrupted:
-            console.say(f"stopped; go on with: facetrain train --resume {result.run.path if result.run else ''}")
+            console.say(
+                f"stopped; go on with: facetrain train --resume {quote(str(result.run.path)) if result.run else ''}"
+            )
     if result.interrupted:
         raise typer.Exit(130)
 

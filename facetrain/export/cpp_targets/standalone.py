@@ -9,6 +9,7 @@ import numpy as np
 
 from facetrain import __version__
 from facetrain.core.faces import Floats
+from facetrain.core.inert import for_cpp_comment, for_markdown
 from facetrain.export.cpp_targets.options import CppOptions
 from facetrain.export.cpp_targets.standalone_plan import (
     BAND_PIXELS,
@@ -60,7 +61,7 @@ def _values(net: FoldedNet, options: CppOptions) -> dict[str, str]:
         "NAME": options.name.upper(),
         "version": __version__,
         "landmarks": str(len(names)),
-        "landmark_names": f"  // {', '.join(names)}" if names else "",
+        "landmark_names": f"  // {for_cpp_comment(', '.join(names))}" if names else "",
         "weights": "\n".join(blocks),
         "stem": f'{{"stem", {net.config.stem[0]}, {len(net.stem.bias)}, {_bool(net.stem.relu)}, 0}}',
         "units": "\n".join(rows),
@@ -81,7 +82,7 @@ def _values(net: FoldedNet, options: CppOptions) -> dict[str, str]:
         "memory_640": f"{working_memory(layout, 640, 480, len(names)):,}",
         "weights_bytes": f"{4 * size:,}",
         "face_landmarks": ", landmarks[i].x and .y" if names else "",
-        "landmarks_text": f" The landmarks are, in this order: {', '.join(names)}." if names else "",
+        "landmarks_text": f" The landmarks are, in this order: {for_markdown(', '.join(names))}." if names else "",
     }
 
 
