@@ -14,13 +14,13 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
+from facetrain.core.compiler import find_compiler
 from facetrain.core.errors import ExportError, InputError, OutputError, UsageError
 from facetrain.core.files import replacing
 from facetrain.core.plug import choices_hint
 from facetrain.export import cpp_targets
 from facetrain.export.checkpoint import export_name, find_checkpoint
 from facetrain.export.cpp_check import EXACT_DIGITS, CppCheck, check_cpp
-from facetrain.export.cpp_compiler import find_compiler
 from facetrain.export.cpp_targets.options import CppOptions, Program
 from facetrain.export.folded import FoldedNet, fold
 from facetrain.export.layers import check_finite

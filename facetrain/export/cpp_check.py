@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from facetrain.core.compiler import Compiler
 from facetrain.core.errors import ExportError
 from facetrain.core.faces import Faces, Floats, Image
 from facetrain.core.geometry import box_iou
 from facetrain.detect.load import FaceDetector
-from facetrain.export.cpp_compiler import Compiler, compile_program, run_program
+from facetrain.export.cpp_compiler import compile_program, run_program
 from facetrain.export.cpp_targets.options import Program, Rules
 from facetrain.export.folded import FoldedNet
 from facetrain.export.layers import with_digits

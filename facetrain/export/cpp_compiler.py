@@ -1,37 +1,14 @@
-"""The C++ compiler of this machine, and programs made with it."""
+"""Programs made of exported C++, with the compiler of this machine."""
 
 import os
-import shlex
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from facetrain.core.compiler import Compiler
 from facetrain.core.errors import ExportError
 
-_COMPILERS = ("g++", "clang++", "c++")
 _COMPILE_SECONDS, _RUN_SECONDS = 900, 600  # far more than any machine needs: past them something hangs
-
-
-@dataclass(frozen=True)
-class Compiler:
-    """command: as it is called; version: the first line of what it says of itself."""
-
-    command: tuple[str, ...]
-    version: str
-
-
-def find_compiler() -> Compiler | None:
-    """The compiler that the variable CXX names, or else the first of g++, clang++, c++ that is there."""
-    wanted = os.environ.get("CXX", "").strip()
-    for command in [_words(wanted)] if wanted else [[name] for name in _COMPILERS]:
-        if shutil.which(command[0]) is None:
-            continue
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, errors="replace", check=False)
-        if done.returncode == 0:
-            return Compiler(tuple(command), (done.stdout.splitlines() or [command[0]])[0])
-    return None
 
 
 def compile_program(
@@ -64,13 +41,6 @@ def run_program(program: Path, arguments: Sequence[str]) -> str:
             "nothing was written; please report it with what `facetrain info` prints",
         )
     return done.stdout
-
-
-def _words(command: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError:  # a quotation mark that is not closed
-        return [command]
 
 
 def _run(command: Sequence[str], folder: Path, seconds: int, what: str) -> subprocess.CompletedProcess[str]:

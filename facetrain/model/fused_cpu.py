@@ -45,14 +45,15 @@ class Library:
     def __init__(self, path: Path) -> None:
         try:
             library = ctypes.CDLL(str(path))
-        except OSError as error:
+            self._kernels: dict[tuple[str, torch.dtype], Any] = {
+                (name, dtype): getattr(library, f"{name}_{suffix}")
+                for name in KERNELS
+                for dtype, suffix in _DTYPES.items()
+            }
+        except (OSError, AttributeError) as error:  # another system's, or without a kernel
             raise DeviceError(f"{path}: cannot be loaded: {error}", "remove it: it is compiled anew") from error
-        self._kernels: dict[tuple[str, torch.dtype], Any] = {}
-        for name in KERNELS:
-            for dtype, suffix in _DTYPES.items():
-                kernel = getattr(library, f"{name}_{suffix}")
-                kernel.restype = None
-                self._kernels[name, dtype] = kernel
+        for kernel in self._kernels.values():
+            kernel.restype = None
 
     def run(self, name: str, like: Tensor, *tensors: Tensor) -> None:
         """Run a kernel on maps shaped like `like` (B, C, H, W)."""

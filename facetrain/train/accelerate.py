@@ -113,7 +113,7 @@ def fuse(setup: Setup, model: YuNet, task: Task, pace: Pace, compiled: bool) -> 
     short = pace.plan is None and pictures < _FEWEST_FUSED  # where a clock plans, the repeat must choose alike
     if mode == "auto" and device.type == "cpu" and short:
         return "network: torch's own operations, the run is too short to compile faster ones"
-    folder = user_cache() / "facetrain"
+    folder = user_cache() / "facetrain" / "kernels"
     line = use_fused(model, mode, device, folder)
     if task.teacher is not None and model.backbone.operations is not PLAIN:
         set_operations(task.teacher, look_operations(device, folder))

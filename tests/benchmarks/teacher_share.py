@@ -31,7 +31,7 @@ from facetrain.train.step import Task, make_step
 from facetrain.train.teacher import look
 
 CPU = torch.device("cpu")
-CACHE = user_cache() / "facetrain"
+CACHE = user_cache() / "facetrain" / "kernels"
 
 
 class Remembered(torch.nn.Module):

@@ -177,7 +177,7 @@ def run_ours(args: argparse.Namespace) -> list[float]:
     device = torch.device("cpu")
     store, _ = open_store(pictures_of(args), "ram", None, device, 0.1)
     model = build(config.model, 0).train()
-    use_fused(model, "auto", device, user_cache() / "facetrain")
+    use_fused(model, "auto", device, user_cache() / "facetrain" / "kernels")
     dtype = choose_precision("auto", device)
     step = make_step(model, make_optimizer(model, config.train), Task(config.train, dtype))
 
@@ -192,7 +192,7 @@ def run_network(args: argparse.Namespace, kernels: str) -> list[float]:
     keep_big_buffers()
     config = settings(args)
     model = build(config.model, 0).train()
-    use_fused(model, kernels, torch.device("cpu"), user_cache() / "facetrain")
+    use_fused(model, kernels, torch.device("cpu"), user_cache() / "facetrain" / "kernels")
     dtype = choose_precision("auto", torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((args.batch, 3, args.size, args.size), generator=generator) * 255

@@ -8,10 +8,10 @@ import torch
 
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
+from facetrain.core.compiler import Compiler, find_compiler
 from facetrain.core.faces import Image
 from facetrain.core.images import write_image
 from facetrain.data.sample import draw_picture
-from facetrain.export.cpp_compiler import Compiler, find_compiler
 from facetrain.export.cpp_targets.libfacedetection_forward import forward_text
 from facetrain.export.folded import fold
 from facetrain.model.weights import save_checkpoint

@@ -20,9 +20,9 @@ from cpp.cpp_models import (
 
 from facetrain.cli.app import run_cli
 from facetrain.config.load import load_config
+from facetrain.core.compiler import Compiler, find_compiler
 from facetrain.core.errors import OutputError
 from facetrain.export import cpp
-from facetrain.export.cpp_compiler import Compiler, find_compiler
 from facetrain.export.cpp_targets.options import CppOptions
 from facetrain.export.folded import fold
 from facetrain.export.layers import named_layers, with_digits

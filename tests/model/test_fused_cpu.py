@@ -1,6 +1,8 @@
 """The CPU's own kernels against the plain network, computed in float64."""
 
 import copy
+import os
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,10 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from facetrain.config.schema import ModelConfig
+from facetrain.core.compiler import Compiler, find_compiler
 from facetrain.core.errors import DeviceError, OutputError
+from facetrain.model import fused_build
 from facetrain.model.blocks import Unit
 from facetrain.model.fused import set_operations, use_fused
-from facetrain.model.fused_build import SOURCE, build_library, find_compiler
+from facetrain.model.fused_build import SOURCE, build_library
 from facetrain.model.fused_cpu import cpu_operations
 from facetrain.model.operations import PLAIN, Operations
 from facetrain.model.yunet import build
@@ -26,22 +30,22 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="session")
-def compiler() -> str:
-    try:
-        return find_compiler()
-    except DeviceError as error:
-        pytest.skip(str(error))
+def compiler() -> Compiler:
+    found = find_compiler()
+    if found is None:
+        pytest.skip("needs a C++ compiler")
+    return found
 
 
 @pytest.fixture(scope="session", params=["native", "portable"])
-def kernels(request: pytest.FixtureRequest, compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Operations:
+def kernels(request: pytest.FixtureRequest, compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> Operations:
     """Built as for use, and for the oldest processor: other instructions, the same numbers."""
     folder = tmp_path_factory.mktemp("kernels")
     if request.param == "native":
         return cpu_operations(build_library(folder))
     path = folder / "portable.so"
     flags = ["-std=gnu++17", "-O2", "-fPIC", "-shared", "-pthread", "-w"]
-    subprocess.run([compiler, *flags, str(SOURCE), "-o", str(path)], check=True)
+    subprocess.run([*compiler.command, *flags, str(SOURCE), "-o", str(path)], check=True)
     return cpu_operations(path)
 
 
@@ -273,7 +277,7 @@ def test_a_single_value_is_refused_as_torch_does(kernels: Operations) -> None:
 # The switch
 
 
-def test_switch(compiler: str, tmp_path: Path) -> None:
+def test_switch(compiler: Compiler, tmp_path: Path) -> None:
     model = build(replace(WIDE, head_channels=16), seed=0)
     assert "own operations" in use_fused(model, "off", CPU, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -307,7 +311,7 @@ def test_without_a_compiler_it_is_plain_and_says_why(tmp_path: Path, monkeypatch
     assert not any((tmp_path / "cache").glob("*"))
 
 
-def test_a_folder_that_cannot_be_written(compiler: str, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(compiler: Compiler, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     model = build(WIDE, seed=0)
     assert "cannot write here" in use_fused(model, "auto", CPU, tmp_path / "file" / "cache")
@@ -315,10 +319,82 @@ def test_a_folder_that_cannot_be_written(compiler: str, tmp_path: Path) -> None:
         use_fused(model, "on", CPU, tmp_path / "file" / "cache")
 
 
-def test_a_spoilt_library_is_named(compiler: str, tmp_path: Path) -> None:
-    model = build(WIDE, seed=0)
-    built = build_library(tmp_path)
-    built.write_bytes(b"no library")
-    with pytest.raises(DeviceError, match=built.name):
-        use_fused(model, "on", CPU, tmp_path)
-    assert built.name in use_fused(model, "auto", CPU, tmp_path)
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def change(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def replace_by_another_library(path: Path) -> None:
+    """One that would act when it is loaded."""
+    source = path.with_name("other.c")
+    trace = path.with_name("name_ran")
+    act = f'fclose(fopen("{trace}", "w"));'
+    source.write_text(f"#include <stdio.h>\n__attribute__((constructor)) void act(void) {{ {act} }}\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", path, source], check=True)
+
+
+def link(path: Path) -> None:
+    other = path.with_name("elsewhere")
+    path.rename(other)
+    path.symlink_to(other)
+
+
+@pytest.mark.parametrize("spoil", [cut, change, replace_by_another_library, link, lambda path: path.chmod(0o777)])
+def test_a_library_that_is_not_as_it_was_made_is_made_anew(
+    compiler: Compiler, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    """Never loaded: a cut one would end the process, another one would act."""
+    folder = tmp_path / "kernels"
+    built = build_library(folder)
+    content = built.read_bytes()
+    spoil(built)
+    assert use_fused(build(WIDE, seed=0), "on", CPU, folder) == "network: fused kernels (cpu)"
+    again = build_library(folder)
+    assert not again.is_symlink()
+    assert len(again.read_bytes()) == len(content)
+    assert not (folder / "name_ran").exists()
+    assert [path.name for path in folder.glob("*.so")] == [again.name]
+
+
+def test_it_is_compiled_once_and_closed_to_others(
+    compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "kernels"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    built = build_library(folder)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, built)] == [0o700, 0o700]
+    monkeypatch.setattr(fused_build, "_compile", lambda *_: pytest.fail("compiled again"))
+    assert build_library(folder) == built
+
+
+def test_another_users_folder_is_not_used(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, folder = build(WIDE, seed=0), tmp_path / "kernels"
+    build_library(folder)
+    monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    assert "belongs to another user" in use_fused(model, "auto", CPU, folder)
+    with pytest.raises(DeviceError, match="belongs to another user"):
+        use_fused(model, "on", CPU, folder)
+
+
+def test_a_library_without_the_kernels_is_an_error(compiler: Compiler, tmp_path: Path) -> None:
+    source, library = tmp_path / "other.c", tmp_path / "other.so"
+    source.write_text("int nothing;\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    with pytest.raises(DeviceError, match="cannot be loaded"):
+        cpu_operations(library)
+
+
+def test_a_compiler_may_have_options_and_a_wrapper(
+    compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapper = tmp_path / "my wrapper"
+    wrapper.write_text('#!/bin/sh\nexec "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("CXX", f"'{wrapper}' {compiler.command[0]} -O1")
+    assert build_library(tmp_path / "kernels").is_file()
