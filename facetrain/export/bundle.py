@@ -18,14 +18,21 @@ from facetrain.model.weights import load_checkpoint, load_model, save_checkpoint
 
 
 def write_bundle(checkpoint: Path, name: str, folder: Path = FOLDER) -> list[Path]:
-    """Write both files of a checkpoint into `folder`; returns their paths. The maker's data folder is left out."""
+    """Write both files of a checkpoint into `folder`; returns their paths. No place of the maker's is in them."""
     loaded = load_checkpoint(checkpoint)
-    config = loaded.config or Config(model=loaded.model)
-    config = replace(config, data=replace(config.data, root=DataConfig.root))
     weights, graph = folder / f"{name}.pt", folder / f"{name}.onnx"
-    save_checkpoint(weights, loaded.state, config, loaded.info)
+    save_checkpoint(weights, loaded.state, portable(loaded.config or Config(model=loaded.model)), loaded.info)
     export_onnx(fold(load_model(weights)), graph, {"checkpoint_sha256": sha256(weights), "precision": "fp32"})
     return [weights, graph]
+
+
+def portable(config: Config) -> Config:
+    """A configuration that names no place and no hour: no data folder, no teacher's path, no recorded plan."""
+    train = config.train
+    if train.teacher is not None:
+        train = replace(train, teacher=None, label_weight=train.label_weight or 1.0)
+    data = replace(config.data, root=DataConfig.root, store="auto")
+    return replace(config, data=data, train=replace(train, plan=None))
 
 
 def main() -> None:

@@ -142,6 +142,34 @@ inline void along(int64_t from, int64_t to, const Fetch& fetch, const Step& step
     }
 }
 
+// Rows y-1, y and y+1 of a map, zeros around it.
+template <class T>
+struct Lines {
+    const T* row[3];
+
+    Lines(const Shape& s, const T* map, int64_t y, const T* zeros) {
+        for (int i = 0; i < 3; i++) {
+            const int64_t at = y + i - 1;
+            row[i] = at < 0 || at >= s.height ? zeros : map + at * s.row();
+        }
+    }
+
+    void fetch(const Shape& s, int64_t x, int64_t c, Vec* column) const {
+        const bool inside = x >= 0 && x < s.width;
+        for (int i = 0; i < 3; i++) column[i] = inside ? load(row[i] + x * s.channels + c) : Vec{};
+    }
+};
+
+// Nine taps on three columns of three rows.
+inline Vec convolved(Vec value, const Vec (*w)[3], const Vec* left, const Vec* middle, const Vec* right) {
+    for (int i = 0; i < 3; i++) {
+        value += left[i] * w[i][0];
+        value += middle[i] * w[i][1];
+        value += right[i] * w[i][2];
+    }
+    return value;
+}
+
 // out(y, x, c) = bias(c) + sum over i, j of in(y+i-1, x+j-1, c) * weight(i, j, c), zeros around.
 // sums: (tasks, 2, channels), of out - pivot and of its square; pivot: (channels).
 template <class T>
@@ -153,27 +181,15 @@ void depthwise(const Shape& s, const T* in, const float* weight, const float* bi
         float* sum = sums + task * 2 * s.channels;
         std::fill_n(sum, 2 * s.channels, 0.f);
         for (int64_t y = from; y < to; y++) {
-            const T* line[3];
-            for (int i = 0; i < 3; i++) {
-                const int64_t at = y + i - 1;
-                line[i] = at < 0 || at >= s.height ? zeros.data() : map + at * s.row();
-            }
+            const Lines<T> line(s, map, y, zeros.data());
             T* result = out + (picture * s.height + y) * s.row();
             for_tiles(s, [&](int64_t x0, int64_t x1, int64_t c) {
                 Vec w[3][3], first{}, second{};
                 for (int i = 0; i < 9; i++) w[i / 3][i % 3] = load(weight + i * s.channels + c);
                 const Vec b = load(bias + c), p = load(pivot + c);
-                const auto fetch = [&](int64_t x, Vec* column) {
-                    const bool inside = x >= 0 && x < s.width;
-                    for (int i = 0; i < 3; i++) column[i] = inside ? load(line[i] + x * s.channels + c) : Vec{};
-                };
+                const auto fetch = [&](int64_t x, Vec* column) { line.fetch(s, x, c, column); };
                 along(x0, x1, fetch, [&](int64_t x, const Vec* left, const Vec* middle, const Vec* right) {
-                    Vec value = b;
-                    for (int i = 0; i < 3; i++) {
-                        value += left[i] * w[i][0];
-                        value += middle[i] * w[i][1];
-                        value += right[i] * w[i][2];
-                    }
+                    Vec value = convolved(b, w, left, middle, right);
                     T* at = result + x * s.channels + c;
                     store(at, value);
                     value = load(at) - p;  // as rounded: these are the numbers whose mean is taken away
@@ -194,28 +210,15 @@ void depthwise_relu(const Shape& s, const T* in, const float* weight, const floa
     for_bands(s, [&](int64_t, int64_t picture, int64_t from, int64_t to) {
         const T* map = in + picture * s.height * s.row();
         for (int64_t y = from; y < to; y++) {
-            const T* line[3];
-            for (int i = 0; i < 3; i++) {
-                const int64_t at = y + i - 1;
-                line[i] = at < 0 || at >= s.height ? zeros.data() : map + at * s.row();
-            }
+            const Lines<T> line(s, map, y, zeros.data());
             T* result = out + (picture * s.height + y) * s.row();
             for_tiles(s, [&](int64_t x0, int64_t x1, int64_t c) {
                 Vec w[3][3];
                 for (int i = 0; i < 9; i++) w[i / 3][i % 3] = load(weight + i * s.channels + c);
                 const Vec b = load(bias + c);
-                const auto fetch = [&](int64_t x, Vec* column) {
-                    const bool inside = x >= 0 && x < s.width;
-                    for (int i = 0; i < 3; i++) column[i] = inside ? load(line[i] + x * s.channels + c) : Vec{};
-                };
+                const auto fetch = [&](int64_t x, Vec* column) { line.fetch(s, x, c, column); };
                 along(x0, x1, fetch, [&](int64_t x, const Vec* left, const Vec* middle, const Vec* right) {
-                    Vec value = b;
-                    for (int i = 0; i < 3; i++) {
-                        value += left[i] * w[i][0];
-                        value += middle[i] * w[i][1];
-                        value += right[i] * w[i][2];
-                    }
-                    store(result + x * s.channels + c, relu(value));
+                    store(result + x * s.channels + c, relu(convolved(b, w, left, middle, right)));
                 });
             });
         }

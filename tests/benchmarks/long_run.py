@@ -213,17 +213,13 @@ def measure(weights: Path) -> dict[str, float]:
     """Easy, medium and hard of a checkpoint on the validation pictures that are there, at original size."""
     with tempfile.TemporaryDirectory() as scratch:
         onnx = Path(scratch) / "weights.onnx"
-        export(weights, onnx)
+        line = [sys.executable, "-m", "facetrain", "export-onnx", "--weights", str(weights), "--output", str(onnx)]
+        subprocess.run(line, check=True, capture_output=True)
         data = ["--widerface", "--present-only", "--data", str(reference() / "widerface")]
         line = [sys.executable, "-m", "facetrain", "eval", *data, "--weights", str(onnx), "--json", "--threads", "1"]
         done = subprocess.run(line, check=True, capture_output=True, text=True)
     ap = json.loads(done.stdout)["ap"]
     return {name: round(ap[name], 4) for name in ("easy", "medium", "hard")}
-
-
-def export(weights: Path, onnx: Path) -> None:
-    line = [sys.executable, "-m", "facetrain", "export-onnx", "--weights", str(weights), "--output", str(onnx)]
-    subprocess.run(line, check=True, capture_output=True)
 
 
 def mean(ap: dict[str, float] | None) -> float:
@@ -277,29 +273,23 @@ def crops_of(run: Path) -> int:
 
 def keep(weights: Path, network: str, info: dict[str, Any]) -> None:
     """Write averaged weights beside this file, without any path of this machine."""
-    write_portable(weights, KEPT / f"{network}.pt", {k: v for k, v in info.items() if k != "kind"})
-
-
-def write_portable(weights: Path, target: Path, info: dict[str, Any]) -> None:
-    """A checkpoint whose configuration names no place: no data folder, no teacher's path, no recorded plan."""
-    from dataclasses import replace
-
-    from facetrain.config.schema import Config, DataConfig
+    from facetrain.config.schema import Config
     from facetrain.core.files import sha256
+    from facetrain.export.bundle import portable
     from facetrain.model.weights import load_checkpoint, save_checkpoint
 
     checkpoint = load_checkpoint(weights)
-    config = checkpoint.config or Config(model=checkpoint.model)
-    taught = {"teacher_sha256": sha256(reference() / info["settings"]["teacher"])} if "settings" in info else {}
-    train = replace(config.train, teacher=None, label_weight=1.0, plan=None)
-    data = replace(config.data, root=DataConfig().root, store="auto")
-    save_checkpoint(target, checkpoint.state, replace(config, train=train, data=data), info | taught)
+    taught = {"teacher_sha256": sha256(reference() / info["settings"]["teacher"])}
+    about = {key: value for key, value in info.items() if key != "kind"} | taught
+    config = portable(checkpoint.config or Config(model=checkpoint.model))
+    save_checkpoint(KEPT / f"{network}.pt", checkpoint.state, config, about)
 
 
 def install() -> None:
     """Make kept weights the bundled ones where they are better, with card, hashes and README's rows."""
     from facetrain.core.files import sha256
     from facetrain.detect.bundled import FOLDER, bundled_names
+    from facetrain.export.bundle import write_bundle
     from facetrain.model.weights import load_checkpoint
 
     for path in sorted(KEPT.glob("*.pt")):
@@ -309,9 +299,7 @@ def install() -> None:
         if mean(info["ap"]) <= mean(bundled):
             print(f"{network}: {info['ap']} is no better than the bundled {bundled}")
             continue
-        write_portable(path, FOLDER / f"{network}.pt", dict(info))
-        export(FOLDER / f"{network}.pt", FOLDER / f"{network}.onnx")
-        hashes = {suffix: sha256(FOLDER / f"{network}{suffix}") for suffix in (".pt", ".onnx")}
+        hashes = {made.suffix: sha256(made) for made in write_bundle(path, network, FOLDER)}
         (FOLDER / f"{network}.md").write_text(card(network, info, hashes), encoding="utf-8")
         readme = ROOT / "README.md"
         readme.write_text(with_row(readme.read_text(encoding="utf-8"), network, info["ap"]), encoding="utf-8")
