@@ -5,7 +5,6 @@ Only tensors and plain values are read (`weights_only=True`): no code runs from 
 
 import io
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facetrain.config.check import check_config
 from facetrain.config.load import config_from_dict, config_to_dict
 from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
-from facetrain.core.errors import DataError, InputError
-from facetrain.core.files import is_lfs_pointer, write_bytes
+from facetrain.core.errors import DataError
+from facetrain.core.files import write_bytes
+from facetrain.model.cost import convolutions
+from facetrain.model.safe_file import read_tensors, weights_of
 from facetrain.model.yunet import YuNet, build
 
+_TAKE_AGAIN = "take best.pt of the run again"
 FORMAT = "facetrain checkpoint"
 STATE_FORMAT = "facetrain training state"  # last.pt: train/state.py writes and resumes it, its weights serve here too
 
@@ -52,47 +55,23 @@ class Checkpoint:
     info: dict[str, Any]
 
 
-def read_tensors(path: Path) -> Any:
-    """Load a torch file without running code from it. Raises InputError or DataError."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"{path}: no such file", "give a checkpoint (.pt, .pth)") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    if is_lfs_pointer(start):
-        raise DataError(f"{path}: a git-lfs pointer, not a checkpoint", "run `git lfs pull` where it came from")
-    if not start:
-        raise DataError(f"{path}: the file is empty")
-    if not start.startswith((b"PK", b"\x80")):  # a zip archive, or the older pickle form
-        raise DataError(
-            f"{path}: not a checkpoint by its content", "a checkpoint is what torch.save writes: .pt or .pth"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch muses about a foreign pickle ends in the error below anyway
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises half a dozen kinds for a damaged or foreign file
-        # torch's own text advises to load without its protection: not repeated
-        raise DataError(
-            f"{path}: not a checkpoint that can be read safely: it is damaged, cut off, or holds more than weights",
-            "only tensors and plain values are loaded",
-        ) from error
-
-
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a facetrain checkpoint, or the original trainer's (also wrapped in `state_dict`, prefixed `module.`)."""
+    """Read a facetrain checkpoint, or the original trainer's (also wrapped in `state_dict`, prefixed `module.`).
+
+    Raises InputError where there is no file, DataError where it is no checkpoint that can be used, and ConfigError if
+    its configuration is not one: nothing in the file is used before it was looked at.
+    """
     document = read_tensors(path)
-    if isinstance(document, Mapping) and document.get("format") == FORMAT:
-        parts = [document.get(name) for name in ("config", "model", "info")]
-        if not all(isinstance(part, Mapping) for part in parts):
-            raise DataError(f"{path}: an incomplete facetrain checkpoint", "take best.pt of the run again")
-        config = config_from_dict(document["config"], str(path))
-        return Checkpoint(path, config.model, dict(document["model"]), config, dict(document["info"]))
-    if isinstance(document, Mapping) and document.get("format") == STATE_FORMAT:
-        config = config_from_dict(document["config"], str(path))
-        return Checkpoint(path, config.model, dict(document["ema"] or document["model"]), config, {})
+    kind = document.get("format") if isinstance(document, Mapping) else None
+    if kind in (FORMAT, STATE_FORMAT):
+        config = config_of(document, path)
+        if kind == STATE_FORMAT:
+            part = "model" if document.get("ema") is None else "ema"
+            return Checkpoint(path, config.model, weights_of(document.get(part), path, part), config, {})
+        info = document.get("info")
+        if not isinstance(info, Mapping):
+            raise DataError(f"{path}: an incomplete facetrain checkpoint: 'info' is missing", _TAKE_AGAIN)
+        return Checkpoint(path, config.model, weights_of(document.get("model"), path, "model"), config, dict(info))
     state = document.get("state_dict", document) if isinstance(document, Mapping) else {}
     if not isinstance(state, Mapping):
         raise DataError(f"{path}: not a YuNet checkpoint (its state_dict is a {type(state).__name__})")
@@ -100,10 +79,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if "backbone.model0.conv1.weight" not in state:
         seen = ", ".join(list(state)[:3]) or type(document).__name__
         raise DataError(
-            f"{path}: not a YuNet checkpoint (it holds {seen} …)", "known: facetrain's own, and the original trainer's"
+            f"{path}: not a YuNet checkpoint (it holds {seen[:200]} …)",
+            "known: facetrain's own, and the original trainer's",
         )
-    state = {rename_original(key): value for key, value in state.items()}
+    state = weights_of({rename_original(key): value for key, value in state.items()}, path, "state_dict")
     return Checkpoint(path, infer_model(state, path), state, None, {})
+
+
+def config_of(document: Mapping[Any, Any], path: Path) -> Config:
+    """The configuration in a document of ours. Raises DataError where there is none, ConfigError where it is wrong."""
+    if not isinstance(document.get("config"), Mapping):
+        raise DataError(f"{path}: an incomplete facetrain checkpoint: 'config' is missing", _TAKE_AGAIN)
+    return config_from_dict(document["config"], str(path))
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor], config: Config, info: Mapping[str, Any]) -> None:
@@ -127,11 +114,23 @@ def tensor_bytes(document: Mapping[str, Any]) -> bytes:
 def load_model(path: Path) -> YuNet:
     """The network of a checkpoint with its weights, on the CPU, in evaluation mode."""
     checkpoint = load_checkpoint(path)
+    check_extent(checkpoint.model, checkpoint.state, path)
     model = build(checkpoint.model)
     misfits = fit_weights(model, checkpoint.state)
     if misfits:
         raise DataError(f"{path}: {len(misfits)} weights do not fit the model: {'; '.join(misfits[:5])}")
     return model.eval()
+
+
+def check_extent(model: ModelConfig, state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse a configuration whose network has more parameters than the file has numbers, before it is built."""
+    stride = max(model.strides)
+    needed = sum(layer.parameters for layer in convolutions(model, stride, stride))
+    there = sum(value.numel() for value in state.values())
+    if needed > there:
+        raise DataError(
+            f"{path}: its configuration describes {needed:,} parameters, but it holds {there:,} numbers", _TAKE_AGAIN
+        )
 
 
 def fit_weights(model: YuNet, state: Mapping[str, Tensor]) -> list[str]:
@@ -164,28 +163,30 @@ def infer_model(state: Mapping[str, Tensor], path: Path) -> ModelConfig:
     Pooling cannot be seen in weights: it is the published one.
     """
     try:
-        stem = state["backbone.stem.conv.weight"].shape, state["backbone.stem.unit.pointwise.weight"].shape
-        count = 1 + max(int(m[1]) for key in state if (m := re.match(r"backbone\.stages\.(\d+)\.", key)))
+        stem = _outputs_inputs(state, "backbone.stem.conv"), _outputs_inputs(state, "backbone.stem.unit.pointwise")
+        count = 1 + max(int(m[1]) for key in state if (m := re.match(r"backbone\.stages\.(\d{1,3})\.", key)))
         stages = tuple(
             (
-                state[f"backbone.stages.{i}.0.pointwise.weight"].shape[1],
-                state[f"backbone.stages.{i}.1.pointwise.weight"].shape[0],
+                _outputs_inputs(state, f"backbone.stages.{i}.0.pointwise")[1],
+                _outputs_inputs(state, f"backbone.stages.{i}.1.pointwise")[0],
             )
             for i in range(count)
         )
         shared = sum(key.startswith("levels.0.shared.") and key.endswith("pointwise.weight") for key in state)
         towers = sum(key.startswith("levels.0.cls_tower.") and key.endswith("pointwise.weight") for key in state)
         points = (
-            state["levels.0.landmarks.pointwise.weight"].shape[0] // 2
+            _outputs_inputs(state, "levels.0.landmarks.pointwise")[0] // 2
             if "levels.0.landmarks.pointwise.weight" in state
             else 0
         )
         first = "shared" if shared else "cls_tower" if towers else None
-        width = state[f"levels.0.{first}.0.pointwise.weight"].shape[0] if first else ModelConfig.head_channels
-    except (KeyError, ValueError) as error:
+        width = _outputs_inputs(state, f"levels.0.{first}.0.pointwise")[0] if first else ModelConfig.head_channels
+    except KeyError as error:
         raise DataError(f"{path}: an incomplete YuNet checkpoint: {error} is missing") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not a YuNet checkpoint: {error}") from error
     landmarks = LandmarksConfig() if points == 5 else LandmarksConfig(tuple(f"point_{i}" for i in range(points)), ())
-    return ModelConfig(
+    model = ModelConfig(
         stem=(stem[0][1], stem[0][0], stem[1][0]),
         stages=stages,
         shared_convs=shared,
@@ -193,3 +194,16 @@ def infer_model(state: Mapping[str, Tensor], path: Path) -> ModelConfig:
         head_channels=width,
         landmarks=landmarks,
     )
+    if wrong := check_config(Config(model=model)):
+        raise DataError(
+            f"{path}: not a YuNet of the published form: {wrong[0].text}", "train and export such a model anew"
+        )
+    return model
+
+
+def _outputs_inputs(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
+    """Outputs and inputs of a convolution. Raises KeyError or ValueError."""
+    shape = state[f"{name}.weight"].shape
+    if len(shape) != 4:
+        raise ValueError(f"{name}.weight has the shape {tuple(shape)}, not that of a convolution")
+    return shape[0], shape[1]

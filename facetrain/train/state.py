@@ -1,10 +1,12 @@
 """Everything a run needs to go on, in one file."""
 
 import logging
+import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -12,17 +14,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facetrain.config.load import config_from_dict, config_to_dict
+from facetrain import __version__
+from facetrain.config.load import config_to_dict
 from facetrain.config.schema import Config
-from facetrain.core.errors import DataError, FacetrainError, InputError, OutputError, TrainingError
+from facetrain.core.errors import ConfigError, DataError, FacetrainError, InputError, OutputError, TrainingError
 from facetrain.core.files import replacing
 from facetrain.core.run_dir import RunDir
-from facetrain.model.weights import STATE_FORMAT, Checkpoint, fit_weights, read_tensors, tensor_bytes
-from facetrain.model.yunet import YuNet
+from facetrain.model.safe_file import read_tensors, weights_of
+from facetrain.model.weights import STATE_FORMAT, Checkpoint, check_extent, config_of, fit_weights, tensor_bytes
+from facetrain.model.yunet import YuNet, build
 from facetrain.train.ema import Ema
 from facetrain.train.events import Events
+from facetrain.train.optim import make_optimizer
 
 Saved = Mapping[str, Any]  # what last.pt holds
+
+_MOST_STEPS = 10**9
+_KINDS: dict[str, Any] = {  # of the counters that are no counts
+    "labels": str,
+    "best_ap": float | int | None,
+    "best_epoch": int | None,
+    "teacher": str | None,
+    "budget": float | int | None,
+    "spent": float | int,
+}
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +63,7 @@ def save_state(
     """Write last.pt atomically; the file before it stays as previous.pt. At no moment is there no whole file."""
     document = {
         "format": STATE_FORMAT,
+        "facetrain": __version__,
         "config": config_to_dict(config),
         "state": vars(state).copy(),
         "model": model.state_dict(),
@@ -107,20 +123,96 @@ def saving_on_failure(run: RunDir | None, save: Callable[[], None], all_finite: 
 
 
 def load_state(run: RunDir) -> Saved:
-    """The newest readable training state of a run: last.pt, or previous.pt if that is damaged or missing."""
+    """The newest training state of a run that can be gone on from: last.pt, or previous.pt if that one cannot."""
     problems: list[FacetrainError] = []
     for path in (run.last, run.previous):
         try:
             document = read_tensors(path)
-        except (DataError, InputError) as error:
+            _check_state(document, path)
+        except (DataError, InputError, ConfigError) as error:
             problems.append(error)
             continue
-        if isinstance(document, Mapping) and document.get("format") == STATE_FORMAT:
-            if problems:
-                log.warning("%s: going on from %s", problems[0].message, path)
-            return document
-        problems.append(DataError(f"{path}: not a training state", "--weights starts a new run from weights"))
+        if problems:
+            log.warning("%s: going on from %s", problems[0].message, path)
+        return dict(document)
     raise problems[0]
+
+
+def _check_state(document: Any, path: Path) -> None:
+    """Refuse what no run of this version has written: missing parts, counters that do not fit, foreign tensors."""
+    if not isinstance(document, Mapping) or document.get("format") != STATE_FORMAT:
+        raise DataError(f"{path}: not a training state", "--weights starts a new run from weights")
+    written = document.get("facetrain", __version__)
+    if _numbers(written) > _numbers(__version__):
+        raise DataError(
+            f"{path}: written by facetrain {written}, this is {__version__}", "go on with that version: pip install -U"
+        )
+    config = config_of(document, path)
+    _check_counters(document.get("state"), config, path)
+    check_extent(config.model, weights_of(document.get("model"), path, "model"), path)
+    own = build(config.model).state_dict()
+    for part in ("model", "ema"):
+        if part == "ema" and document.get("ema") is None:
+            continue
+        weights = weights_of(document.get(part), path, part)
+        misfits = list(own.keys() ^ weights.keys())
+        misfits += [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+        if misfits:
+            raise DataError(f"{path}: '{part}': {len(misfits)} weights are not the model's, such as {min(misfits)}")
+    _check_optimizer(document.get("optimizer"), config, path)
+
+
+def _check_counters(state: Any, config: Config, path: Path) -> None:
+    """The counters by their types, and step and epoch by each other."""
+    if not isinstance(state, Mapping):
+        raise DataError(f"{path}: an incomplete training state: 'state' is missing")
+    known = {field.name: field for field in fields(TrainState)}
+    if unknown := [str(name) for name in state if name not in known]:
+        raise DataError(f"{path}: the state has '{unknown[0]}', which this version does not know")
+    try:
+        values = TrainState(**state)
+    except TypeError as error:
+        raise DataError(f"{path}: an incomplete training state: {error}") from error
+    whole = (values.step, values.epoch, values.pictures)
+    if not all(type(value) is int and 0 <= value <= _MOST_STEPS for value in whole):
+        raise DataError(f"{path}: step, epoch and pictures are {whole}, not counts")
+    for name, kinds in _KINDS.items():
+        if not isinstance(getattr(values, name), kinds):
+            raise DataError(f"{path}: '{name}' is a {type(getattr(values, name)).__name__}")
+    if not values.pictures:
+        return
+    length = -(-values.pictures // config.train.batch)
+    over = config.train.plan is not None and values.step >= config.train.plan[-1][1]
+    first = (values.epoch - 1) * length + 1 if over else values.epoch * length
+    if not first <= values.step <= (values.epoch + 1) * length:
+        raise DataError(
+            f"{path}: step {values.step:,} is not in epoch {values.epoch + 1:,}, whose epochs have {length:,} steps"
+        )
+
+
+def _check_optimizer(saved: Any, config: Config, path: Path) -> None:
+    """An optimiser's state belongs to the model if a fresh one takes it and every tensor has its parameter's shape."""
+    fresh = make_optimizer(build(config.model), config.train)
+    wrong = DataError(f"{path}: the optimiser's state is not that of this run's optimiser and model")
+    try:
+        fresh.load_state_dict(dict(saved))
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+        raise wrong from error
+    for group in fresh.param_groups:
+        for parameter in group["params"]:
+            for value in fresh.state.get(parameter, {}).values():
+                if not isinstance(value, Tensor) or (value.dim() and value.shape != parameter.shape):
+                    raise wrong
+                if not bool(value.isfinite().all()):
+                    raise DataError(f"{path}: the optimiser's state holds numbers that are not finite")
+    numbers = [value for group in fresh.param_groups for key, value in group.items() if key != "params"]
+    if any(isinstance(value, float) and not math.isfinite(value) for value in numbers):
+        raise wrong
+
+
+def _numbers(version: object) -> tuple[int, ...]:
+    """A version's leading numbers, for comparison."""
+    return tuple(int(part) for part in re.findall(r"\d{1,9}", str(version))[:3])
 
 
 def check_same_data(state: TrainState, pictures: int, labels: str) -> None:
@@ -135,7 +227,7 @@ def check_same_data(state: TrainState, pictures: int, labels: str) -> None:
 
 def saved_config(document: Saved, path: Path) -> Config:
     """The configuration a training state was made with."""
-    return config_from_dict(document["config"], str(path))
+    return config_of(document, path)
 
 
 def restore(document: Saved, model: YuNet, ema: Ema | None, optimizer: torch.optim.Optimizer) -> TrainState:

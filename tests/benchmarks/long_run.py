@@ -265,7 +265,7 @@ def status(work: Path) -> None:
 
 def crops_of(run: Path) -> int:
     """Crops that a run has trained on, by its newest state."""
-    from facetrain.model.weights import read_tensors
+    from facetrain.model.safe_file import read_tensors
 
     document = read_tensors(run / "last.pt")
     return int(document["state"]["step"]) * int(document["config"]["train"]["batch"])

@@ -19,12 +19,12 @@ from facetrain.core.errors import DataError, InputError
 from facetrain.model.blocks import Unit
 from facetrain.model.head import run_together
 from facetrain.model.priors import decode_boxes, decode_landmarks
+from facetrain.model.safe_file import read_tensors
 from facetrain.model.weights import (
     FORMAT,
     fit_weights,
     load_checkpoint,
     load_model,
-    read_tensors,
     rename_original,
     save_checkpoint,
 )

@@ -26,7 +26,7 @@ from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
 from facetrain.model import fused
 from facetrain.model.frozen import freeze
 from facetrain.model.operations import FOLDED, PLAIN
-from facetrain.model.weights import read_tensors
+from facetrain.model.safe_file import read_tensors
 from facetrain.model.yunet import YuNet, build
 from facetrain.train import accelerate
 from facetrain.train.accelerate import Captured, FallingBack, choose, compiled_losses, fuse, rows_of

@@ -16,7 +16,8 @@ from facetrain.core.errors import DataError, InputError, UsageError
 from facetrain.core.files import sha256
 from facetrain.core.run_dir import RunDir
 from facetrain.data.store import open_store
-from facetrain.model.weights import load_checkpoint, read_tensors, save_checkpoint
+from facetrain.model.safe_file import read_tensors
+from facetrain.model.weights import load_checkpoint, save_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train import first_look
 from facetrain.train.loop import train_model

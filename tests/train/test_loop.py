@@ -28,7 +28,8 @@ from facetrain.config.load import load_config
 from facetrain.config.schema import Config, EvalConfig, LandmarksConfig, ModelConfig
 from facetrain.core.errors import DataError, InputError, TrainingError, UsageError
 from facetrain.core.run_dir import RunDir
-from facetrain.model.weights import load_checkpoint, load_model, read_tensors, save_checkpoint
+from facetrain.model.safe_file import read_tensors
+from facetrain.model.weights import load_checkpoint, load_model, save_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train import step, window
 from facetrain.train.loop import train_model

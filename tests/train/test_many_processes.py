@@ -19,7 +19,8 @@ from train_runs import MODEL, STEPS, Crash, crash_at, draw_set, start, tiny_conf
 from facetrain.config.load import config_to_yaml, load_config
 from facetrain.config.schema import Config
 from facetrain.core.run_dir import RunDir
-from facetrain.model.weights import read_tensors, save_checkpoint
+from facetrain.model.safe_file import read_tensors
+from facetrain.model.weights import save_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train.loop import train_model
 from facetrain.train.metrics import read_metrics

@@ -15,7 +15,8 @@ from train_runs import Crash, Recorder, assert_same, crash_at, tiny_config
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config, EvalConfig, TrainConfig
 from facetrain.core.run_dir import RunDir
-from facetrain.model.weights import load_checkpoint, read_tensors
+from facetrain.model.safe_file import read_tensors
+from facetrain.model.weights import load_checkpoint
 from facetrain.train.distributed import ALONE
 from facetrain.train.loop import train_model
 from facetrain.train.metrics import read_metrics

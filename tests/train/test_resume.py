@@ -25,7 +25,7 @@ from train_runs import (
 from facetrain.config.load import config_to_yaml
 from facetrain.core.errors import DataError, FacetrainError, InputError
 from facetrain.core.run_dir import RunDir
-from facetrain.model.weights import read_tensors
+from facetrain.model.safe_file import read_tensors
 from facetrain.train import loop
 from facetrain.train.loop import train_model
 from facetrain.train.metrics import read_metrics

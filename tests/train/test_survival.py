@@ -20,7 +20,7 @@ from train_runs import STEPS, Recorder, assert_same, assert_same_run, draw_set, 
 from facetrain.config.load import config_to_yaml
 from facetrain.core.errors import DataError, OutputError, TrainingError
 from facetrain.core.run_dir import RunDir
-from facetrain.model.weights import read_tensors
+from facetrain.model.safe_file import read_tensors
 from facetrain.train import step
 from facetrain.train.loop import train_model
 from facetrain.train.metrics import read_metrics

@@ -15,7 +15,7 @@ import torch
 
 from facetrain.config.schema import Config, DataConfig, EvalConfig, ModelConfig, TrainConfig
 from facetrain.core.run_dir import RunDir
-from facetrain.model.weights import read_tensors
+from facetrain.model.safe_file import read_tensors
 from facetrain.train import loop
 from facetrain.train.events import Progress
 from facetrain.train.loop import train_model
