@@ -4,8 +4,9 @@ Not what facetrain's own detector makes of them: it shows the square root of the
 boxes whose corner and sides were cut to whole numbers. Read off its behaviour in OpenCV 4.8 to 5.0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,20 +48,7 @@ def candidates(outputs: Mapping[str, Floats], width: int, height: int) -> Floats
 
 def select(rows: Floats, thresholds: Thresholds) -> NDArray[np.intp]:
     """Which of the candidates FaceDetectorYN returns, best first."""
-    kept = np.flatnonzero(rows[:, 14] >= thresholds.score)
-    if len(kept) <= 1:
-        return kept
-    # From here on "equal to the threshold" no longer passes: OpenCV's NMSBoxes has its own rule.
-    kept = kept[rows[kept, 14] > thresholds.score]
-    kept = kept[np.argsort(-rows[kept, 14], kind="stable")]
-    if thresholds.top_k > 0:
-        kept = kept[: thresholds.top_k]
-    whole = np.trunc(rows[:, :4]).astype(np.int64)  # towards zero
-    chosen: list[int] = []
-    for index in kept:
-        if all(_overlap(whole[index], whole[other]) <= np.float32(thresholds.nms) for other in chosen):
-            chosen.append(int(index))
-    return np.array(chosen, np.intp)
+    return _select(rows, thresholds, (0.0,))[0]
 
 
 def possible_and_certain(rows: Floats, thresholds: Thresholds) -> tuple[set[int], set[int]]:
@@ -70,18 +58,54 @@ def possible_and_certain(rows: Floats, thresholds: Thresholds) -> tuple[set[int]
     """
     found = []
     for shift in (0.0, -1e-3, 1e-3):
-        for leniency in (0.0, -1e-4, 1e-4):
-            moved = rows.copy()
-            moved[:, :4] += shift
-            found.append(set(select(moved, Thresholds(thresholds.score + leniency, thresholds.nms, thresholds.top_k))))
+        moved = rows.copy()
+        moved[:, :4] += shift
+        found += [set(chosen.tolist()) for chosen in _select(moved, thresholds, (0.0, -1e-4, 1e-4))]
     return set.union(*found), set.intersection(*found)
 
 
-def _overlap(a: NDArray[np.int64], b: NDArray[np.int64]) -> np.float32:
-    """IoU of two boxes x y w h of whole numbers; 1 where both are empty."""
-    area = float(a[2] * a[3] + b[2] * b[3])
-    if area <= np.finfo(np.float64).eps:
-        return np.float32(1)
-    sides = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
-    common = float(sides[0] * sides[1]) if (sides > 0).all() else 0.0
-    return np.float32(common / (area - common))
+def _select(rows: Floats, thresholds: Thresholds, leniencies: Sequence[float]) -> list[NDArray[np.intp]]:
+    """What is returned at the threshold plus each of these. Suppression goes from the best down, so what a higher
+    threshold keeps is the beginning of what a lower one keeps, and the boxes are compared once for all.
+    """
+    scores = rows[:, 14]
+    limits = [thresholds.score + leniency for leniency in leniencies]
+    # From here on "equal to the threshold" no longer passes: OpenCV's NMSBoxes has its own rule.
+    passed = np.flatnonzero(scores > min(limits))
+    order = passed[np.argsort(-scores[passed], kind="stable")]
+    if thresholds.top_k > 0:
+        order = order[: thresholds.top_k]
+    stays = _suppress(np.trunc(rows[order, :4]), np.float32(thresholds.nms))  # towards zero
+    found = []
+    for limit in limits:
+        reached = np.flatnonzero(scores >= limit)
+        count = np.count_nonzero(scores[order] > limit)
+        found.append(reached if len(reached) <= 1 else order[:count][stays[:count]])
+    return found
+
+
+def _suppress(boxes: NDArray[np.floating[Any]], limit: np.float32) -> NDArray[np.bool_]:
+    """Which boxes, best first, no better one that stays suppresses. boxes: (N, 4) x y w h, whole numbers."""
+    low, sides = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64)
+    high, area = low + sides, sides.prod(1)
+    stays = np.ones(len(boxes), np.bool_)
+    for index in range(len(boxes)):
+        if not stays[index]:
+            continue
+        later = index + 1 + np.flatnonzero(stays[index + 1 :])
+        overlap = _overlaps(low[index], high[index], area[index], low[later], high[later], area[later])
+        stays[later[overlap > limit]] = False
+    return stays
+
+
+def _overlaps(
+    low: NDArray[np.float64], high: NDArray[np.float64], area: np.float64, *others: NDArray[np.float64]
+) -> Floats:
+    """IoU of one box with (N,) others; 1 where both are empty."""
+    lows, highs, areas = others
+    sides = np.minimum(high, highs) - np.maximum(low, lows)
+    common = np.where((sides > 0).all(1), sides.prod(1), 0.0)
+    both = area + areas
+    union = both - common
+    empty = both <= np.finfo(np.float64).eps
+    return np.where(empty, 1.0, common / np.where(empty, 1.0, union)).astype(np.float32)

@@ -105,3 +105,59 @@ def test_what_hangs_on_the_last_digit_is_possible_and_not_certain() -> None:
     possible, certain = possible_and_certain(rows, Thresholds(0.5, 0.34))
     assert certain == {0}
     assert possible == {0, 1, 2}
+
+
+def by_pairs(rows: np.ndarray, thresholds: Thresholds) -> list[int]:
+    """The same rule as a loop over pairs."""
+    kept = np.flatnonzero(rows[:, 14] >= thresholds.score)
+    if len(kept) <= 1:
+        return kept.tolist()
+    kept = kept[rows[kept, 14] > thresholds.score]
+    kept = kept[np.argsort(-rows[kept, 14], kind="stable")]
+    kept = kept[: thresholds.top_k] if thresholds.top_k > 0 else kept
+    whole = np.trunc(rows[:, :4]).astype(np.int64)
+    chosen: list[int] = []
+    for index in kept:
+        if all(overlap(whole[index], whole[other]) <= np.float32(thresholds.nms) for other in chosen):
+            chosen.append(int(index))
+    return chosen
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> np.float32:
+    area = float(a[2] * a[3] + b[2] * b[3])
+    if area <= np.finfo(np.float64).eps:
+        return np.float32(1)
+    sides = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
+    common = float(sides[0] * sides[1]) if (sides > 0).all() else 0.0
+    return np.float32(common / (area - common))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_it_keeps_what_a_loop_over_pairs_keeps(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.choice([0, 1, 2, 30, 150]))
+    rows = np.zeros((count, 15), np.float32)
+    rows[:, :2] = rng.uniform(-20, 80, (count, 2))
+    rows[:, 2:4] = rng.uniform(0, rng.choice([1.5, 12, 60]), (count, 2))
+    rows[:, 14] = rng.choice([0.3, 0.5, 0.5001, 0.6, 0.7, 0.9], count)
+    for nms in (0.0, 0.3, 1 / 3, 0.5, 1.0):
+        for top_k in (0, 5, 5000):
+            thresholds = Thresholds(0.5, nms, top_k)
+            assert select(rows, thresholds).tolist() == by_pairs(rows, thresholds)
+            found = []
+            for shift in (0.0, -1e-3, 1e-3):
+                moved = rows.copy()
+                moved[:, :4] += shift
+                found += [set(by_pairs(moved, Thresholds(0.5 + by, nms, top_k))) for by in (0.0, -1e-4, 1e-4)]
+            assert possible_and_certain(rows, thresholds) == (set.union(*found), set.intersection(*found))
+
+
+def test_a_network_that_sees_faces_everywhere_ends() -> None:
+    """All of 8,400 candidates pass and none suppresses another: the comparisons go by rows, not by pairs."""
+    side = 92
+    rows = np.zeros((side * side, 15), np.float32)
+    rows[:, 0], rows[:, 1] = np.divmod(np.arange(side * side), side)
+    rows[:, :2] *= 20
+    rows[:, 2:4], rows[:, 14] = 19, np.linspace(0.7, 0.9, side * side)
+    possible, certain = possible_and_certain(rows, Thresholds())
+    assert len(certain) == len(possible) == 5000

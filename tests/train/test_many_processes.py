@@ -139,7 +139,7 @@ def test_two_processes_share_a_teacher_and_a_clock(data: Path, tmp_path: Path) -
     """What they learn without labels in the time there is, one process learns from the plan that they leave."""
     teacher = tmp_path / "teacher.pt"
     save_checkpoint(teacher, build(MODEL, 9).state_dict(), Config(model=MODEL), {})
-    config = gentle(data, 1, teacher=str(teacher), label_weight=0.0)
+    config = gentle(data, 1, teacher=str(teacher), label_weight=0.0, fused="off")  # several processes never use them
     file = write_config(replace(config, data=replace(config.data, store="mapped")), tmp_path)
     process = start(str(file), "--runs", str(tmp_path / "runs"), "--for", "8s", gpus="cpu,cpu")
     _, said = process.communicate(timeout=300)
@@ -152,7 +152,8 @@ def test_two_processes_share_a_teacher_and_a_clock(data: Path, tmp_path: Path) -
     states = [read_tensors(other.last) for other in (run, again)]
     assert states[0]["state"]["step"] == states[1]["state"]["step"] == planned.train.plan[-1][1]
     for name, value in states[0]["model"].items():
-        torch.testing.assert_close(value, states[1]["model"][name], rtol=1e-5, atol=1e-5, msg=name)
+        apart = (value - states[1]["model"][name]).abs().max()
+        assert apart <= 1e-5 * max(1.0, value.abs().max()), name
 
 
 def test_device_that_is_not_there_is_said_once(data: Path, tmp_path: Path) -> None:
