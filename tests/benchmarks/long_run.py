@@ -132,6 +132,11 @@ def environment(work: Path) -> Path:
     return python
 
 
+def commit_of(python: Path) -> str:
+    """The commit of the wheel in one of these environments."""
+    return git("rev-parse", python.parents[1].name.removeprefix("env-"))
+
+
 def git(*arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip()
@@ -176,7 +181,7 @@ def work_on(place: Place, python: Path, minutes: float | None) -> None:
                 cwd=place.folder,
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
-            place.write(pid=os.getpid(), child=child.pid, commit=git("rev-parse", "HEAD"))
+            place.write(pid=os.getpid(), child=child.pid, commit=commit_of(python))
             code = child.wait()
         after = getrusage(RUSAGE_CHILDREN)
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -218,7 +223,7 @@ def measure(weights: Path) -> dict[str, float]:
         data = ["--widerface", "--present-only", "--data", str(reference() / "widerface")]
         line = [sys.executable, "-m", "facetrain", "eval", *data, "--weights", str(onnx), "--json", "--threads", "1"]
         done = subprocess.run(line, check=True, capture_output=True, text=True)
-    ap = json.loads(done.stdout)["ap"]
+    ap = json.loads(done.stdout)
     return {name: round(ap[name], 4) for name in ("easy", "medium", "hard")}
 
 
@@ -226,9 +231,9 @@ def mean(ap: dict[str, float] | None) -> float:
     return sum(ap.values()) / len(ap) if ap else 0.0
 
 
-def status(work: Path) -> None:
+def status(work: Path, networks: Sequence[str]) -> None:
     """Measure the newest averaged weights of every network, write it down, and keep what is better than before."""
-    for network in PLAN:
+    for network in networks:
         place = Place(work, network)
         stage = place.state()["stage"]
         done = not (place.run(stage) / "last.pt").is_file()
@@ -382,7 +387,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             Place(work, network).write(pid=process.pid)
             print(f"{network}: stage {Place(work, network).state()['stage']}, {work / f'{network}.log'}")
     elif options.action == "status":
-        status(work)
+        status(work, options.networks or list(PLAN))
     elif options.action == "install":
         install()
     else:
