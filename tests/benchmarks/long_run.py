@@ -95,11 +95,14 @@ class Place:
 
 
 def kept_info(network: str) -> dict[str, Any]:
-    """What the kept weights of a network say of themselves; empty where there are none."""
+    """What the kept weights of a network say of themselves, or the bundled ones; empty where there are none."""
+    from facetrain.detect.bundled import FOLDER
     from facetrain.model.weights import load_checkpoint
 
-    path = KEPT / f"{network}.pt"
-    return load_checkpoint(path).info if path.is_file() else {}
+    for path in (KEPT / f"{network}.pt", FOLDER / f"{network}.pt"):
+        if path.is_file():
+            return load_checkpoint(path).info
+    return {}
 
 
 def start_weights(place: Place, stage: int) -> str | None:
@@ -262,6 +265,7 @@ def status(work: Path, networks: Sequence[str]) -> None:
         if done and place.state().get("counted") != stage:
             place.write(crops=line["crops"], counted=stage)
         known = kept_info(network).get("ap")
+        known = known if isinstance(known, dict) else None  # an ordinary run's checkpoint has one number
         better = mean(ap) > mean(known)
         print(f"{network}: {what.name}: {ap}, kept so far {known}: {'kept' if better else 'not kept'}")
         if better:
@@ -284,8 +288,13 @@ def keep(weights: Path, network: str, info: dict[str, Any]) -> None:
     from facetrain.model.weights import load_checkpoint, save_checkpoint
 
     checkpoint = load_checkpoint(weights)
-    taught = {"teacher_sha256": sha256(reference() / info["settings"]["teacher"])}
-    about = {key: value for key, value in info.items() if key != "kind"} | taught
+    teacher = info["settings"]["teacher"]
+    settings = {key: value for key, value in info["settings"].items() if key not in ("teacher", "data")}
+    about = {key: value for key, value in info.items() if key != "kind"} | {
+        "settings": settings,
+        "taught_by": f"released {Path(teacher).stem}",
+        "teacher_sha256": sha256(reference() / teacher),
+    }
     config = portable(checkpoint.config or Config(model=checkpoint.model))
     save_checkpoint(KEPT / f"{network}.pt", checkpoint.state, config, about)
 
@@ -308,6 +317,7 @@ def install() -> None:
         (FOLDER / f"{network}.md").write_text(card(network, info, hashes), encoding="utf-8")
         readme = ROOT / "README.md"
         readme.write_text(with_row(readme.read_text(encoding="utf-8"), network, info["ap"]), encoding="utf-8")
+        path.unlink()  # bundled now, and the next stage starts from there
         print(f"{network}: {info['ap']} replaces {bundled}")
 
 
@@ -318,9 +328,8 @@ SIZES = {"yunet_n": "75,856 parameters, 149 MFLOPs at 320×320", "yunet_s": "54,
 def card(network: str, info: dict[str, Any], hashes: dict[str, str]) -> str:
     """The model card of bundled weights."""
     ap, released = info["ap"], RELEASED[network]
-    teacher = "YuNet-" + Path(info["settings"]["teacher"]).stem.rpartition("_")[2]
     rows = "\n".join(f"| {network}{suffix} | {value} |" for suffix, value in hashes.items())
-    return f"""# {network}: the weights that come with facetrain
+    return f"""# {network}: weights that come with facetrain
 
 `{network}.onnx` (batch norm folded; what `facetrain detect` and `FaceDetector` load, without torch) and `{network}.pt`
 (the same network for fine-tuning and exports).
@@ -329,12 +338,13 @@ def card(network: str, info: dict[str, Any], hashes: dict[str, str]) -> str:
 | --- | --- |
 {rows}
 
-**What it is.** {SIZES[network]}, boxes and five landmarks. A training of this project's own on CPUs, taught by the
-released {teacher} (its file's SHA-256 stands in `{network}.pt`), not the weights that the YuNet authors released.
+**What it is.** {SIZES[network]}, boxes and five landmarks. A training of this
+project's own on CPUs, taught by the {info["taught_by"]} (its file's SHA-256 stands in `{network}.pt`); not the weights
+that the YuNet authors released.
 
 **What it saw.** 2,971 of WIDER FACE's 12,880 training pictures, from 20 of its 61 kinds of scene, made smaller (longest
-side 768 or 1,024 pixels), without their labels: {info["crops"]:,} crops in {info["processor_s"] / 3600:.1f} processor
-hours by `tests/benchmarks/long_run.py`, the last stage "{info["stage"]}", seed {info["seed"]}; averaged weights.
+side 768 or 1,024 pixels), without their labels: {info["crops"]:,} crops in {info["processor_s"] / 3600:.1f} processor hours by
+`tests/benchmarks/long_run.py`, the last stage "{info["stage"]}", seed {info["seed"]}; averaged weights.
 
 **How good it is.** AP on 400 validation pictures of WIDER FACE (`facetrain eval --widerface --present-only`, drawn
 evenly from all 61 kinds of scene; original size, score > 0.02, NMS 0.45). These weights were chosen on these pictures.

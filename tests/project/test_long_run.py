@@ -104,6 +104,7 @@ def test_what_is_better_becomes_bundled_without_any_path(
         None, None, Config().data.root,
     )  # fmt: skip
     assert len(loaded.info["teacher_sha256"]) == 64
+    assert b".pth" not in (weights / "yunet_n.pt").read_bytes()
     assert torch.equal(
         loaded.state["backbone.stem.conv.bias"], build(loaded.model, 0).state_dict()["backbone.stem.conv.bias"]
     )
@@ -112,6 +113,8 @@ def test_what_is_better_becomes_bundled_without_any_path(
     assert "| these weights | 0.845 | 0.826 | 0.730 |" in card
     assert "250,000 crops in 1.5 processor hours" in " ".join(card.split())
     monkeypatch.setattr(long_run, "measure", lambda path: {"easy": 0.9, "medium": 0.9, "hard": 0.8})
+    assert not (tmp_path / "kept" / "yunet_n.pt").exists()
+    long_run.keep(tmp_path / "best.pt", "yunet_n", info)
     before = (weights / "yunet_n.pt").read_bytes()
     long_run.install()  # the bundled ones are better now
     assert (weights / "yunet_n.pt").read_bytes() == before
