@@ -327,7 +327,7 @@ SIZES = {"yunet_n": "75,856 parameters, 149 MFLOPs at 320×320", "yunet_s": "54,
 
 def card(network: str, info: dict[str, Any], hashes: dict[str, str]) -> str:
     """The model card of bundled weights."""
-    ap, released = info["ap"], RELEASED[network]
+    ap, released, hours = info["ap"], RELEASED[network], info["processor_s"] / 3600
     rows = "\n".join(f"| {network}{suffix} | {value} |" for suffix, value in hashes.items())
     return f"""# {network}: weights that come with facetrain
 
@@ -343,7 +343,7 @@ project's own on CPUs, taught by the {info["taught_by"]} (its file's SHA-256 sta
 that the YuNet authors released.
 
 **What it saw.** 2,971 of WIDER FACE's 12,880 training pictures, from 20 of its 61 kinds of scene, made smaller (longest
-side 768 or 1,024 pixels), without their labels: {info["crops"]:,} crops in {info["processor_s"] / 3600:.1f} processor hours by
+side 768 or 1,024 pixels), without their labels: {info["crops"]:,} crops in {hours:.1f} processor hours by
 `tests/benchmarks/long_run.py`, the last stage "{info["stage"]}", seed {info["seed"]}; averaged weights.
 
 **How good it is.** AP on 400 validation pictures of WIDER FACE (`facetrain eval --widerface --present-only`, drawn
