@@ -22,6 +22,7 @@ from facetrain.model.cost import convolutions
 from facetrain.model.safe_file import read_tensors, weights_of
 from facetrain.model.yunet import YuNet, build
 
+_TOO_LARGE = 4  # parameters for each number that a file holds
 _TAKE_AGAIN = "take best.pt of the run again"
 FORMAT = "facetrain checkpoint"
 STATE_FORMAT = "facetrain training state"  # last.pt: train/state.py writes and resumes it, its weights serve here too
@@ -123,11 +124,14 @@ def load_model(path: Path) -> YuNet:
 
 
 def check_extent(model: ModelConfig, state: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse a configuration whose network has more parameters than the file has numbers, before it is built."""
+    """Refuse a configuration whose network is far larger than the file, before it is built.
+
+    What is only a little off is built: then each weight that does not fit can be named.
+    """
     stride = max(model.strides)
     needed = sum(layer.parameters for layer in convolutions(model, stride, stride))
     there = sum(value.numel() for value in state.values())
-    if needed > there:
+    if needed > _TOO_LARGE * there:
         raise DataError(
             f"{path}: its configuration describes {needed:,} parameters, but it holds {there:,} numbers", _TAKE_AGAIN
         )

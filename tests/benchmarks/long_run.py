@@ -362,9 +362,12 @@ by age, sex or skin colour.
 
 
 def with_row(readme: str, network: str, ap: dict[str, float]) -> str:
-    """README with the AP of a network's row in compare's table."""
+    """README with a network's AP in compare's table and in that of the bundled weights, where it may be new."""
     cells = " | ".join(f"{ap[name]:.3f}" for name in ("easy", "medium", "hard"))
-    return re.sub(rf"(?m)^(\| {network} \|.*?)(?:\| [\d.]+ ){{3}}\|$", rf"\1| {cells} |", readme)
+    bundled = f"| bundled `{network}` | {cells} |"
+    readme = re.sub(rf"(?m)^(\| {network} \|.*?)(?:\| [\d.]+ ){{3}}\|$", rf"\1| {cells} |", readme)
+    readme, known = re.subn(rf"(?m)^\| bundled `{network}` \|.*$", bundled, readme)
+    return readme if known else re.sub(r"(?m)^(\| released YuNet-n, )", rf"{bundled}\n\1", readme, count=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -88,11 +88,16 @@ def test_what_is_better_becomes_bundled_without_any_path(
     long_run.keep(checkpoint(tmp_path / "best.pt"), "yunet_n", info)
     row = "| yunet_n | yunet | 320x320 | 73,840 | 3.38 (3.46) ± 1% | 131 | {} | {} | {} |\n"
     other = "| yunet_n_dynamic.onnx | yunet | 0.909 | 0.888 | 0.799 |\n"
-    (tmp_path / "README.md").write_text("before\n" + row.format("0.794", "0.750", "0.618") + other)
+    released = "| released YuNet-n, 640 epochs | 0.909 | 0.888 | 0.799 |\n"
+    (tmp_path / "README.md").write_text("before\n" + row.format("0.794", "0.750", "0.618") + other + released)
     monkeypatch.setattr(long_run, "measure", lambda path: pytest.fail("nothing was bundled"))
     long_run.install()
     readme = (tmp_path / "README.md").read_text()
-    assert readme == "before\n" + row.format("0.845", "0.826", "0.730") + other
+    added = "| bundled `yunet_n` | 0.845 | 0.826 | 0.730 |\n"
+    assert readme == "before\n" + row.format("0.845", "0.826", "0.730") + other + added + released
+    again = long_run.with_row(readme, "yunet_n", {"easy": 0.9, "medium": 0.8, "hard": 0.7})
+    assert again.count("| bundled `yunet_n` | 0.900 | 0.800 | 0.700 |") == 1
+    assert "0.845" not in again
     weights = tmp_path / "weights"
     for name in ("yunet_n.pt", "yunet_n.onnx", "yunet_n.md"):
         content = (weights / name).read_bytes()

@@ -121,7 +121,7 @@ def test_one_thing_wrong_in_ours(tmp_path: Path, change: Callable[[dict[str, Any
         ("backbone.model0.conv2.conv1.weight", torch.zeros(5000, 16, 1, 1), "not a YuNet of the published form"),
         ("backbone.model3.conv1.conv1.weight", torch.zeros(()), "has the shape (), not that of a convolution"),
         ("backbone.model999.conv1.conv1.weight", torch.zeros(1), "is missing"),
-        ("bbox_head.multi_level_kps.0.conv1.weight", torch.zeros(4000, 64, 1, 1), "its configuration describes"),
+        ("bbox_head.multi_level_kps.0.conv1.weight", torch.zeros(4000, 64, 1, 1), "weights do not fit"),
     ],
 )
 def test_one_thing_wrong_in_an_original(tmp_path: Path, key: str, value: torch.Tensor, message: str) -> None:
