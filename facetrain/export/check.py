@@ -201,18 +201,19 @@ def compare_faces(a: Faces, b: Faces, excused: Callable[[float], bool]) -> tuple
     A face of one that the other lacks makes both infinite, unless its score is `excused`.
     """
     score_gap = box_gap = 0.0
-    left = list(range(len(b)))
+    left = np.ones(len(b), np.bool_)
     for index in range(len(a)):
-        near = min(left, key=lambda other: float(np.abs(a.boxes[index] - b.boxes[other]).max()), default=None)
-        if near is None or np.abs(a.boxes[index] - b.boxes[near]).max() > 1:
+        apart = np.where(left, np.abs(b.boxes - a.boxes[index]).max(1), np.inf)
+        near = int(apart.argmin()) if len(b) else -1
+        if near < 0 or not apart[near] <= 1:
             if not excused(float(a.scores[index])):
                 return float("inf"), float("inf")
             continue
-        left.remove(near)
+        left[near] = False
         score_gap = max(score_gap, abs(float(a.scores[index] - b.scores[near])))
         gaps = [np.abs(a.boxes[index] - b.boxes[near]), np.abs(a.landmarks[index] - b.landmarks[near])]
         box_gap = max(box_gap, *(float(gap.max(initial=0)) for gap in gaps))
-    if all(excused(float(b.scores[other])) for other in left):
+    if all(excused(float(score)) for score in b.scores[left]):
         return score_gap, box_gap
     return float("inf"), float("inf")
 
