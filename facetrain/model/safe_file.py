@@ -139,9 +139,11 @@ def weights_of(value: Any, path: Path, part: str) -> dict[str, Tensor]:
             raise DataError(f"{path}: '{part}' holds something that is no weight ({seen[:80]})")
         if tensor.numel() == 0:
             raise DataError(f"{path}: '{part}': {name} is empty (shape {tuple(tensor.shape)})")
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        wrong = int((~tensor.isfinite()).sum()) if tensor.is_floating_point() else 0
+        if wrong:
             raise DataError(
-                f"{path}: '{part}': {name} holds numbers that are not finite", "take an earlier checkpoint of its run"
+                f"{path}: '{part}': {name}: {wrong} of {tensor.numel()} numbers are NaN or infinite",
+                "take an earlier checkpoint of its run",
             )
         weights[name] = tensor.detach()
     return weights

@@ -282,7 +282,7 @@ def test_weights_that_are_no_numbers_are_refused(
         model.levels[1].cls.pointwise.weight[0, :2] = value
     weights = write_checkpoint(model, tmp_path / "bad.pt")
     err = refused(capsys, 1, ["export-cpp", "--weights", str(weights), "--output", str(tmp_path / "out")])
-    assert "bbox_head__multi_level_cls__1_pw: 2 of 64 numbers of its weight are NaN or infinite" in err
+    assert "levels.1.cls.pointwise.weight: 2 of 64 numbers are NaN or infinite" in err
     assert not (tmp_path / "out").exists()
 
 

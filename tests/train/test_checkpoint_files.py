@@ -92,7 +92,7 @@ def weight(value: Any) -> Callable[[dict[str, Any]], None]:
         (without("info"), "'info' is missing"),
         (weight("text"), "holds something that is no weight"),
         (weight(torch.zeros(3)), "weights do not fit the model"),
-        (weight(torch.full((8, 3, 3, 3), float("nan"))), "numbers that are not finite"),
+        (weight(torch.full((8, 3, 3, 3), float("nan"))), "216 of 216 numbers are NaN or infinite"),
         (weight(torch.zeros(8, 0, 3, 3)), "is empty"),
         (weight(torch.zeros(1).expand(8, 3, 3, 3)), "has more values than the file"),
         (weight(torch.zeros(1).expand(10**6, 10**6)), "has more values than the file"),
