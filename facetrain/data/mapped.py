@@ -104,10 +104,7 @@ def _read(path: Path, pictures: Sequence[LabelledImage]) -> list[_Entry] | str:
                 return "it is damaged"
             file.seek(end)
             listed = json.loads(file.read())
-        entries = [
-            _Entry(str(e["name"]), tuple(e["source"]), int(e["start"]), tuple(e["size"]), e["digest"], e["reason"])
-            for e in listed
-        ]
+        entries = [_entry(**item) for item in listed]
     except (OSError, ValueError, KeyError, TypeError):
         return "it is damaged"
     names = [picture.name for picture in pictures]
@@ -118,6 +115,12 @@ def _read(path: Path, pictures: Sequence[LabelledImage]) -> list[_Entry] | str:
             return f"{picture.name} has changed"
     whole = all(e.start >= _HEADER and e.start + 3 * e.size[0] * e.size[1] <= end for e in entries if not e.reason)
     return entries if whole and _undamaged(path, entries) else "it is damaged"
+
+
+def _entry(name: str, source: tuple[int, int], start: int, size: tuple[int, int], digest: str, reason: str) -> _Entry:
+    """An entry as JSON gives it back. Raises TypeError or ValueError where it is not one."""
+    (length, time), (width, height) = source, size
+    return _Entry(name, (int(length), int(time)), int(start), (int(width), int(height)), digest, reason)
 
 
 def _undamaged(path: Path, entries: Sequence[_Entry]) -> bool:

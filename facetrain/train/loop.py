@@ -25,7 +25,7 @@ from facetrain.train.hardware import memory_errors, tuned_kernels
 from facetrain.train.joint_norm import join_norms
 from facetrain.train.metrics import MetricsLog, draw_curves
 from facetrain.train.optim import gradient_limit, make_optimizer, set_rate
-from facetrain.train.pace import Budget, Clock, Decision, Pace
+from facetrain.train.pace import Budget, Clock, Pace
 from facetrain.train.prepare import Setup, plan, prepare, tell_cost
 from facetrain.train.preview import draw_batch
 from facetrain.train.state import (
@@ -194,7 +194,7 @@ def train_model(
                     state.step += 1
                     window.add(state.step, crops, losses)
                     if (decision := pace.look_at_clock(state.step, world)) is not None:
-                        now = follow(decision, now, run, metrics, state.step, events)
+                        now = follow(decision.line, now, pace, run, metrics, state.step, events)
                     if window.due or not seen_finite(losses):
                         tell_progress(window.close(epoch, rate, state.best_ap), metrics, events)
                     if ema is not None:
@@ -272,13 +272,12 @@ def look_first(setup: Setup, task: Task, taught: TeacherFile, events: Events) ->
 
 
 def follow(
-    decision: Decision, config: Config, run: RunDir | None, metrics: MetricsLog, step: int, events: Events
+    line: str, config: Config, pace: Pace, run: RunDir | None, metrics: MetricsLog, step: int, events: Events
 ) -> Config:
     """Say and write down a new plan. Returns the configuration that holds it: with that a repeat needs no clock."""
-    assert decision.plan is not None
-    config = replace(config, train=replace(config.train, plan=(*(config.train.plan or ()), decision.plan)))
-    events.note(decision.line)
-    metrics.write("plan", step, total=decision.plan[1])
+    config = replace(config, train=replace(config.train, plan=pace.plan))
+    events.note(line)
+    metrics.write("plan", step, total=pace.total)
     if run is not None:
         write_text(run.config, config_to_yaml(config))
     return config

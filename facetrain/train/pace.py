@@ -43,7 +43,8 @@ class Decision:
 class Pace:
     """Steps of a run, planned by epochs, by recorded plans, or by the clock.
 
-    validations: whether there are any; validation_steps: what one is expected to take, in the time of training steps
+    began:            what the clock showed when this process began
+    validation_steps: what a validation is expected to take, in the time of training steps; 0: there is none
     """
 
     def __init__(

@@ -92,6 +92,18 @@ def test_a_damaged_file_is_made_anew(pictures: list[LabelledImage], tmp_path: Pa
     assert torch.equal(store.crops(crops, 8), ram.crops(crops, 8))
 
 
+@pytest.mark.parametrize(("old", "new"), [("[40, 30]", "[40. 30]"), ("[40, 30]", "[40.30]"), ('"size"', '"sice"')])
+def test_a_list_that_says_something_else_is_damage(
+    pictures: list[LabelledImage], tmp_path: Path, old: str, new: str
+) -> None:
+    opened(pictures, tmp_path / "cache")
+    path = the_file(tmp_path / "cache")
+    path.write_bytes(path.read_bytes().replace(old.encode(), new.encode()))
+    store, notes = opened(pictures, tmp_path / "cache")
+    assert "is made anew: it is damaged" in notes[0]
+    assert store.image(0).shape == (30, 40, 3)
+
+
 def test_a_picture_that_has_changed_is_noticed(pictures: list[LabelledImage], tmp_path: Path) -> None:
     opened(pictures, tmp_path / "cache")
     cv2.imwrite(str(pictures[1].path), np.full((64, 17, 3), 7, np.uint8))
