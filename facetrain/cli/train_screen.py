@@ -241,6 +241,8 @@ def result_text(result: TrainResult) -> str:
         return f"{result.run.path}: step {result.step:,} of {result.total_steps:,}, no validation yet"
     best = result.run.best if result.run.best.is_file() else result.run.last
     ap = f"best AP {format_ap(result.best_ap)} at epoch {result.best_epoch}: {best}"
+    if not result.validated:
+        ap = f"no validation pictures; the last weights: {best}"
     lines = [f"{result.run.path}: step {result.step:,} of {result.total_steps:,}", ap]
     return "\n".join(lines + [f"{name + ':':9}facetrain {command}" for name, command in next_commands(best, result)])
 

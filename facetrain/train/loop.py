@@ -61,6 +61,7 @@ class TrainResult:
     best_epoch: int | None  # counted from 1
     interrupted: bool
     data: str = ""  # the folder of pictures
+    validated: bool = True  # whether there are validation pictures
     official: bool = False  # whether its validation pictures are WIDER FACE's, with their official ground truth
 
 
@@ -254,6 +255,7 @@ def train_model(
             best_epoch=None if state.best_epoch is None else state.best_epoch + 1,
             interrupted=stop and not pace.over(state.epoch * setup.steps_per_epoch),
             data=str(setup.root),
+            validated=setup.val is not None,
             official=setup.val is not None and setup.val.truth is not None,
         )
 
