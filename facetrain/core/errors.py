@@ -4,6 +4,10 @@
 `UsageError` and its children with exit code 2 (nothing was begun). Anything else that reaches the top is a bug.
 """
 
+from typing import TypeVar
+
+Kind = TypeVar("Kind", bound="FacetrainError")
+
 
 class FacetrainError(Exception):
     """The work failed. `message` says what and where, `hint` what to do."""
@@ -23,6 +27,13 @@ class FacetrainError(Exception):
         """Stable name for JSON documents, such as `data_error`."""
         name = type(self).__name__
         return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+
+def about(name: object, error: Kind) -> Kind:
+    """The same error with what it is about in front, unless its message begins with that already."""
+    if error.message.startswith(str(name)):
+        return error
+    return type(error)(f"{name}: {error.message}", error.hint)
 
 
 class DataError(FacetrainError):

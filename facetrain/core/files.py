@@ -20,7 +20,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        # Without the file's own name, which may be as long as a name can be; some writers go by its suffix.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix[:16])
         os.close(handle)
     except OSError as error:
         raise OutputError(f"{path}: cannot write here: {error.strerror}", "choose another folder") from error

@@ -44,14 +44,56 @@ def available_cores() -> int:
 
 
 def free_memory() -> int:
-    """Bytes of RAM that can be had now; a cautious guess where the system does not tell."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    """Bytes of RAM that this process can have now: the machine's, its container's and its own limit (`ulimit -v`).
+
+    A cautious guess where the system does not tell.
+    """
+    rooms = [room for room in (_machine_room(), _container_room(), _limit_room()) if room is not None]
+    return max(min(rooms, default=4 << 30), 0)
+
+
+def _machine_room() -> int | None:
+    available = _named_number(Path("/proc/meminfo"), "MemAvailable:")
+    if available is not None:
+        return available * 1024
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, ValueError, OSError):
-        return 4 << 30
+        return None
+
+
+def _container_room(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What control groups (version 2, then 1) leave; pages of files that can be dropped do not count as used."""
+    for limit, used, cache, statistics in (
+        ("memory.max", "memory.current", "inactive_file", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file", "memory/memory.stat"),
+    ):
+        try:
+            most, now = int((root / limit).read_text()), int((root / used).read_text())
+        except (OSError, ValueError):  # "max": without a limit
+            continue
+        return most - now + (_named_number(root / statistics, cache) or 0)
+    return None
+
+
+def _limit_room() -> int | None:
+    try:
+        import resource
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    except (ImportError, OSError):  # Windows has none
+        return None
+    size = _named_number(Path("/proc/self/status"), "VmSize:")
+    return None if most == resource.RLIM_INFINITY or size is None else most - size * 1024
+
+
+def _named_number(path: Path, name: str) -> int | None:
+    """The number after `name` in a file of lines such as `MemAvailable:  123 kB`."""
+    try:
+        for line in path.read_text(encoding="ascii").splitlines():
+            words = line.split()
+            if words[:1] == [name]:
+                return int(words[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return None

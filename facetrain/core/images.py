@@ -4,24 +4,52 @@ OpenCV is imported here and nowhere else in the light folders except for drawing
 where it cannot be loaded.
 """
 
+import os
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facetrain.core.errors import DataError, FacetrainError
 from facetrain.core.faces import Image
 from facetrain.core.files import is_lfs_pointer, write_bytes
+from facetrain.core.image_header import (
+    Header,
+    decode_by_pillow,
+    is_jpeg,
+    jpeg_has_end,
+    jpeg_tails,
+    read_header,
+    turn_upright,
+)
+from facetrain.core.memory import taking
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
-_MAX_PIXELS = 1 << 30  # OpenCV's own default limit, stated so that the error below can name it
+AnyImage = NDArray[Any]
+
+# Formats that are read by every OpenCV from 4.8 on, or by Pillow where OpenCV does not.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif", ".jp2"),
+    *(".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm", ".hdr", ".sr", ".ras"),
+)
+# Formats of images that are not read: a folder's files of these are counted and named instead of passed over.
+UNREADABLE = (
+    *(".heic", ".heif", ".hif", ".jxl", ".svg", ".psd", ".ico", ".exr", ".xcf", ".pcx", ".sgi"),
+    *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+)
+_MAX_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB of decoded pixels
 _MAX_BYTES = 1 << 30  # a larger file is a film or a disk image: say so before it fills the memory
+_COLOUR, _ANY_DEPTH, _AS_STORED, _NOT_TURNED = 1, 2, -1, 128  # OpenCV's IMREAD flags
+_DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
 
 
 @cache
 def opencv() -> ModuleType:
     """Import cv2, from whichever of its wheels is installed; one clear line where it does not load."""
+    # What no header is recognised of is bounded by OpenCV itself, which asks for this when it is first loaded.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MAX_PIXELS))
     try:
         import cv2
     except ImportError as error:
@@ -38,24 +66,84 @@ def opencv() -> ModuleType:
 
 
 def decode_image(content: bytes, name: str) -> Image:
-    """Decode a picture file's bytes to (H, W, 3) uint8 BGR, turned upright by its EXIF mark.
+    """Decode an image file's bytes to (H, W, 3) uint8 BGR, turned upright as the file says.
 
-    Grey becomes three equal channels, of 16 bits the upper 8 stay, an alpha channel is dropped. Raises DataError
-    naming `name`.
+    Grey becomes three equal channels, an alpha channel is dropped, of several images the first is taken. Of more than
+    8 bits those are kept that the image uses; floating point is taken for 0 to 1, or for 0 to 255. Raises DataError
+    naming `name`, also for what was cut off and for what does not fit into memory.
     """
-    cv2 = opencv()
     if is_lfs_pointer(content):
         raise DataError(f"{name}: a git-lfs pointer, not a picture", "run `git lfs pull` where it came from")
     if not content:
         raise DataError(f"{name}: the file is empty")
+    header = read_header(content, name)
+    width, height = (header.width, header.height) if header else (0, 0)
+    if width * height > _MAX_PIXELS:
+        raise DataError(f"{name}: {width * height:,} pixels are too many", f"at most {_MAX_PIXELS:,}; scale it down")
+    with taking(6 * width * height, name, (width, height)):  # as decoded, and one copy
+        image = _decode(content, header)
+        if image is None:
+            raise DataError(f"{name}: {_why_not(content)}", "readable: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, PNM, TGA")
+        image = _eight_bits(image)
+        if header is not None and header.orientation > 1:
+            image = turn_upright(image, header.orientation)
+    return image
+
+
+def _decode(content: bytes, header: Header | None) -> AnyImage | None:
+    """Pixels of any type in three channels, BGR, or None where they cannot be had."""
+    if is_jpeg(content) and not jpeg_has_end(content):
+        # Some OpenCVs fill what is missing with whatever the memory held before: another image's face.
+        first, second = (_by_opencv(content + tail, _COLOUR) for tail in jpeg_tails())
+        return first if first is not None and second is not None and np.array_equal(first, second) else None
+    flags = _COLOUR if header is not None and header.format == "HDR" else _COLOUR | _ANY_DEPTH
+    if header is not None and header.orientation > 1:
+        flags |= _NOT_TURNED
+    image = _by_opencv(content, flags)
+    if image is None and header is not None and header.format == "TIFF":
+        image = _by_opencv(content, _AS_STORED)  # grey numbers in floating point are given in no other way
+    if image is None and header is not None and header.format in ("GIF", "AVIF", "TGA"):
+        image = decode_by_pillow(content, header.format)
+    if image is None or 0 in image.shape:
+        return None
+    if image.ndim == 2 or image.shape[2] == 1:
+        image = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+    return image[..., :3]
+
+
+def _by_opencv(content: bytes, flags: int) -> AnyImage | None:
+    cv2 = opencv()
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        image: AnyImage | None = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
-        raise DataError(f"{name}: cannot be decoded: {error.err}", f"at most {_MAX_PIXELS} pixels") from error
-    if image is None:
-        raise DataError(f"{name}: not a picture, or a damaged one", "readable: JPEG, PNG, WebP, BMP, TIFF, PNM")
-    decoded: Image = image
-    return decoded
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
+        return None
+    return image
+
+
+def _eight_bits(image: AnyImage) -> Image:
+    """Numbers of any type as uint8: of integers the bits that are used, of floating point 0 to 1 or 0 to 255."""
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype == np.uint16:
+        used = int(image.max()).bit_length()
+        bits = next(bits for bits in _DEPTHS if bits >= used)
+        upper: Image = (image >> (bits - 8)).astype(np.uint8)
+        return upper
+    finite = np.nan_to_num(image.astype(np.float32, copy=False), nan=0, posinf=0, neginf=0)
+    highest = float(finite.max())
+    scale = 255 if highest <= 1 else 1 if highest <= 255 else 255 / highest
+    rounded: Image = np.clip(finite * np.float32(scale) + np.float32(0.5), 0, 255).astype(np.uint8)
+    return rounded
+
+
+def _why_not(content: bytes) -> str:
+    if is_jpeg(content) and not jpeg_has_end(content):
+        return "a JPEG that was cut off"
+    if content[4:8] == b"ftyp" and content[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
+        return "a HEIC image, which is not decoded; convert it to JPEG"
+    return "not an image, or a damaged one"
 
 
 def read_image(path: Path) -> Image:

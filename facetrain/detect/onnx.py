@@ -13,6 +13,7 @@ from facetrain.core.geometry import nms as suppress
 from facetrain.core.geometry import padded_size
 from facetrain.core.hardware import available_cores
 from facetrain.core.images import fit_image, opencv
+from facetrain.core.memory import taking
 from facetrain.detect.onnx_file import check_external_data
 from facetrain.detect.recognise import Recognised, check_family, recognise, unknown
 
@@ -26,6 +27,7 @@ _CUDA_HINT = "it needs the CUDA and cuDNN libraries it was built for: pip instal
 _SEVERAL_INPUTS_HINT = (
     "files that take thresholds too (BlazeFace end to end) have their suppression inside: export the network without"
 )
+_PIXEL_BYTES = 60  # YuNet's, measured: 50
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -70,6 +72,11 @@ class OnnxDetector:
         return self._recognised.family.prepare(image, self.net.size), factors
 
     def _detect(self, image: Image) -> Faces:
+        width, height = self.net.size or (image.shape[1], image.shape[0])
+        with taking(width * height * self.net.pixel_bytes, "the image", (width, height)):
+            return self._look(image)
+
+    def _look(self, image: Image) -> Faces:
         blob, factors = self.prepare(image)
         height, width = blob.shape[2:]
         outputs = self.net.run(blob)
@@ -84,8 +91,9 @@ class OnnxDetector:
 class OnnxNet:
     """An onnxruntime session with one picture in and named arrays out.
 
-    size:     (width, height) where the file fixes it, else None
-    metadata: texts stored in the file
+    size:        (width, height) where the file fixes it, else None
+    metadata:    texts stored in the file
+    pixel_bytes: working memory of a run by pixel of its image, at most
     """
 
     def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
@@ -109,6 +117,7 @@ class OnnxNet:
         if fixed and shape[2] * shape[3] > _MOST_INPUT_PIXELS:
             raise DataError(f"{path}: takes pictures of {shape[3]}x{shape[2]} only, which no memory holds")
         self.size: tuple[int, int] | None = (shape[3], shape[2]) if fixed else None
+        self.pixel_bytes = _PIXEL_BYTES
         self._names = [output.name for output in self._session.get_outputs()]
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from facetrain.core.errors import FacetrainError, InputError, OutputError
+from facetrain.core.errors import DataError, FacetrainError, InputError, OutputError, about
 from facetrain.core.faces import Detector, Faces, Image
 from facetrain.core.images import opencv, read_image, write_image
+from facetrain.core.memory import no_memory_error
 from facetrain.detect.sources import Failure, Source
 
 Colour = tuple[int, int, int]  # BGR
@@ -60,12 +61,15 @@ def detect_files(detector: Detector, sources: Sequence[Source]) -> Iterator[Pict
     """
     for source in sources:
         try:
-            image = read_image(source.path)
-            begun = time.perf_counter()
-            faces = detector.detect_batch([image])[0]
-            seconds = time.perf_counter() - begun
-            height, width = image.shape[:2]
-            write_image(source.target, draw_faces(image, faces))
+            with no_memory_error(str(source.path)):
+                image = read_image(source.path)
+                begun = time.perf_counter()
+                faces = detector.detect_batch([image])[0]
+                seconds = time.perf_counter() - begun
+                height, width = image.shape[:2]
+                write_image(source.target, draw_faces(image, faces))
+        except DataError as error:
+            yield Failure(str(source.path), about(source.path, error))
         except FacetrainError as error:
             yield Failure(str(source.path), error)
         else:

@@ -9,17 +9,19 @@ import glob
 import os
 import stat
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from facetrain.core.errors import DataError, FacetrainError, InputError, UsageError
-from facetrain.core.images import SUFFIXES
+from facetrain.core.images import SUFFIXES, UNREADABLE
 from facetrain.core.plug import nearest
 
 _GLOB = frozenset("*?[")
 # What OpenCV also writes, in colour; a picture of any other format is drawn as PNG.
 _WRITABLE = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"))
+_LONGEST_NAME = 255  # bytes; of nearly every file system
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,23 @@ class Failure:
     error: FacetrainError
 
 
-def find_sources(paths: Sequence[str], output: Path) -> tuple[list[Source], list[Failure]]:
+@dataclass(frozen=True)
+class Found:
+    """sources: what to look at; failures: paths that gave nothing; skipped: images of a folder that are not read."""
+
+    sources: list[Source]
+    failures: list[Failure]
+    skipped: list[Path]
+
+    def skipped_text(self) -> str:
+        """One line that counts and names what was skipped: `skipped 3 images that are not decoded: 2 .heic, 1 .svg`."""
+        kinds = Counter(path.suffix.lower() for path in self.skipped)
+        named = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+        count = len(self.skipped)
+        return f"skipped {count} image{'s that are' if count > 1 else ' that is'} not decoded: {named}; convert to JPEG"
+
+
+def find_sources(paths: Sequence[str], output: Path) -> Found:
     """Pictures of files, folders (with all below) and patterns, in the order given, each once.
 
     An existing file or folder wins over a pattern that reads the same; a pattern's matches count as if each had
@@ -50,7 +68,7 @@ def find_sources(paths: Sequence[str], output: Path) -> tuple[list[Source], list
     for path in paths:
         finder.add(path)
     _protect_sources(finder.sources, output)
-    return finder.sources, finder.failures
+    return Found(finder.sources, finder.failures, finder.skipped)
 
 
 class _Finder:
@@ -59,6 +77,7 @@ class _Finder:
     def __init__(self, output: Path) -> None:
         self.sources: list[Source] = []
         self.failures: list[Failure] = []
+        self.skipped: list[Path] = []
         self._output = output
         self._real_output = os.path.realpath(output)
         self._seen: set[str] = set()  # absolute paths of sources
@@ -79,12 +98,13 @@ class _Finder:
         if not matches:
             self._fail(given, InputError(f"{given}: nothing matches this pattern"))
         for match in matches:
-            self._add_existing(match)
+            self._add_existing(match, waits=False)
 
-    def _add_existing(self, path: Path) -> None:
+    def _add_existing(self, path: Path, waits: bool = True) -> None:
+        """waits: a pipe is read, because it was named; one that a pattern matches would be waited for without end."""
         if os.path.isdir(path):
             self._add_folder(path)
-        elif os.path.isfile(path) or _is_pipe(path):
+        elif os.path.isfile(path) or (waits and _is_pipe(path)):
             self._add_file(path, Path(path.name))
         elif os.path.islink(path) and not os.path.exists(path):
             self._fail(str(path), DataError(f"{path}: a link to something that is not there"))
@@ -102,8 +122,8 @@ class _Finder:
             found = True
             self._add_file(path, path.relative_to(folder))
         if not found and not any(Path(failure.path).is_relative_to(folder) for failure in self.failures):
-            known = " ".join(SUFFIXES)
-            self._fail(str(folder), DataError(f"{folder}: no pictures in this folder", f"looked for {known}"))
+            known = f"looked for {' '.join(SUFFIXES)}"
+            self._fail(str(folder), DataError(f"{folder}: no pictures in this folder", known))
 
     def _walk(self, folder: Path, above: set[str]) -> Iterator[Path]:
         """Picture files below a folder, by name, a folder's own before those of its sub-folders."""
@@ -120,8 +140,12 @@ class _Finder:
         for entry in entries:
             # a pipe or device of that name would be waited for without end
             special = os.path.exists(entry.path) and not os.path.isfile(entry.path)
-            if entry not in folders and not special and Path(entry.name).suffix.lower() in SUFFIXES:
-                yield folder / entry.name
+            suffix = Path(entry.name).suffix.lower()
+            if entry not in folders and not special:
+                if suffix in SUFFIXES:
+                    yield folder / entry.name
+                elif suffix in UNREADABLE:
+                    self.skipped.append(folder / entry.name)
         for entry in folders:
             yield from self._walk(folder / entry.name, above | {real})
 
@@ -132,15 +156,24 @@ class _Finder:
         self._seen.add(absolute)
         if target.suffix.lower() not in _WRITABLE:
             target = target.with_name(f"{target.stem}.png")
+        target = _numbered(target, "")
         free, number = target, 1
         while _folded(free) in self._taken:
             number += 1
-            free = target.with_name(f"{target.stem}-{number}{target.suffix}")
+            free = _numbered(target, f"-{number}")
         self._taken.add(_folded(free))
         self.sources.append(Source(path, self._output / free))
 
     def _fail(self, path: str, error: FacetrainError) -> None:
         self.failures.append(Failure(path, error))
+
+
+def _numbered(target: Path, number: str) -> Path:
+    """The path with a number at its stem's end, which gives way where the name would be too long."""
+    stem = target.stem
+    while len(os.fsencode(f"{stem}{number}{target.suffix}")) > _LONGEST_NAME:
+        stem = stem[:-1]
+    return target.with_name(f"{stem}{number}{target.suffix}")
 
 
 def _expand(pattern: Path) -> list[Path]:
@@ -149,7 +182,32 @@ def _expand(pattern: Path) -> list[Path]:
     parts = list(pattern.relative_to(pattern.anchor).parts)
     while parts and os.path.exists(base / parts[0]):
         base /= parts.pop(0)
-    return [base / match for match in sorted(glob.glob(os.path.join(*parts), root_dir=base, recursive=True))]
+    return sorted(set(_matches(base, parts)))
+
+
+def _matches(base: Path, parts: Sequence[str]) -> Iterator[Path]:
+    """What the parts of a pattern match below `base`; `**` goes into each real folder once, so that loops of links end.
+
+    (`glob` with `recursive` goes round a loop forty times, and round two of them for ever.)
+    """
+    if "**" not in parts:
+        yield from (base / match for match in glob.glob(os.path.join(*parts), root_dir=base)) if parts else [base]
+        return
+    place = parts.index("**")
+    rest = parts[place + 1 :]
+    for start in _matches(base, parts[:place]):
+        seen: set[str] = set()
+        for folder, below, _ in os.walk(start, followlinks=True):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            real = os.path.realpath(folder)
+            if real in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            if rest:
+                yield from _matches(Path(folder), rest)
+            else:
+                yield from (path for path in _matches(Path(folder), ["*"]) if not os.path.isdir(path))
 
 
 def _protect_sources(sources: Sequence[Source], output: Path) -> None:

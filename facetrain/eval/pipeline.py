@@ -7,9 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from facetrain.core.errors import DataError
+from facetrain.core.errors import DataError, about
 from facetrain.core.faces import Detector, Faces, Image
 from facetrain.core.images import read_image
+from facetrain.core.memory import no_memory_error
 
 Done = Callable[[int, int], None]
 Key = TypeVar("Key")
@@ -35,7 +36,8 @@ def detect_pictures(
 
     def read(path: Path) -> Image | DataError:
         try:
-            image = read_image(path)
+            with no_memory_error(str(path)):
+                image = read_image(path)
             if check is not None:
                 check(path, image)
         except DataError as error:
@@ -44,7 +46,7 @@ def detect_pictures(
 
     def work(path: Path) -> Faces | DataError:
         image = read(path)
-        return image if isinstance(image, DataError) else detector.detect_batch([image])[0]
+        return image if isinstance(image, DataError) else _one(detector, image)
 
     with ExitStack() as stack:
         if workers > 1:
@@ -55,7 +57,7 @@ def detect_pictures(
         for done, result in enumerate(results, 1):
             if progress is not None:
                 progress(done, len(paths))
-            yield result
+            yield about(paths[done - 1], result) if isinstance(result, DataError) else result
 
 
 def _batched(
@@ -63,9 +65,21 @@ def _batched(
 ) -> Generator[Faces | DataError, None, None]:
     while some := list(islice(images, batch)):
         good = [image for image in some if not isinstance(image, DataError)]
-        found = iter(detector.detect_batch(good) if good else [])
+        try:
+            with no_memory_error("the images"):
+                found: Iterator[Faces | DataError] = iter(detector.detect_batch(good) if good else [])
+        except DataError:  # one of them; the others are not to fail with it
+            found = (_one(detector, image) for image in good)
         for image in some:
             yield image if isinstance(image, DataError) else next(found)
+
+
+def _one(detector: Detector, image: Image) -> Faces | DataError:
+    try:
+        with no_memory_error("the image"):
+            return detector.detect_batch([image])[0]
+    except DataError as error:
+        return error
 
 
 def ordered(

@@ -10,6 +10,7 @@ from torchvision.ops import nms
 from facetrain.core.errors import DeviceError
 from facetrain.core.faces import Faces, Image
 from facetrain.core.geometry import pad_image, padded_size
+from facetrain.core.memory import taking
 from facetrain.model.priors import decode_boxes, decode_landmarks
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import Predictions, YuNet
@@ -42,12 +43,15 @@ class ModelDetector:
             groups.setdefault(padded_size(image.shape[1], image.shape[0], multiple), []).append(index)
         found: dict[int, Faces] = {}
         device = next(self.model.parameters()).device
+        # Measured: the pixels as bytes and as numbers, and the maps of the stem, half as wide and high as the image.
+        pixel_bytes = 16 + (4 * max(self.model.config.stem[1:]) if device.type == "cpu" else 0)
         for size, indices in groups.items():
-            pixels = torch.from_numpy(np.stack([pad_image(images[index], *size) for index in indices])).to(device)
-            # (B, H, W, 3) seen as (B, 3, H, W) is channels_last already
-            predictions = self.model(pixels.permute(0, 3, 1, 2).float())
-            for row, index in enumerate(indices):
-                found[index] = self._select(predictions, row)
+            with taking(size[0] * size[1] * len(indices) * pixel_bytes, "the image", size):
+                pixels = torch.from_numpy(np.stack([pad_image(images[index], *size) for index in indices])).to(device)
+                # (B, H, W, 3) seen as (B, 3, H, W) is channels_last already
+                predictions = self.model(pixels.permute(0, 3, 1, 2).float())
+                for row, index in enumerate(indices):
+                    found[index] = self._select(predictions, row)
         return [found[index] for index in range(len(images))]
 
     def _select(self, predictions: Predictions, row: int) -> Faces:

@@ -89,7 +89,7 @@ def test_json(detect):
     code, out, err = detect("in", "--json", "--score", "0.4", "--nms", "0.3")
     assert (code, err) == (0, "")
     document = json.loads(out)
-    assert list(document) == ["schema", "facetrain", "weights", "score", "nms", "images", "errors"]
+    assert list(document) == ["schema", "facetrain", "weights", "score", "nms", "images", "skipped", "errors"]
     assert (document["schema"], document["facetrain"], document["weights"]) == (1, __version__, "spots.onnx")
     assert (document["score"], document["nms"], document["errors"]) == (0.4, 0.3, [])
     first = document["images"][0]
@@ -112,7 +112,7 @@ def test_what_fails_is_named_and_the_rest_goes_on(detect):
     code, out, err = detect("in", "absent.jpg", "empty", "no*.jpg")
     assert code == 1
     assert out.splitlines()[-1] == "3 faces in 3 pictures, drawn in detections; 6 failed"
-    for words in ("text.jpg: not a picture", "zero.png: the file is empty", "pointer.jpg: a git-lfs pointer"):
+    for words in ("text.jpg: not an image", "zero.png: the file is empty", "pointer.jpg: a git-lfs pointer"):
         assert f"error: {Path('in')}{os.sep}{words}" in err
     for words in ("absent.jpg: no such file", "empty: no pictures", "no*.jpg: nothing matches"):
         assert f"error: {words}" in err
@@ -248,3 +248,33 @@ sys.exit(code)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), RuntimeError("can't allocate memory: you tried to allocate 9")])
+def test_one_image_that_memory_does_not_hold_ends_nothing(detect, monkeypatch, failure):
+    from facetrain.detect.onnx import OnnxNet
+
+    whole = OnnxNet.run
+
+    def run(self, blob):
+        if blob.shape[2] < 100 and blob.shape[3] > 150:
+            raise failure
+        return whole(self, blob)
+
+    cv2.imwrite("in/b_large.png", np.zeros((60, 200, 3), np.uint8))
+    monkeypatch.setattr(OnnxNet, "run", run)
+    code, out, err = detect("in", "--json")
+    document = json.loads(out)
+    assert code == 1
+    assert len(document["images"]) == 3
+    assert [error["path"] for error in document["errors"]] == ["in/b_large.png"]
+    assert "error: in/b_large.png: not enough memory" in err
+
+
+def test_an_image_whose_pass_would_take_too_much_is_its_own_failure(detect, monkeypatch):
+    monkeypatch.setattr("facetrain.core.memory.free_memory", lambda: 1_000_000)  # 60 bytes a pixel of half of it
+    cv2.imwrite("in/b_large.png", np.zeros((100, 200, 3), np.uint8))
+    code, out, err = detect("in")
+    assert code == 1
+    assert out.splitlines()[-1] == "3 faces in 3 pictures, drawn in detections; 1 failed"
+    assert "error: in/b_large.png: the image: 200x100 pixels would take 1 MiB of memory, at most 0 MiB" in err

@@ -22,14 +22,14 @@ def touch(*names):
 
 def targets(paths, output="out"):
     """{source: target below the output folder} of paths that all can be found."""
-    sources, failures = find_sources(paths, Path(output))
-    assert failures == []
-    return {source.path.as_posix(): source.target.relative_to(output).as_posix() for source in sources}
+    found = find_sources(paths, Path(output))
+    assert found.failures == []
+    return {source.path.as_posix(): source.target.relative_to(output).as_posix() for source in found.sources}
 
 
 def failed(paths, output="out"):
-    sources, failures = find_sources(paths, Path(output))
-    return [source.path.as_posix() for source in sources], {failure.path: failure.error for failure in failures}
+    found = find_sources(paths, Path(output))
+    return [source.path.as_posix() for source in found.sources], {one.path: one.error for one in found.failures}
 
 
 def test_a_folder_keeps_its_shape(folder):
@@ -176,3 +176,42 @@ def test_a_source_is_not_overwritten_by_way_of_a_link(folder):
 def test_a_folder_inside_the_output_folder_is_ordinary_input(folder):
     touch("work/raw/a.jpg")
     assert targets(["work/raw"], "work") == {"work/raw/a.jpg": "a.jpg"}
+
+
+def test_images_that_are_not_decoded_are_counted_and_named(folder):
+    touch("in/a.jpg", "in/b.gif", "in/c.jfif", "in/x/d.HEIC", "in/e.heic", "in/f.svg", "in/notes.txt")
+    found = find_sources(["in"], Path("out"))
+    assert [source.path.as_posix() for source in found.sources] == ["in/a.jpg", "in/b.gif", "in/c.jfif"]
+    assert [source.target.as_posix() for source in found.sources] == ["out/a.jpg", "out/b.png", "out/c.png"]
+    assert found.skipped_text() == "skipped 3 images that are not decoded: 2 .heic, 1 .svg; convert to JPEG"
+
+
+def test_a_pattern_waits_for_no_pipe_and_goes_round_no_loop(folder):
+    touch("in/a.jpg", "in/sub/b.jpg")
+    os.mkfifo("in/p.jpg")
+    os.mkfifo("in/sub/q.jpg")
+    for name in ("one", "two", "three"):  # with `glob` alone 3 to the 40th folders
+        Path("in", name).symlink_to(".", target_is_directory=True)
+    sources, failures = failed(["in/*.jpg", "in/**/*.jpg"])
+    assert sources == ["in/a.jpg", "in/sub/b.jpg"]
+    assert set(failures) == {"in/p.jpg", "in/sub/q.jpg"}
+    assert "neither a file nor a folder" in failures["in/p.jpg"].message
+    sources, failures = failed(["in/**"])
+    assert sources == ["in/a.jpg", "in/sub/b.jpg"]
+    assert set(failures) == {"in/p.jpg", "in/sub/q.jpg"}
+
+
+def test_names_as_long_as_the_file_system_allows(folder):
+    names = ["n" * 251, "é" * 125 + "n"]
+    touch(*(f"in/{name}.jpg" for name in names), *(f"in/{name}.gif" for name in names), f"in/{'n' * 250}.jpeg")
+    found = targets(["in"])
+    assert len(set(found.values())) == 5
+    assert all(len(os.fsencode(name)) <= 255 for name in found.values())
+    assert found[f"in/{names[0]}.jpg"] == f"{names[0]}.jpg"
+    assert targets([f"in/{names[0]}.jpg", f"in/../in/{names[0]}.jpg", f"in/{names[1]}.jpg"], "o") == {
+        f"in/{names[0]}.jpg": f"{names[0]}.jpg",
+        f"in/{names[1]}.jpg": f"{names[1]}.jpg",
+    }
+    touch(f"other/{names[0]}.jpg")
+    both = targets([f"in/{names[0]}.jpg", f"other/{names[0]}.jpg"])
+    assert both[f"other/{names[0]}.jpg"] == f"{'n' * 249}-2.jpg"

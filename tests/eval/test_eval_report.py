@@ -122,7 +122,7 @@ def test_the_sheets_show_the_worst_first(tmp_path: Path) -> None:
     assert "_2.png" in wrong
     assert "_1.png" not in wrong
     assert "_0.png" not in missed + wrong
-    assert "a<b>/&_3.png: not a picture" in page.section("Pictures that cannot be shown")
+    assert "a<b>/&_3.png: not an image" in page.section("Pictures that cannot be shown")
     one = Page(write(tmp_path / "one", material(tmp_path), worst=1))
     assert "_3.png" in one.text  # the one that counts is the unreadable one; no other takes its place
     assert "_1.png" not in one.text

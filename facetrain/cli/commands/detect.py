@@ -35,9 +35,12 @@ def run(
     if not output:
         raise UsageError("--output is empty", "name a folder, or leave it out for ./detections")
     detector = FaceDetector(weights, device=device, score=score, nms=nms, threads=threads, family=family)
-    sources, failures = find_sources(paths, Path(output))
+    found = find_sources(paths, Path(output))
+    sources, failures = found.sources, found.failures
     for failure in failures:
         console.say_error(failure.error)
+    if found.skipped:
+        console.say(found.skipped_text())
     if not sources and any(isinstance(failure.error, UsageError) for failure in failures):
         raise typer.Exit(UsageError.exit_code)
     if sources:
@@ -68,6 +71,7 @@ def run(
         "score": score,
         "nms": nms,
         "images": images,
+        "skipped": [str(path) for path in found.skipped],
         "errors": [console.error_entry(failure.error, failure.path) for failure in failures],
     }
     console.result(document, summary, as_json=json)

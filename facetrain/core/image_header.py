@@ -1,0 +1,119 @@
+"""What the first bytes of an image file say, before anything is decoded: its size and how it is to be turned.
+
+Pillow reads the headers. OpenCV decodes, but tells no size beforehand, does not turn every format upright, and takes a
+JPEG that was cut off for a whole one in some versions.
+"""
+
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+
+import numpy as np
+
+from facetrain.core.faces import Image
+
+# What is asked of Pillow: TGA has no mark at its start, any bytes could be one, so that its name must say it.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "PPM", "JPEG2000", "SUN")
+_ORIENTATION = 0x0112
+_HDR = re.compile(rb"[-+][XY] (\d{1,9}) [-+][XY] (\d{1,9})\n")
+_PAM = re.compile(rb"P7\n.*?WIDTH (\d{1,9})\n.*?HEIGHT (\d{1,9})\n", re.DOTALL)
+_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
+_END = b"\xff\xd9"
+_ALONE = (0x01, *range(0xD0, 0xD9))  # JPEG markers without a length: TEM, the eight restarts, the start
+
+
+@dataclass(frozen=True)
+class Header:
+    """format: Pillow's name; width, height: pixels as stored; orientation: EXIF's number, 1 for upright."""
+
+    format: str
+    width: int
+    height: int
+    orientation: int = 1
+
+
+def read_header(content: bytes, name: str) -> Header | None:
+    """The header of an image file's bytes, None where none is recognised. name: the file's, which alone tells a TGA."""
+    formats = ["TGA"] if name.lower().endswith(".tga") else _FORMATS
+    if content.startswith(b"#?"):
+        return _by_pattern("HDR", _HDR, content, swapped=True)
+    if content.startswith(b"P7"):
+        return _by_pattern("PAM", _PAM, content, swapped=False)
+    pillow = _pillow()
+    try:
+        with pillow.open(io.BytesIO(content), formats=formats) as image:
+            kind, (width, height) = str(image.format), image.size
+            turned = kind in ("WEBP", "AVIF")  # the formats that not every OpenCV turns itself
+            orientation = image.getexif().get(_ORIENTATION, 1) if turned else 1
+    except pillow.DecompressionBombError as error:
+        return Header("", int(re.findall(r"\d+", str(error))[0]), 1)  # it tells the pixels, not the sides
+    except Exception:  # whatever a damaged header makes Pillow's plugins raise
+        return None
+    return Header(kind, int(width), int(height), orientation if orientation in range(1, 9) else 1)
+
+
+def _by_pattern(kind: str, pattern: re.Pattern[bytes], content: bytes, swapped: bool) -> Header | None:
+    found = pattern.search(content[:4096])
+    if found is None:
+        return None
+    first, second = int(found[1]), int(found[2])
+    return Header(kind, *((second, first) if swapped else (first, second)))
+
+
+def decode_by_pillow(content: bytes, kind: str) -> Image | None:
+    """(H, W, 3) uint8 BGR of what an OpenCV may not decode (GIF and AVIF before 4.12, TGA); None where damaged."""
+    try:
+        with _pillow().open(io.BytesIO(content), formats=[kind]) as image:
+            return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+    except MemoryError:
+        raise
+    except Exception:  # as above
+        return None
+
+
+def turn_upright(image: Image, orientation: int) -> Image:
+    """Undo an EXIF orientation, 1 to 8, of an image (H, W, C)."""
+    if orientation >= 5:  # rows and columns are exchanged
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
+
+
+def is_jpeg(content: bytes) -> bool:
+    """Whether an image file's bytes are a JPEG's."""
+    return content.startswith(b"\xff\xd8\xff")
+
+
+def jpeg_has_end(content: bytes) -> bool:
+    """Whether a JPEG's own end mark is there; that of a thumbnail inside it does not count."""
+    if content.endswith(_END):  # within compressed pixels these two bytes cannot stand
+        return True
+    place = 2
+    while found := _MARKER.search(content, place):
+        marker, place = found[1][0], found.end()
+        if marker == _END[1]:
+            return True
+        if marker not in _ALONE:
+            place += int.from_bytes(content[place : place + 2], "big")
+    return False
+
+
+def jpeg_tails() -> tuple[bytes, bytes]:
+    """Two ends for a JPEG without one. Pixels that differ by which of them follows were never in the file."""
+    return _END, b"\x5a\x35\xa9" * 2048 + _END
+
+
+@cache
+def _pillow() -> ModuleType:
+    import PIL.Image
+
+    # Its warning about large images; what is too large here is decided by the memory there is.
+    warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+    module: ModuleType = PIL.Image
+    return module

@@ -1,0 +1,58 @@
+"""How much memory a piece of work may take, asked before it is taken."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+from facetrain.core.errors import DataError
+from facetrain.core.hardware import free_memory
+
+_MOST = 4 << 30  # bytes for one image, however much is free
+_OPENCV_NO_MEMORY = -4
+_LARGE = 1 << 28  # images that take more than this go one at a time
+_one_at_a_time = threading.Lock()
+
+
+def room() -> int:
+    """Bytes that one image may take: half of what is free, at most 4 GiB."""
+    return min(free_memory() // 2, _MOST)
+
+
+@contextmanager
+def taking(need: int, name: str, size: tuple[int, int]) -> Iterator[None]:
+    """Hold `need` bytes for one image of (width, height) pixels; of large ones only one at a time.
+
+    Raises DataError that names the image and both numbers where there is no room, and in place of a MemoryError.
+    """
+    with _one_at_a_time if need > _LARGE else nullcontext():
+        most = room()
+        if need > most:
+            raise DataError(
+                f"{name}: {size[0]}x{size[1]} pixels would take {in_mib(need)} of memory, at most {in_mib(most)} "
+                "are taken for one image",
+                "scale it down, or cut it into parts",
+            )
+        with no_memory_error(name):
+            yield
+
+
+@contextmanager
+def no_memory_error(name: str) -> Iterator[None]:
+    """Turn a failed allocation, Python's or a library's own, into a DataError that names what it was for."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_failed_allocation(error):
+            raise
+        raise DataError(f"{name}: not enough memory", "scale it down, or end other programs") from error
+
+
+def _is_failed_allocation(error: Exception) -> bool:
+    """MemoryError, torch's RuntimeErrors of a processor and of a GPU, OpenCV's error -4."""
+    by_torch = isinstance(error, RuntimeError) and "memory" in str(error).lower()
+    return isinstance(error, MemoryError) or by_torch or getattr(error, "code", None) == _OPENCV_NO_MEMORY
+
+
+def in_mib(size: int) -> str:
+    """A number of bytes in MiB, or in GiB from ten thousand of them on."""
+    return f"{size >> 20:,} MiB" if size < 10_000 << 20 else f"{size / (1 << 30):,.1f} GiB"
