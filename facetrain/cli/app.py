@@ -8,6 +8,7 @@ import errno
 import sys
 import traceback
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated
 
@@ -15,7 +16,7 @@ import typer
 
 from facetrain import __version__
 from facetrain.cli import commands, console
-from facetrain.core.errors import FacetrainError
+from facetrain.core.errors import FacetrainError, UsageError
 
 # What the system refuses wherever it happens to be asked: no bug, and no traceback helps.
 _REFUSALS = (
@@ -96,6 +97,11 @@ def _root(
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
+        return
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError("the current folder is no longer there", "go to one that is, with `cd`") from error
 
 
 def _is_usage_error(error: Exception) -> bool:

@@ -59,7 +59,7 @@ def hash_pictures(names: Sequence[str], paths: Sequence[Path]) -> str:
     state = hashlib.sha256()
     for name, path in zip(names, paths, strict=True):
         try:
-            state.update(f"{name}\0{sha256(path)}\n".encode())
+            state.update(f"{name}\0{sha256(path)}\n".encode("utf-8", "surrogateescape"))
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     return state.hexdigest()
@@ -69,7 +69,7 @@ def hash_truth(truth: WiderTruth) -> str:
     """Fingerprint of the boxes and of which of them count, SHA-256."""
     state = hashlib.sha256()
     for index, name in enumerate(truth.names):
-        state.update(f"{name}\0{truth.boxes[index].shape}\n".encode())
+        state.update(f"{name}\0{truth.boxes[index].shape}\n".encode("utf-8", "surrogateescape"))
         state.update(truth.boxes[index].tobytes())
         for subset in SUBSETS:
             state.update(truth.counted[subset][index].tobytes())

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from facetrain.core.errors import OutputError
 
@@ -47,13 +48,50 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a UTF-8 text file atomically, with newlines as they are."""
-    write_bytes(path, content.encode())
+    """Write a UTF-8 text file atomically, with newlines as they are. See `as_utf8`."""
+    write_bytes(path, as_utf8(content))
+
+
+def as_utf8(text: str) -> bytes:
+    """A text's bytes; of a path that is not UTF-8 the bytes that are none stand as `\\udcff`, as JSON writes them."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_json(path: Path, document: Any) -> None:
     """Write an indented JSON file atomically."""
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def as_spelled(folder: Path, name: str, listings: dict[Path, dict[str, str]]) -> Path:
+    """`folder / name` with every part spelled as the disk spells it.
+
+    A name can be written in two Unicode forms that look alike, NFC and NFD; macOS makes the second of the first, and
+    labels that were made there do not fit files that were copied elsewhere. What is not there stays as it was asked.
+    listings: of the folders that were looked into, kept between calls by the caller
+    """
+    if name.isascii() or os.path.lexists(folder / name):
+        return folder / name
+    for part in Path(name).parts:
+        if folder not in listings:
+            listings[folder] = {normalize("NFC", other): other for other in _listed(folder)}
+        folder /= listings[folder].get(normalize("NFC", part), part)
+    return folder
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def as_native(path: Path) -> str | bytes:
+    """A model file for onnxruntime: its path, or its bytes where the path is not UTF-8, which it takes none of."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return path.read_bytes()
+    return str(path)
 
 
 def sha256(path: Path) -> str:

@@ -19,16 +19,17 @@ def room() -> int:
 
 
 @contextmanager
-def taking(need: int, name: str, size: tuple[int, int]) -> Iterator[None]:
+def taking(need: int, name: str | None, size: tuple[int, int]) -> Iterator[None]:
     """Hold `need` bytes for one image of (width, height) pixels; of large ones only one at a time.
 
-    Raises DataError that names the image and both numbers where there is no room, and in place of a MemoryError.
+    name: the image's, None where only the caller knows it. Raises DataError with both numbers where there is no room,
+    and in place of a MemoryError.
     """
     with _one_at_a_time if need > _LARGE else nullcontext():
         most = room()
         if need > most:
             raise DataError(
-                f"{name}: {size[0]}x{size[1]} pixels would take {in_mib(need)} of memory, at most {in_mib(most)} "
+                f"{_named(name)}{size[0]}x{size[1]} pixels would take {in_mib(need)} of memory, at most {in_mib(most)} "
                 "are taken for one image",
                 "scale it down, or cut it into parts",
             )
@@ -37,14 +38,18 @@ def taking(need: int, name: str, size: tuple[int, int]) -> Iterator[None]:
 
 
 @contextmanager
-def no_memory_error(name: str) -> Iterator[None]:
+def no_memory_error(name: str | None) -> Iterator[None]:
     """Turn a failed allocation, Python's or a library's own, into a DataError that names what it was for."""
     try:
         yield
     except Exception as error:
         if not _is_failed_allocation(error):
             raise
-        raise DataError(f"{name}: not enough memory", "scale it down, or end other programs") from error
+        raise DataError(f"{_named(name)}not enough memory", "scale it down, or end other programs") from error
+
+
+def _named(name: str | None) -> str:
+    return f"{name}: " if name else ""
 
 
 def _is_failed_allocation(error: Exception) -> bool:

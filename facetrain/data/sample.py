@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facetrain.core.errors import OutputError
+from facetrain.core.errors import InputError, OutputError
 from facetrain.core.faces import Floats, Image
 from facetrain.core.files import write_text
 from facetrain.core.images import opencv
@@ -131,14 +132,23 @@ def _move(scratch: Path, root: Path) -> None:
 
 
 def user_cache() -> Path:
-    """The folder for what can be made again; facetrain's part of it is `facetrain`. FACETRAIN_CACHE chooses another."""
+    """The folder for what can be made again; facetrain's part of it is `facetrain`. FACETRAIN_CACHE chooses another.
+
+    A user without a home has one among the temporary files. Raises InputError where FACETRAIN_CACHE is no path.
+    """
     if chosen := os.environ.get("FACETRAIN_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:
+            raise InputError(f"FACETRAIN_CACHE={chosen}: {error}") from error
+    try:
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches"
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # no HOME, and no entry in the list of users
+        return Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
 
 
 def _complete(root: Path) -> bool:

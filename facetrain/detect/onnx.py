@@ -9,6 +9,7 @@ import numpy as np
 
 from facetrain.core.errors import DataError, DeviceError, FacetrainError
 from facetrain.core.faces import Faces, Floats, Image
+from facetrain.core.files import as_native
 from facetrain.core.geometry import nms as suppress
 from facetrain.core.geometry import padded_size
 from facetrain.core.hardware import available_cores
@@ -73,7 +74,7 @@ class OnnxDetector:
 
     def _detect(self, image: Image) -> Faces:
         width, height = self.net.size or (image.shape[1], image.shape[0])
-        with taking(width * height * self.net.pixel_bytes, "the image", (width, height)):
+        with taking(width * height * self.net.pixel_bytes, None, (width, height)):
             return self._look(image)
 
     def _look(self, image: Image) -> Faces:
@@ -209,7 +210,7 @@ def _open_session(ort: ModuleType, path: Path, device: str, threads: int | None)
     if device != "cpu":
         _open_session(ort, path, "cpu", threads)  # so that what fails below is the device and not the file
     try:
-        session = ort.InferenceSession(str(path), options, providers=[provider], enable_fallback=0)
+        session = ort.InferenceSession(as_native(path), options, providers=[provider], enable_fallback=0)
     except Exception as error:  # onnxruntime's errors have no common class
         if device != "cpu":
             raise DeviceError(f"{device}: does not start: {_first_line(error)}", _CUDA_HINT) from error

@@ -17,7 +17,7 @@ from facetrain.eval.average_precision import Curve
 from facetrain.eval.details import Details, measure_details
 from facetrain.eval.labelled import labelled_curve, size_check
 from facetrain.eval.pipeline import detect_pictures
-from facetrain.eval.prediction_files import Prediction, check_free, read_predictions, write_predictions
+from facetrain.eval.prediction_files import Prediction, check_free, check_names, read_predictions, write_predictions
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 from facetrain.eval.wider_truth import find_truth, load_truth
 from facetrain.eval.widerface import as_labelled, as_prediction, first_error, measure_widerface, picture_paths
@@ -123,6 +123,8 @@ def evaluate_model(
         if not present_only:
             pictures = labels.pictures
         names = [str(PurePosixPath(picture.name).with_suffix("")) for picture in pictures]
+    if save_predictions is not None:
+        check_names(names)
     seconds = {"labels": time.perf_counter() - began}
 
     began = time.perf_counter()

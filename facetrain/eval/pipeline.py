@@ -66,7 +66,7 @@ def _batched(
     while some := list(islice(images, batch)):
         good = [image for image in some if not isinstance(image, DataError)]
         try:
-            with no_memory_error("the images"):
+            with no_memory_error(None):
                 found: Iterator[Faces | DataError] = iter(detector.detect_batch(good) if good else [])
         except DataError:  # one of them; the others are not to fail with it
             found = (_one(detector, image) for image in good)
@@ -76,7 +76,7 @@ def _batched(
 
 def _one(detector: Detector, image: Image) -> Faces | DataError:
     try:
-        with no_memory_error("the image"):
+        with no_memory_error(None):
             return detector.detect_batch([image])[0]
     except DataError as error:
         return error

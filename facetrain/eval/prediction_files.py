@@ -41,13 +41,13 @@ def write_predictions(folder: Path, names: Sequence[str], predictions: Sequence[
     for a picture whose numbers or name a file cannot hold, OutputError where it cannot be written.
     """
     check_free(folder)
-    _check_names(names)
+    check_names(names)
     try:
         with _whole_folder(folder) as scratch:
             for parent in {PurePosixPath(name).parent for name in names}:
                 (scratch / parent).mkdir(parents=True, exist_ok=True)
             for name, prediction in zip(names, predictions, strict=True):
-                (scratch / f"{name}.txt").write_bytes(_as_text(name, prediction).encode())
+                (scratch / f"{name}.txt").write_bytes(_as_text(name, prediction).encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}", "is the disk full?") from error
 
@@ -75,7 +75,7 @@ def read_predictions(folder: Path, names: Sequence[str]) -> tuple[list[Predictio
     Returns one prediction a name, and the names without a file: they have no detections. Boxes of negative size are
     taken as they are. Raises DataError naming file and line, InputError where the folder has none of the files.
     """
-    _check_names(names)
+    check_names(names)
     if not folder.is_dir():
         raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
     files = _find_files(folder, names)
@@ -84,7 +84,7 @@ def read_predictions(folder: Path, names: Sequence[str]) -> tuple[list[Predictio
     return predictions, [name for name in names if name not in files]
 
 
-def _check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str]) -> None:
     """Raise DataError for a name that leads out of the folder, or that two pictures share."""
     seen: set[str] = set()
     for name in names:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from facetrain import __version__
 from facetrain.core.errors import DataError, OutputError, UsageError
 from facetrain.core.faces import Faces, Image, LabelledImage
+from facetrain.core.files import as_utf8
 from facetrain.core.images import opencv, read_image, write_image
 from facetrain.core.plots import load_matplotlib, new_figure
 from facetrain.eval.average_precision import Curve
@@ -110,7 +111,7 @@ def write_report(
             shown = {name: curve.ap for name, curve in curves.items()} if summary is None else summary
             parts = [_head(title, shown, curves, details), _numbers(protocol, details, pictures)]
             parts += [*_sheets(sheets, details.score), _unreadable(unreadable)]
-            (new / "index.html").write_text(_page(title, parts), encoding="utf-8")
+            (new / "index.html").write_bytes(as_utf8(_page(title, parts)))
             _put(new, place, Path(f"{scratch}-earlier"))
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}", "choose another folder") from error

@@ -15,6 +15,7 @@ import onnxruntime
 import torch
 
 from facetrain.core.faces import Faces, Floats, Image
+from facetrain.core.files import as_native
 from facetrain.core.geometry import box_iou, pad_image, padded_size
 from facetrain.core.images import fit_image, opencv
 from facetrain.detect.onnx import OnnxDetector
@@ -115,7 +116,7 @@ def _runner(path: Path) -> Callable[[Floats], dict[str, Floats]]:
     """The file as a function from pictures (B, 3, H, W) to its outputs by name."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(as_native(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda images: dict(zip(names, session.run(names, {"input": images}), strict=True))
 

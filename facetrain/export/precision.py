@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 from facetrain.core.errors import DataError
+from facetrain.core.files import as_native
 from facetrain.core.hardware import cpu_name
 from facetrain.eval.benchmark import Evaluation, Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol
@@ -153,6 +154,6 @@ def _session(path: Path) -> Any:
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(as_native(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common class
         raise DataError(f"{path}: not a usable ONNX model: {str(error).splitlines()[0][:300]}") from error

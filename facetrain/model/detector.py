@@ -46,7 +46,7 @@ class ModelDetector:
         # Measured: the pixels as bytes and as numbers, and the maps of the stem, half as wide and high as the image.
         pixel_bytes = 16 + (4 * max(self.model.config.stem[1:]) if device.type == "cpu" else 0)
         for size, indices in groups.items():
-            with taking(size[0] * size[1] * len(indices) * pixel_bytes, "the image", size):
+            with taking(size[0] * size[1] * len(indices) * pixel_bytes, None, size):
                 pixels = torch.from_numpy(np.stack([pad_image(images[index], *size) for index in indices])).to(device)
                 # (B, H, W, 3) seen as (B, 3, H, W) is channels_last already
                 predictions = self.model(pixels.permute(0, 3, 1, 2).float())

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from facetrain.core.errors import DataError
 from facetrain.core.faces import Floats, LabelledImage
-from facetrain.core.files import is_lfs_pointer, write_text
+from facetrain.core.files import as_spelled, is_lfs_pointer, write_text
 from facetrain.data.labels.label_file import LabelFile, LabelProblem, LabelStatistics
 
 # Looser than a good header (a path with blanks, sizes of 0): such a file is meant, and `read` says what is wrong.
@@ -102,10 +102,13 @@ def read(path: Path, images: Path, landmarks: int = 5) -> LabelFile:
     kept_before = np.concatenate([[0], np.cumsum(kept)])  # (R + 1,)
     without_area = readable & ~kept
     pictures = []
+    listings: dict[Path, dict[str, str]] = {}
     left_out = 0
     for name, (size, first, stop) in spans.items():
         faces = slice(kept_before[first], kept_before[stop])
-        pictures.append(LabelledImage(images / name, name, size, boxes[faces], points[faces], ignore[faces]))
+        pictures.append(
+            LabelledImage(as_spelled(images, name, listings), name, size, boxes[faces], points[faces], ignore[faces])
+        )
         left_out += int(without_area[first:stop].sum())
     repeated = len(taken.headers) - len(spans)
     return LabelFile(pictures, problems, LabelStatistics.of(pictures, left_out, repeated, taken.blank_lines))
