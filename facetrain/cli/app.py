@@ -38,6 +38,8 @@ def run_cli(arguments: list[str]) -> int:
         try:
             # Typer's own shell expansion on Windows is off: a file named `a[1].jpg` is no pattern (detect/sources.py)
             command = typer.main.get_command(build_app())
+            name = next((word for word in arguments if not word.startswith("-")), "")
+            console.speak_for(getattr(command, "commands", {}).get(name))
             code = command.main(arguments, prog_name="facetrain", standalone_mode=False, windows_expand_args=False)
         finally:
             console.flush()  # here, where a closed pipe is still handled, and not while Python shuts down

@@ -13,11 +13,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from facetrain import __version__
+from facetrain.cli.flags import flags_of, in_flags
 from facetrain.core.errors import FacetrainError, OutputError, UsageError
 from facetrain.core.inert import for_terminal
 
 Advance = Callable[..., None]  # advance(done=1, note="", total=None)
 
+_flags: dict[str, str] = {}  # of the command that is running: one process runs one
 _QUIET_SECONDS = 10.0  # between two progress lines where there is no terminal
 
 
@@ -31,6 +33,12 @@ def harden_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
+def speak_for(command: object) -> None:
+    """Name fields in errors as the flags of this Typer command."""
+    _flags.clear()
+    _flags.update(flags_of(command))
+
+
 def say(text: str) -> None:
     """One line of conversation: progress, a warning, a hint. Goes to stderr."""
     with suppress(OSError):  # nobody listens any more: no reason to end the work
@@ -39,9 +47,9 @@ def say(text: str) -> None:
 
 def say_error(error: FacetrainError) -> None:
     """A user's mistake on stderr: what was wrong, and what to do. Lists in either keep their lines."""
-    say(f"error: {error.message.strip()}")
+    say(f"error: {in_flags(error.message.strip(), _flags)}")
     if error.hint:
-        say(f"hint: {error.hint.strip()}")
+        say(f"hint: {in_flags(error.hint.strip(), _flags)}")
 
 
 def line(text: str) -> None:
@@ -84,7 +92,8 @@ def result(document: Mapping[str, Any], text: str, *, as_json: bool = False) -> 
 
 def error_entry(error: FacetrainError, path: str | None = None) -> dict[str, Any]:
     """One element of `errors` in a JSON document."""
-    return {"path": path, "code": error.code, "message": error.message, "hint": error.hint}
+    hint = None if error.hint is None else in_flags(error.hint, _flags)
+    return {"path": path, "code": error.code, "message": in_flags(error.message, _flags), "hint": hint}
 
 
 def count(number: int, noun: str) -> str:

@@ -48,11 +48,11 @@ class Settings:
         """Refuse a size or a score that means nothing."""
         if not all(1 <= side <= MOST_SIDE for side in self.timed_size):
             width, height = self.timed_size
-            raise UsageError(f"--fps-size {width}x{height}: sides must be from 1 to {MOST_SIDE}")
+            raise UsageError(f"`fps_size` {width}x{height}: sides must be from 1 to {MOST_SIDE}")
         if not 0 <= self.at_score <= 1:
-            raise UsageError(f"--at-score {self.at_score:g}: must be from 0 to 1")
+            raise UsageError(f"`at_score` {self.at_score:g}: must be from 0 to 1")
         if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise UsageError(f"--threads {self.threads}: must be from 1 to 1024")
+            raise UsageError(f"`threads` {self.threads}: must be from 1 to 1024")
 
 
 def compare_models(

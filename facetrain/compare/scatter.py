@@ -38,7 +38,7 @@ def check_plot_path(path: Path) -> None:
     """Raise UsageError for a format that is not written: now, and not after all the work."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
-            f"--plot {path}: not a format that is written", f"name it .png, or {' or '.join(SUFFIXES[1:])}"
+            f"`plot` {path}: not a format that is written", f"name it .png, or {' or '.join(SUFFIXES[1:])}"
         )
 
 

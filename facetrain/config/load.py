@@ -13,7 +13,7 @@ from facetrain.config.check import check_config
 from facetrain.config.problems import Problem, raise_problems, shorten, show
 from facetrain.config.schema import Config
 from facetrain.config.typed import Layer
-from facetrain.config.yaml_source import Node, node_of, plain_value, read_yaml
+from facetrain.config.yaml_source import Node, Scalar, node_of, plain_value, read_yaml
 from facetrain.core.errors import ConfigError, InputError
 from facetrain.core.plug import choices_hint, nearest
 
@@ -21,12 +21,18 @@ _SUFFIXES = (".yaml", ".yml")
 _LARGEST_FILE = 256 * 1024  # bytes; ours have 4,000, and PyYAML takes seconds for a megabyte
 
 
-def load_config(source: str | Path, overrides: Sequence[str] = (), recipe: str | None = None) -> Config:
+def load_config(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    recipe: str | None = None,
+    fields: Mapping[str, Scalar] | None = None,
+) -> Config:
     """Read and check a configuration.
 
     source:    a YAML file, or the name of a preset with or without `.yaml`; a file of that name goes first
     overrides: `key.path=value`, the value as in YAML, such as `train.lr=1e-3`; a later one wins
     recipe:    the name of a bundled recipe, a partial file between the source and the overrides
+    fields:    values by their dotted key, which no override may set as well
 
     Raises InputError where there is no such file, preset or recipe, and ConfigError listing everything that is wrong.
     """
@@ -35,7 +41,14 @@ def load_config(source: str | Path, overrides: Sequence[str] = (), recipe: str |
     layers = [_read_layer(text, name, problems)]
     if recipe is not None:
         layers.append(_read_layer(_read_recipe(recipe), f"recipes/{_bare(recipe)}.yaml", problems))
-    layers.extend(_read_override(override, problems) for override in overrides)
+    layers.extend(_field(key, value) for key, value in (fields or {}).items())
+    for override in overrides:
+        node = _read_override(override, problems)
+        layers.append(node)
+        for key, value in (fields or {}).items():
+            if node is not None and _sets(node, key):
+                both = f"{_field(key, value).place} and {node.place}"
+                problems.append(Problem(both, "two values for one setting", "leave one of them out"))
     return _resolve([layer for layer in layers if layer], problems, name)
 
 
@@ -144,12 +157,29 @@ def _read_layer(text: str, name: str, problems: list[Problem]) -> Node | None:
     return node
 
 
+def _field(key: str, value: Scalar) -> Node:
+    place = f"`{key}` {shorten(value) if isinstance(value, str) else show(value)}"
+    node = Node(value, place)
+    for part in reversed(key.split(".")):
+        node = Node({part: node}, place)
+    return node
+
+
+def _sets(node: Node, key: str) -> bool:
+    """Whether a layer holds the value of a dotted key."""
+    for part in key.split("."):
+        if not isinstance(node.value, dict) or part not in node.value:
+            return False
+        node = node.value[part]
+    return True
+
+
 def _read_override(override: str, problems: list[Problem]) -> Node | None:
-    place = f"--set {shorten(override)}"
+    place = f"`set` {shorten(override)}"
     path, equals, text = override.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
-        problems.append(Problem(place, "must be key=value", "for example --set train.lr=0.01"))
+        problems.append(Problem(place, "must be key=value", "for example `train.lr=0.01`"))
         return None
     node = read_yaml(text.strip(), place, problems, positions=False)
     if node is None:

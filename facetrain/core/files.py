@@ -53,7 +53,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def as_utf8(text: str) -> bytes:
-    """A text's bytes; of a path that is not UTF-8 the bytes that are none stand as `\\udcff`, as JSON writes them."""
+    r"""A text's bytes; of a path that is not UTF-8 the bytes that are none stand as `\udcff`, as JSON writes them."""
     return text.encode("utf-8", "backslashreplace")
 
 

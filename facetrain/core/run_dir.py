@@ -78,13 +78,13 @@ def new_run(root: Path, name: str | None, config_name: str) -> RunDir:
         return RunDir(root / f"{config_name}-{n}")
     if name in ("", ".", "..") or any(c in "/\\:" or ord(c) < 32 for c in name):
         raise UsageError(
-            f"--name {name!r}: not a name for a run", "letters, digits, - and _; --runs chooses the folder"
+            f"`name` {name!r}: not a name for a run", "letters, digits, - and _; `runs` chooses the folder"
         )
     run = RunDir(root / name)
     if _is_taken(run.path):
         raise UsageError(
             f"{run.path}: a run of this name is there already",
-            f"continue it with --resume {quote(name)}, or choose another --name",
+            f"continue it with `resume` {quote(name)}, or choose another `name`",
         )
     return run
 
@@ -111,7 +111,7 @@ def held(run: RunDir) -> Iterator[None]:
         run.path.mkdir(parents=True, exist_ok=True)
         file = (run.path / ".lock").open("w")
     except OSError as error:
-        raise OutputError(f"{run.path}: cannot write here: {error.strerror}", "choose another --runs folder") from error
+        raise OutputError(f"{run.path}: cannot write here: {error.strerror}", "choose another `runs` folder") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,7 +131,7 @@ def find_run(root: Path, name: str) -> RunDir:
                 return RunDir(path)
         raise InputError(
             f"{name}: no run to resume here (no last.pt in {Path(name)} or {root / name})",
-            "--resume takes a run's name or folder",
+            "`resume` takes a run's name or folder",
         )
     runs = sorted(root.glob("*/last.pt"), key=lambda path: path.stat().st_mtime)
     if not runs:

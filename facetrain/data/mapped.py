@@ -207,5 +207,5 @@ def _check_room(path: Path, needed: int) -> None:
     if room.free - needed < _KEPT_FREE * room.total:
         raise OutputError(
             f"{path}: no room for decoded pictures: {needed / 1e9:.1f} GB more, {room.free / 1e9:.1f} GB are free",
-            "--set data.store=ram or disk, or FACETRAIN_CACHE for a cache folder on another disk",
+            "`data.store=ram` or disk, or FACETRAIN_CACHE for a cache folder on another disk",
         )

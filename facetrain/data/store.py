@@ -276,7 +276,7 @@ def _judge(broken: list[Broken], total: int, limit: float) -> None:
     more = f"\n  … and {len(broken) - 20} more" if len(broken) > 20 else ""
     summary = f"{len(broken)} of {total} pictures cannot be used:\n{named}{more}"
     if len(broken) > limit * total:
-        raise DataError(summary, f"data.max_broken allows {limit:.1%}: mend the files, or --set data.max_broken=0.1")
+        raise DataError(summary, f"data.max_broken allows {limit:.1%}: mend the files, or `data.max_broken=0.1`")
     log.warning("%s", summary)
 
 

@@ -141,13 +141,13 @@ def parse_device(device: str) -> str:
 
 def _check_settings(score: float, nms: float, max_candidates: int, threads: int | None) -> None:
     if not 0 <= score <= 1:
-        raise UsageError(f"score {score}: must be from 0 to 1")
+        raise UsageError(f"`score` {score:g}: must be from 0 to 1")
     if not 0 < nms <= 1:
-        raise UsageError(f"nms {nms}: must be above 0 and at most 1", "1 keeps every overlapping face")
+        raise UsageError(f"`nms` {nms:g}: must be above 0 and at most 1", "1 keeps every overlapping face")
     if max_candidates < 1:
-        raise UsageError(f"max_candidates {max_candidates}: must be at least 1")
+        raise UsageError(f"`max_candidates` {max_candidates}: must be at least 1")
     if threads is not None and not 1 <= threads <= 1024:
-        raise UsageError(f"threads {threads}: must be from 1 to 1024")
+        raise UsageError(f"`threads` {threads}: must be from 1 to 1024")
 
 
 def _load_checkpoint(

@@ -224,7 +224,7 @@ def _provider(ort: ModuleType, device: str) -> tuple[str, dict[str, Any]]:
     if device == "cpu":
         return "CPUExecutionProvider", {}
     if not device.startswith("cuda"):
-        raise DeviceError(f"{device}: an ONNX file runs on cpu or cuda only", "take --device cpu, or a checkpoint")
+        raise DeviceError(f"{device}: an ONNX file runs on cpu or cuda only", "take `device` cpu, or a checkpoint")
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         raise DeviceError(
             f"{device}: this onnxruntime has no CUDA", "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"

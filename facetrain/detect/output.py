@@ -79,11 +79,11 @@ def detect_files(detector: Detector, sources: Sequence[Source]) -> Iterator[Pict
 def make_output_folder(folder: Path) -> None:
     """Make the folder for results before the first picture is read. Raises InputError or OutputError."""
     if folder.is_file():
-        raise InputError(f"{folder}: a file, not a folder for results", "choose another --output")
+        raise InputError(f"{folder}: a file, not a folder for results", "choose another `output`")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror}", "choose another --output") from error
+        raise OutputError(f"{folder}: cannot be made: {error.strerror}", "choose another `output`") from error
 
 
 def draw_faces(image: Image, faces: Faces) -> Image:

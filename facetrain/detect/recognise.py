@@ -69,7 +69,7 @@ def check_family(name: str | None) -> None:
     """Raise UsageError, listing the families, unless `name` is one of them or None."""
     names = family_names()
     if name is not None and name not in names:
-        raise UsageError(f"--family {name}: no such family", choices_hint(name, names))
+        raise UsageError(f"`family` {name}: no such family", choices_hint(name, names))
 
 
 def recognise(
@@ -90,11 +90,11 @@ def recognise(
 def unknown(outputs: Mapping[str, Floats], family: str | None, path: object) -> DataError:
     """The error for a network that fits no family, or not the given one. outputs: those of the blank picture."""
     seen = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
-    known = f"known families: {', '.join(family_names())}; --family NAME asks for one of them"
+    known = f"known families: {', '.join(family_names())}; `family` NAME asks for one of them"
     if family is not None:
         return DataError(
             f"{path}: outputs ({seen}) are not those of the family '{family}'",
-            f"leave --family away to have it recognised; {known}",
+            f"leave `family` away to have it recognised; {known}",
         )
     if any(0 in value.shape for value in outputs.values()):
         known = (

@@ -115,7 +115,7 @@ class _Finder:
         if os.path.realpath(folder) == self._real_output:
             raise UsageError(
                 f"{folder}: the folder of the pictures is the one for the results",
-                "choose another --output, so that no picture is overwritten",
+                "choose another `output`, so that no picture is overwritten",
             )
         found = False
         for path in self._walk(folder, set()):
@@ -220,7 +220,7 @@ def _protect_sources(sources: Sequence[Source], output: Path) -> None:
         if lost is not None:
             raise UsageError(
                 f"{lost}: would be overwritten by the result for {source.path}",
-                "choose another --output, not the pictures' own folder",
+                "choose another `output`, not the pictures' own folder",
             )
 
 

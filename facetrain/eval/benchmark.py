@@ -118,7 +118,7 @@ def evaluate_model(
             raise InputError(
                 f"{data}: {len(missing_pictures):,} of {len(labels.pictures):,} labelled pictures are missing, "
                 f"such as {missing_pictures[0]}",
-                "--present-only measures on those that are there",
+                "`present_only` measures on those that are there",
             )
         if not present_only:
             pictures = labels.pictures
@@ -170,7 +170,7 @@ def detect_labelled(
     from facetrain.detect.load import FaceDetector
 
     if source.weights is None:
-        raise UsageError("nothing to measure: neither weights nor predictions", "give --weights or --predictions")
+        raise UsageError("nothing to measure: neither weights nor predictions", "give `weights` or `predictions`")
     cores = source.threads or available_cores()
     settings: dict[str, Any] = {
         "device": source.device,

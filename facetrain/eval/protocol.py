@@ -37,11 +37,11 @@ class EvalProtocol:
         """Refuse a size, threshold or scale that means nothing."""
         box_of(self.size, 1, 1)
         if not 0 <= self.score < 1:
-            raise UsageError(f"--score {self.score:g}: must be at least 0 and below 1")
+            raise UsageError(f"`score` {self.score:g}: must be at least 0 and below 1")
         if not 0 < self.nms <= 1:
-            raise UsageError(f"--nms {self.nms:g}: must be above 0 and at most 1")
+            raise UsageError(f"`nms` {self.nms:g}: must be above 0 and at most 1")
         if not self.scales or not all(0.05 <= scale <= 20 for scale in self.scales):
-            raise UsageError(f"--scales {', '.join(map(str, self.scales))}: each must be from 0.05 to 20")
+            raise UsageError(f"`scales` {', '.join(map(str, self.scales))}: each must be from 0.05 to 20")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -56,7 +56,7 @@ def box_of(size: str, width: int, height: int) -> tuple[int, int] | None:
         return (640, 480) if width > height else (480, 640)
     sides = size.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and 1 <= int(side) <= 16384 for side in sides):
-        raise UsageError(f"--size {size}: no such rule", "there are: original, vga, a number such as 640, 800x600")
+        raise UsageError(f"`size` {size}: no such rule", "there are: original, vga, a number such as 640, 800x600")
     return int(sides[0]), int(sides[-1])
 
 

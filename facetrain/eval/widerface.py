@@ -58,13 +58,13 @@ def picture_paths(root: Path, truth: WiderTruth, *, present_only: bool) -> tuple
     """Where the truth's pictures lie below `root`. Raises InputError for missing ones, unless `present_only`."""
     folder = next((f for f in (root / "WIDER_val" / "images", root / "val" / "images", root) if f.is_dir()), None)
     if folder is None:
-        raise InputError(f"{root}: no such folder", "--data takes the folder that holds WIDER_val/images")
+        raise InputError(f"{root}: no such folder", "`data` takes the folder that holds WIDER_val/images")
     paths = {name: folder / f"{name}.jpg" for name in truth.names}
     there = [name for name in truth.names if paths[name].is_file()]
     if not there:
         raise InputError(
             f"{folder}: none of the {len(paths):,} pictures is there, such as {truth.names[0]}.jpg",
-            "--data takes the folder that holds WIDER_val/images",
+            "`data` takes the folder that holds WIDER_val/images",
         )
     missing = len(paths) - len(there)
     if missing and not present_only:
@@ -72,7 +72,7 @@ def picture_paths(root: Path, truth: WiderTruth, *, present_only: bool) -> tuple
         first = [name for name in truth.names if name not in known][:_SHOWN]
         raise InputError(
             f"{folder}: {missing:,} of {len(paths):,} pictures are missing, such as {', '.join(first)}",
-            "--present-only measures on the pictures that are there, which is another number than the published one",
+            "`present_only` measures on the pictures that are there, which is another number than the published one",
         )
     truth = truth.restricted(there) if missing else truth
     return truth, [paths[name] for name in truth.names]

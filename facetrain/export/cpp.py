@@ -98,7 +98,7 @@ def export_cpp(request: CppRequest, progress: Progress = lambda what: None) -> C
     """
     target = find_target(request.target)
     if request.check is False and request.pictures is not None:
-        raise UsageError("--no-check and --check-images exclude each other")
+        raise UsageError("`no_check` and `check_images` exclude each other")
     checkpoint = find_checkpoint(request.weights)
     options = _options(request, target, checkpoint)
     library_folder = _library_folder(request, target)
@@ -127,7 +127,7 @@ def find_target(name: str) -> ModuleType:
     """A target's module. Raises UsageError with the names there are."""
     names = target_names()
     if name not in names:
-        raise UsageError(f"--target {name}: not known", choices_hint(name, names))
+        raise UsageError(f"`target` {name}: not known", choices_hint(name, names))
     return _module(name)
 
 
@@ -143,14 +143,14 @@ def _options(request: CppRequest, target: ModuleType, checkpoint: Path) -> CppOp
     digits = request.digits if request.digits is not None else getattr(target, "DIGITS", EXACT_DIGITS)
     if not 1 <= digits <= EXACT_DIGITS:
         raise UsageError(
-            f"--digits {digits}: must be from 1 to {EXACT_DIGITS}", f"{EXACT_DIGITS} reproduce float32 exactly"
+            f"`digits` {digits}: must be from 1 to {EXACT_DIGITS}", f"{EXACT_DIGITS} reproduce float32 exactly"
         )
     name = request.name
     if name is None:
         name = re.sub(r"[^A-Za-z0-9]+", "_", export_name(checkpoint)).strip("_")
         name = f"net_{name}" if not name or name[0].isdigit() or name in _TAKEN.split() else name
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or "__" in name or name in _TAKEN.split():
-        raise UsageError(f"--name {name}: no name for a C++ namespace", "letters, digits and single underscores")
+        raise UsageError(f"`name` {name}: no name for a C++ namespace", "letters, digits and single underscores")
     return CppOptions(name, digits)
 
 
@@ -159,7 +159,7 @@ def _library_folder(request: CppRequest, target: ModuleType) -> Path | None:
         return None
     if not hasattr(target, "library_folder"):
         others = [name for name in target_names() if hasattr(find_target(name), "library_folder")]
-        raise UsageError(f"--library: the target {request.target} is made for none", f"it is for: {', '.join(others)}")
+        raise UsageError(f"`library`: the target {request.target} is made for none", f"it is for: {', '.join(others)}")
     folder: Path = target.library_folder(request.library)
     return folder
 
@@ -176,7 +176,7 @@ def _files(target: ModuleType, net: FoldedNet, options: CppOptions, folder: Path
 
 def _check_folder(folder: Path, files: Mapping[str, str]) -> None:
     """Refuse to mix with what is not ours: a folder is new, empty, or has an earlier export and no other such file."""
-    hint = "choose another folder with --output"
+    hint = "choose another folder with `output`"
     try:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: not a folder", hint)
@@ -207,7 +207,7 @@ def _check(
 ) -> tuple[CppCheck | None, str | None]:
     """The check that was made, or why there is none. Raises ExportError where it fails or was asked for in vain."""
     if request.check is False:
-        return None, "not wanted (--no-check)"
+        return None, "not wanted"
     pictures = check_pictures(request.pictures)
     program: Program | str = "this target has no check"
     if f"{request.target}_check" in _modules():
@@ -216,7 +216,7 @@ def _check(
     if isinstance(program, str) or compiler is None:
         reason = program if isinstance(program, str) else "no C++ compiler found (g++, clang++, c++, or what CXX names)"
         if request.check:
-            raise ExportError(f"--check: {reason}", "without --check the files are written as they are")
+            raise ExportError(f"`check`: {reason}", "without `check` the files are written as they are")
         return None, reason
     progress(f"compiling with {compiler.version}, and looking for faces in {len(pictures)} pictures")
     return check_cpp(checkpoint, net, options.digits, files, program, pictures, compiler), None

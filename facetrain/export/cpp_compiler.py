@@ -27,7 +27,7 @@ def compile_program(
     if done.returncode:
         raise ExportError(
             f"what was to be written does not compile with {compiler.version}\n{_first_lines(done.stderr)}",
-            "nothing was written; CXX names another compiler, --no-check writes the files as they are",
+            "nothing was written; CXX names another compiler, `no_check` writes the files as they are",
         )
     return program
 
@@ -49,9 +49,9 @@ def _run(command: Sequence[str], folder: Path, seconds: int, what: str) -> subpr
             command, cwd=folder, capture_output=True, text=True, errors="replace", check=False, timeout=seconds
         )
     except subprocess.TimeoutExpired as error:
-        raise ExportError(f"{what} did not end within {seconds} s", "nothing was written; see --no-check") from error
+        raise ExportError(f"{what} did not end within {seconds} s", "nothing was written; see `no_check`") from error
     except OSError as error:
-        raise ExportError(f"{what} does not start: {error.strerror}", "nothing was written; see --no-check") from error
+        raise ExportError(f"{what} does not start: {error.strerror}", "nothing was written; see `no_check`") from error
 
 
 def _first_lines(text: str) -> str:

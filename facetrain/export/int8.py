@@ -45,7 +45,7 @@ def quantize(
     """
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset < OLDEST_OPSET:
-        raise UsageError(f"--opset {opset}: has no int8 with a step per channel", f"take {OLDEST_OPSET} or higher")
+        raise UsageError(f"`opset` {opset}: has no int8 with a step per channel", f"take {OLDEST_OPSET} or higher")
     if not pictures:
         raise InputError("no pictures to calibrate with", "give a folder of training pictures")
     model = join_heads(model)

@@ -59,23 +59,23 @@ class OnnxOptions:
         multiple = max(strides)
         if self.opset not in OPSETS:
             hint = f"there are: {', '.join(map(str, OPSETS))}; 13 loads everywhere"
-            raise UsageError(f"--opset {self.opset}: not one that is written", hint)
+            raise UsageError(f"`opset` {self.opset}: not one that is written", hint)
         if self.size is not None and any(side % multiple or side < 1 for side in self.size):
             width, height = self.size
             raise UsageError(
-                f"--size {width}x{height}: both sides must be a multiple of {multiple}, the largest stride",
+                f"`size` {width}x{height}: both sides must be a multiple of {multiple}, the largest stride",
                 f"the next larger one is {-(-width // multiple) * multiple}x{-(-height // multiple) * multiple}",
             )
         if self.size is not None and self.size[0] * self.size[1] > 1 << 26:
-            raise UsageError(f"--size {self.size[0]}x{self.size[1]}: more pixels than any runtime takes")
+            raise UsageError(f"`size` {self.size[0]}x{self.size[1]}: more pixels than any runtime takes")
         if self.batch is not None and not 1 <= self.batch <= 4096:
-            raise UsageError(f"--batch {self.batch}: must be from 1 to 4096, or `dynamic`")
+            raise UsageError(f"`batch` {self.batch}: must be from 1 to 4096, or `dynamic`")
         if self.form == "rows" and self.size is None:
-            raise UsageError("--no-nms needs a fixed size: the grid is a constant of the file", "add --size 640")
+            raise UsageError("`no_nms` needs a fixed size: the grid is a constant of the file", "add `size` 640")
         if not 0 <= self.score <= 1:
-            raise UsageError(f"--score {self.score:g}: must be from 0 to 1")
+            raise UsageError(f"`score` {self.score:g}: must be from 0 to 1")
         if not 0 < self.nms <= 1:
-            raise UsageError(f"--nms {self.nms:g}: must be above 0 and at most 1")
+            raise UsageError(f"`nms` {self.nms:g}: must be above 0 and at most 1")
 
 
 def export_onnx(

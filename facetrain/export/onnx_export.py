@@ -142,37 +142,37 @@ def examples_folder() -> Path | None:
 
 def _check_request(options: OnnxOptions, quantised: Quantised) -> None:
     if quantised.precision not in PRECISIONS:
-        raise UsageError(f"--precision {quantised.precision}: not known", f"there are: {', '.join(PRECISIONS)}")
+        raise UsageError(f"`precision` {quantised.precision}: not known", f"there are: {', '.join(PRECISIONS)}")
     lower = quantised.precision != "fp32"
     if lower and options.form != "raw":
         raise UsageError(
-            f"--precision {quantised.precision} and --decoded exclude each other",
+            f"`precision` {quantised.precision} and `decoded` exclude each other",
             "coordinates in pixels need float32: decode outside, see the examples",
         )
     if quantised.precision == "int8" and options.opset < 13:
-        raise UsageError(f"--opset {options.opset} has no int8 weights per channel", "take 13 or higher")
+        raise UsageError(f"`opset` {options.opset} has no int8 weights per channel", "take 13 or higher")
     if quantised.precision == "int8" and quantised.calibrate is None:
         raise UsageError(
-            "--precision int8 needs --calibrate DIR",
+            "`precision` int8 needs `calibrate` DIR",
             "a folder of training pictures, which show the range of every layer; never the ones it is judged on",
         )
-    for name, value in (("--calibrate", quantised.calibrate), ("--max-drop", quantised.max_drop)):
+    for name, value in (("`calibrate`", quantised.calibrate), ("`max_drop`", quantised.max_drop)):
         if value is not None and not lower:
-            raise UsageError(f"{name} is for --precision fp16 and int8")
+            raise UsageError(f"{name} is for `precision` fp16 and int8")
     if quantised.max_drop is not None and quantised.data is None:
-        raise UsageError("--max-drop needs --data", "a labelled set to measure AP on")
+        raise UsageError("`max_drop` needs `data`", "a labelled set to measure AP on")
     if quantised.max_drop is not None and not 0 <= quantised.max_drop <= 1:
-        raise UsageError(f"--max-drop {quantised.max_drop:g}: must be from 0 to 1")
+        raise UsageError(f"`max_drop` {quantised.max_drop:g}: must be from 0 to 1")
 
 
 def _check_output(output: Path) -> None:
     """Say what is wrong with the place before the work is done, not after."""
     if output.suffix.lower() != ".onnx":
-        raise UsageError(f"--output {output}: must end in .onnx", f"such as {output.name or 'model'}.onnx")
+        raise UsageError(f"`output` {output}: must end in .onnx", f"such as {output.name or 'model'}.onnx")
     if output.is_dir():
-        raise InputError(f"--output {output}: a folder", "name a file in it")
+        raise InputError(f"`output` {output}: a folder", "name a file in it")
     if not output.parent.is_dir():
-        raise InputError(f"--output {output}: no such folder {output.parent}", "make it first")
+        raise InputError(f"`output` {output}: no such folder {output.parent}", "make it first")
     try:
         with tempfile.TemporaryFile(dir=output.parent):
             pass
@@ -257,7 +257,7 @@ def _judge(
     drop = comparison["largest_drop"]
     if quantised.max_drop is not None and drop is not None and drop > quantised.max_drop:
         raise ExportError(
-            f"{quantised.precision} loses {drop:.4f} AP, --max-drop allows {quantised.max_drop:g}; nothing was written",
+            f"{quantised.precision} loses {drop:.4f} AP, `max_drop` allows {quantised.max_drop:g}; nothing was written",
             "calibrate with more pictures, or take fp16 or fp32",
         )
     return checks, comparison

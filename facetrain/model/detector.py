@@ -83,7 +83,7 @@ def torch_device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             found = f"this machine has GPUs 0 to {count - 1}" if count else "torch sees no CUDA GPU on this machine"
-            raise DeviceError(f"device '{name}' is not there: {found}", "use --device cpu or --gpus cpu")
+            raise DeviceError(f"device '{name}' is not there: {found}", "use `device` cpu or `gpus` cpu")
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device 'mps' is not there", "it needs macOS on Apple silicon; use cpu")
     elif device.type not in ("cpu", "mps"):

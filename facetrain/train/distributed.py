@@ -165,7 +165,7 @@ def check_batch(batch: int, world: World) -> None:
     if batch < world.size:
         raise UsageError(
             f"train.batch is {batch}, but there are {world.size} processes and each needs a picture",
-            f"--batch {world.size} or more: it is the joint batch of all processes",
+            f"`batch` {world.size} or more: it is the joint batch of all processes",
         )
 
 

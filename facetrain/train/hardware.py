@@ -60,7 +60,7 @@ def tuned_kernels(wanted: bool) -> Iterator[None]:
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """Turn an allocation that fails, on a GPU or a CPU, into a TrainingError that says what to change."""
-    hint = "a smaller --batch, a smaller data.size, or --set data.store=ram (disk) to keep pictures elsewhere"
+    hint = "a smaller `batch`, a smaller `data.size`, or `data.store=ram` (disk) to keep pictures elsewhere"
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:

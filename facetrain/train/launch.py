@@ -51,8 +51,8 @@ def own_device(devices: Sequence[str]) -> str:
         return devices[0]
     if rank >= len(devices):
         raise UsageError(
-            f"process {rank} of this machine has no device: --gpus names {len(devices)}",
-            "name one for each process, or leave --gpus out",
+            f"process {rank} of this machine has no device: `gpus` names {len(devices)}",
+            "name one for each process, or leave `gpus` out",
         )
     return devices[rank]
 
@@ -152,7 +152,7 @@ def _failure(
     text = "\n".join([f"process {rank} ({devices[rank]}) {how}; the others were ended too", *lines])
     return TrainingError(
         text,
-        "facetrain train --resume goes on from the last saved step; a process killed by signal 9 has mostly taken more "
+        "`resume` goes on from the last saved step; a process killed by signal 9 has mostly taken more "
         "memory than there is",
     )
 

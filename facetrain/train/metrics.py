@@ -44,7 +44,7 @@ class MetricsLog:
         except OSError as error:
             raise OutputError(
                 f"{self.run.metrics}: cannot be written: {error.strerror or error}",
-                f"free some space, then: facetrain train --resume {quote(str(self.run.path))}",
+                f"free some space, then go on with `resume` {quote(str(self.run.path))}",
             ) from error
         if self.board is not None:
             self.board.add(kind, step, values)

@@ -107,7 +107,7 @@ def _training_pictures(root: Path, config: Config, events: Events) -> tuple[list
         labels = load_split(root, "train", points)
     except InputError as error:
         if config.train.teacher is not None:
-            error.hint = f"{error.hint}\nwithout labels, by the teacher alone: --set train.label_weight=0"
+            error.hint = f"{error.hint}\nwithout labels, by the teacher alone: `train.label_weight=0`"
         raise
     events.note(f"training data: {labels.statistics.summary()}")
     path = find_split(root, "train").labels

@@ -95,7 +95,7 @@ def check_writable(run: RunDir) -> None:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(f"{run.path}: cannot write here", "choose another --runs folder")
+        raise OutputError(f"{run.path}: cannot write here", "choose another `runs` folder")
 
 
 def remove_scratch(run: RunDir) -> None:
@@ -118,7 +118,7 @@ def saving_on_failure(run: RunDir | None, save: Callable[[], None], all_finite: 
             with suppress(OutputError):
                 save()
                 if run is not None and error.hint is None:
-                    error.hint = f"all steps so far are saved; then: facetrain train --resume {quote(str(run.path))}"
+                    error.hint = f"all steps so far are saved; go on with `resume` {quote(str(run.path))}"
         raise
 
 
@@ -141,7 +141,7 @@ def load_state(run: RunDir) -> Saved:
 def _check_state(document: Any, path: Path) -> None:
     """Refuse what no run of this version has written: missing parts, counters that do not fit, foreign tensors."""
     if not isinstance(document, Mapping) or document.get("format") != STATE_FORMAT:
-        raise DataError(f"{path}: not a training state", "--weights starts a new run from weights")
+        raise DataError(f"{path}: not a training state", "`weights` starts a new run from weights")
     written = document.get("facetrain", __version__)
     if _numbers(written) > _numbers(__version__):
         raise DataError(
@@ -221,7 +221,7 @@ def check_same_data(state: TrainState, pictures: int, labels: str) -> None:
         what = f"{pictures} pictures instead of {state.pictures}" if state.pictures != pictures else "other labels"
         raise DataError(
             f"the training data is not what the run began with: {what}",
-            "start a new run from its weights with --weights runs/<name>/best.pt",
+            "start a new run from its weights with `weights` runs/<name>/best.pt",
         )
 
 

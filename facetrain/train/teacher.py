@@ -93,17 +93,17 @@ def with_teacher(config: Config, moved: str | None, known: str | None) -> tuple[
     if name is None or train.teacher_weight == 0:
         return config, None
     if moved is not None and train.teacher is None:
-        raise UsageError("--teacher: this run has no teacher", "start a new run from its weights to give it one")
+        raise UsageError("`teacher`: this run has no teacher", "start a new run from its weights to give it one")
     try:
         teacher = read_teacher(name, config.model)
     except InputError as error:
         if known is not None:
-            error.hint = f"--resume --teacher FILE names its new place (SHA-256 {known[:12]}…)"
+            error.hint = f"`resume` with `teacher` FILE names its new place (SHA-256 {known[:12]}…)"
         raise
     if known not in (None, teacher.sha256):
         raise DataError(
             f"{name}: not the teacher that the run began with: SHA-256 {teacher.sha256[:12]}…, not {known[:12]}…",
-            "name the same file with --resume --teacher FILE, or start a new run from the weights of this one",
+            "name the same file with `resume` and `teacher` FILE, or start a new run from the weights of this one",
         )
     return replace(config, train=replace(train, teacher=teacher.name)), teacher
 

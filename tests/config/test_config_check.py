@@ -114,7 +114,7 @@ def test_every_range_is_tried():
 @pytest.mark.parametrize(("key", "value", "words", "seen"), OUTSIDE)
 def test_outside_a_range(key, value, words, seen):
     message = str(error_of(f"{key}={value}"))
-    assert f"--set {key}={value}: {key}: must be {words}, not {seen} (the default is " in message
+    assert f"`set` {key}={value}: {key}: must be {words}, not {seen} (the default is " in message
 
 
 @pytest.mark.parametrize(

@@ -249,8 +249,8 @@ def test_a_mistake_in_the_file_is_not_hidden_by_an_override(write):
 @pytest.mark.parametrize("override", ["train.lr", "=3", ".lr=1", "train..lr=1", "train.=1", ""])
 def test_overrides_need_key_and_value(override):
     error = fails("yunet_n", override)
-    assert error.message == f"--set {override}: must be key=value"
-    assert error.hint == "for example --set train.lr=0.01"
+    assert error.message == f"`set` {override}: must be key=value"
+    assert error.hint == "for example `train.lr=0.01`"
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_overrides_need_key_and_value(override):
 )
 def test_messages_call_the_place_by_its_override(override, message, hint):
     error = fails("yunet_n", override)
-    assert error.message.startswith(f"--set {override}: ")
+    assert error.message.startswith(f"`set` {override}: ")
     assert message in error.message
     assert hint in error.hint if hint else error.hint is None
 
@@ -302,7 +302,7 @@ def test_all_problems_are_reported_together(write):
         f'{path}:3:3: train.lr: must be a number, not "fast"',
         f"{path}:6:3: unknown key 'model.lr' (did you mean 'train.lr'?)",
         f"{path}:4:3: train.ema: must be above 0 and below 1, not 2.0 (the default is null)",
-        "--set eval.nms=0: eval.nms: must be above 0 and at most 1, not 0.0 (the default is 0.45)",
+        "`set` eval.nms=0: eval.nms: must be above 0 and at most 1, not 0.0 (the default is 0.45)",
     ]
     assert error.hint is None
 
@@ -327,9 +327,9 @@ def test_of_keys_that_do_not_fit_the_one_set_last_is_named(write):
     path = write("data:\n  size: 96\n")
     assert load_config(path).data.size == 96
     error = fails(path, "data.size=100")
-    assert error.message == "--set data.size=100: data.size: 100 is not a multiple of the largest stride, 32"
+    assert error.message == "`set` data.size=100: data.size: 100 is not a multiple of the largest stride, 32"
     error = fails("yunet_n", "model.pool_after=[0, 2, 3]")
-    assert error.message.startswith("--set model.pool_after=[0, 2, 3]: model.maps: the neck needs")
+    assert error.message.startswith("`set` model.pool_after=[0, 2, 3]: model.maps: the neck needs")
 
 
 # unknown keys

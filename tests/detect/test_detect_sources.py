@@ -159,7 +159,7 @@ def test_a_source_is_never_overwritten(folder, paths, output):
     touch("in/a.jpg", "in/sub/a.jpg", "other/a.jpg", "sub/in/a.jpg")
     with pytest.raises(UsageError) as caught:
         find_sources(paths, Path(output))
-    assert "--output" in caught.value.hint
+    assert "`output`" in caught.value.hint
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")

@@ -191,7 +191,7 @@ def test_an_unknown_graph_lists_its_outputs_and_the_families(tmp_path):
     with pytest.raises(DataError, match=r"probabilities \[1, 1000\].*fit no known detector family") as caught:
         FaceDetector(constant_graph(tmp_path / "classifier.onnx", outputs, (224, 224)))
     assert all(name in caught.value.hint for name in family_names())
-    assert "--family" in caught.value.hint
+    assert "`family`" in caught.value.hint
 
 
 def test_suppression_inside_the_file_is_told(tmp_path):

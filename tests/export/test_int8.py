@@ -318,7 +318,7 @@ def test_pictures_are_shown_as_the_network_gets_them(tmp_path: Path, pictures: l
 
 def test_errors(tmp_path: Path, pictures: list[Path]) -> None:
     net = network(NAMES[0])
-    with pytest.raises(UsageError, match="--opset 12"):
+    with pytest.raises(UsageError, match="`opset` 12"):
         quantize(net, onnx_model(net, {}, OnnxOptions(opset=12)), pictures)
     with pytest.raises(InputError, match="no pictures"):
         quantize(net, file_of(NAMES[0]), [])

@@ -151,7 +151,7 @@ def test_a_teacher_that_moved_is_named_anew(data: Path, teacher: Path, tmp_path:
     at_first.rename(later)
     with pytest.raises(InputError) as caught:
         train_model(resume=run)
-    assert "--resume --teacher FILE" in str(caught.value.hint)
+    assert "`resume` with `teacher` FILE" in str(caught.value.hint)
     other = tmp_path / "other.pt"
     save_checkpoint(other, build(MODEL, 5).state_dict(), Config(model=MODEL), {})
     with pytest.raises(DataError, match="not the teacher that the run began with"):

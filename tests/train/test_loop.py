@@ -242,7 +242,7 @@ def test_dry_run_trains_a_step_and_writes_nothing(data: Path, tmp_path: Path) ->
 
 
 def test_missing_data_folder_hints_at_the_sample_set(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--data sample"):
+    with pytest.raises(InputError, match=r"`data` sample"):
         train_model(tiny_config(tmp_path / "nowhere"), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
@@ -292,6 +292,6 @@ def test_name_that_is_taken_is_refused(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data, epochs=1)
     run = train(config, tmp_path, name="mine")
     content = run.last.read_bytes()
-    with pytest.raises(UsageError, match="--resume mine"):
+    with pytest.raises(UsageError, match="`resume` mine"):
         train_model(config, runs=tmp_path, name="mine")
     assert run.last.read_bytes() == content

@@ -57,7 +57,7 @@ def test_full_disk_is_told_with_the_way_on(run: RunDir) -> None:
     log.file = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115
     with pytest.raises(OutputError, match=r"metrics\.jsonl: cannot be written: No space left") as caught:
         log.write("train", 1, **TRAIN)
-    assert f"facetrain train --resume {run.path}" in str(caught.value.hint)
+    assert f"go on with `resume` {run.path}" in str(caught.value.hint)
     log.close()
 
 

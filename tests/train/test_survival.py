@@ -131,7 +131,7 @@ def test_folder_that_cannot_be_made_is_refused_before_anything_is_read(data: Pat
     events = Recorder()
     with pytest.raises(OutputError, match="cannot write here") as caught:
         train_model(tiny_config(data), runs=tmp_path / "runs", events=events)
-    assert "--runs" in str(caught.value.hint)
+    assert "`runs`" in str(caught.value.hint)
     assert events.notes == []
 
 
@@ -192,7 +192,7 @@ def test_memory_that_does_not_suffice_names_the_options_and_costs_no_step(
     monkeypatch.setattr(step, "assign", assign)
     with pytest.raises(TrainingError, match="out of memory") as caught:
         train_model(tiny_config(data), runs=tmp_path)
-    assert "--batch" in str(caught.value.hint)
+    assert "`batch`" in str(caught.value.hint)
     assert "data.store" in str(caught.value.hint)
     run = RunDir(tmp_path / "run-1")
     assert read_tensors(run.last)["state"]["step"] == 4

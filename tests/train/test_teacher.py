@@ -234,7 +234,7 @@ def test_a_moved_teacher_must_be_the_same(teacher_path: Path, tmp_path: Path) ->
         with_teacher(config, str(teacher_path), "0" * 64)
     with pytest.raises(InputError) as caught:
         with_teacher(config, None, known)
-    assert "--resume --teacher" in str(caught.value.hint)
+    assert "`resume` with `teacher`" in str(caught.value.hint)
     assert known[:12] in str(caught.value.hint)
     with pytest.raises(UsageError, match="has no teacher"):
         with_teacher(Config(model=MODEL), str(teacher_path), None)

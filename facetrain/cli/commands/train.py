@@ -1,7 +1,6 @@
 """`facetrain train`: a detector from a model file and a folder of labelled pictures."""
 
 import os
-from json import dumps as json_text
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -10,6 +9,8 @@ import typer
 
 from facetrain.cli import console
 from facetrain.core.errors import UsageError
+
+_LENGTHS = ("train.epochs", "train.plan")  # what --for decides
 
 
 def run(
@@ -71,7 +72,7 @@ def run(
 
     devices = _devices(gpus)
     seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
-    flags = {
+    fields = {
         "data.root": data,
         "train.teacher": None if resume else teacher,
         "train.epochs": epochs,
@@ -80,21 +81,23 @@ def run(
         "data.workers": workers,
         "data.limit": limit,
     }
-    given = [f"{key}={_as_yaml(value)}" for key, value in flags.items() if value is not None] + (settings or [])
-    if resume and (given or weights or name or recipe != "auto" or budget or dry_run):
+    fields = {key: value for key, value in fields.items() if value is not None}
+    if resume and (fields or settings or weights or name or recipe != "auto" or budget or dry_run):
         raise UsageError(
             "--resume continues a run with its own settings; it takes only --gpus, --teacher, --max-time, --runs and "
             "--json",
             "for new settings start a new run from its weights: --weights runs/<name>/best.pt",
         )
-    if budget and epochs:
+    lengths = ["--epochs"] if epochs else []
+    lengths += [f"--set {text}" for text in settings or [] if text.partition("=")[0].strip() in _LENGTHS]
+    if budget and lengths:
         raise UsageError(
-            "--for plans the number of steps itself: --epochs does not go with it", "leave one of them out"
+            f"--for plans the number of steps itself: {lengths[0]} does not go with it", "leave one of them out"
         )
     if config is None and not resume:
         raise UsageError("no CONFIG given", "facetrain train yunet_n.yaml --data sample")
     chosen = None if resume else _recipe(recipe, data)
-    resolved = None if resume or config is None else load_config(config, given, chosen)
+    resolved = None if resume or config is None else load_config(config, settings or [], chosen, fields)
     start = None
     if weights is not None:
         start = Path(weights) if Path(weights).is_file() else bundled_weights(weights, ".pt")
@@ -168,11 +171,6 @@ def _devices(gpus: str) -> list[str]:
                 f"--gpus {gpus}: several processes need a GPU each, or all of them the CPU", "such as 0,1 or cpu,cpu"
             )
     return names
-
-
-def _as_yaml(value: Any) -> str:
-    """A flag's value for --set: text in quotes, so that a folder named 2024 or true stays text."""
-    return json_text(value) if isinstance(value, str) else str(value)
 
 
 def _seconds(flag: str, text: str | None) -> float | None:

@@ -23,7 +23,7 @@ WIDER FACE                           your own pictures
   WIDER_val/images/<event>/…           val/images/…
 """
 
-_HINT = f"lay the files out in one of these two ways, or try things on drawn pictures with --data sample\n{LAYOUT}"
+_HINT = f"lay the files out in one of these two ways, or try things on drawn pictures with `data` sample\n{LAYOUT}"
 
 _NOT_FOR_TRAINING = ("val", "WIDER_val", "test", "WIDER_test")  # folders that never count as training pictures
 

@@ -137,7 +137,7 @@ def _refuse(net: FoldedNet) -> None:
         reasons.append(f"it has the strides 8, 16, 32 and pads pictures to a multiple of 32, the model has {own}")
     if reasons:
         raise UsageError(
-            f"libfacedetection cannot express this model: {'; '.join(reasons)}", "--target standalone takes any model"
+            f"libfacedetection cannot express this model: {'; '.join(reasons)}", "`target` standalone takes any model"
         )
 
 

@@ -12,7 +12,7 @@ _PROGRAM_FILE = "facetrain_check.cpp"
 def program(written: Mapping[str, str], options: CppOptions, library: Path | None) -> Program | str:
     """A program of the library with the files in place, or why it cannot be made."""
     if library is None:
-        return "that needs the library: give a checkout with --library"
+        return "that needs a checkout of the library"
     folder = library_folder(library)
     others = [name for name in ("facedetectcnn.h", *SOURCES) if name not in written]
     texts = {name: (folder / name).read_text(encoding="utf-8", errors="replace") for name in others}
