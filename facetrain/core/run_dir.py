@@ -1,10 +1,12 @@
 """Names inside a run's folder, and which folder a run gets."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
+from typing import IO
 
 from facetrain.core.errors import InputError, OutputError, UsageError
 
@@ -96,31 +98,66 @@ def _is_taken(path: Path) -> bool:
     return any(not inside.name.startswith(".") for inside in path.iterdir())
 
 
+def claim_run(root: Path, config_name: str) -> RunDir:
+    """Make the folder of the first free `<config>-<n>`; of two processes that ask at once each gets its own."""
+    n = 1
+    while True:
+        path = root / f"{config_name}-{n}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            n += 1
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        else:
+            return RunDir(path)
+
+
 @contextmanager
-def held(run: RunDir) -> Iterator[None]:
+def held(run: RunDir, fresh: bool = False) -> Iterator[None]:
     """Keep a run to this process while it goes on. Raises UsageError where another process works on it.
 
-    The system drops the hold with the process, however that ends. Not done on Windows, which has no flock.
+    fresh: the run is a new one, and it is refused if another process has trained it, and ended, since it was chosen
+
+    The system drops the hold with the process, however that ends. Not done on Windows, which has no flock. A folder
+    that nothing was written into does not stay.
     """
+    lock = run.path / ".lock"
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        raise _unwritable(run.path, error) from error
+    with file:
+        if not _lock(file, lock):
+            raise UsageError(f"{run.path}: another process is training this run", "wait for it, or stop it")
+        try:
+            if fresh and _is_taken(run.path):
+                raise UsageError(
+                    f"{run.path}: another process has trained a run of this name meanwhile", "choose another `name`"
+                )
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty
+                run.path.rmdir()
+
+
+def _lock(file: IO[str], path: Path) -> bool:
+    """Whether this process has the file now, and it is still the one of that name."""
     try:
         import fcntl
     except ImportError:
-        yield
-        return
+        return True
     try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        file = (run.path / ".lock").open("w")
-    except OSError as error:
-        raise OutputError(f"{run.path}: cannot write here: {error.strerror}", "choose another `runs` folder") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"{run.path}: another process is training this run", "wait for it, or stop it") from error
-        try:
-            yield
-        finally:
-            (run.path / ".lock").unlink(missing_ok=True)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    except OSError:
+        return False
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot write here: {error.strerror}", "choose another `runs` folder")
 
 
 def find_run(root: Path, name: str) -> RunDir:

@@ -52,6 +52,7 @@ class FaceDetector:
         self.path = find_weights(weights)
         self.detector: Detector  # an OnnxDetector, or for a checkpoint a ModelDetector
         self.family = _CHECKPOINT_FAMILY  # the name of the network's family
+        self.own_threshold = 0.0  # the score below which the file itself drops faces
         self.fixed_size: tuple[int, int] | None = None  # (width, height) where an ONNX file takes no other
         if self.path.suffix.lower() == ".onnx":
             from facetrain.detect.onnx import OnnxDetector
@@ -66,6 +67,7 @@ class FaceDetector:
                 family=family,
             )
             self.detector, self.fixed_size, self.family = network, network.net.size, network.family
+            self.own_threshold = network.own_threshold
         else:
             if family not in (None, _CHECKPOINT_FAMILY):
                 raise UsageError(f"{self.path}: a checkpoint is a {_CHECKPOINT_FAMILY}, not of the family '{family}'")

@@ -15,6 +15,7 @@ from facetrain.core.geometry import padded_size
 from facetrain.core.hardware import available_cores
 from facetrain.core.images import fit_image, opencv
 from facetrain.core.memory import taking
+from facetrain.detect.families import facetrain_decoded
 from facetrain.detect.onnx_file import check_external_data
 from facetrain.detect.recognise import Recognised, check_family, recognise, unknown
 
@@ -50,6 +51,9 @@ class OnnxDetector:
         self.net = OnnxNet(path, device, threads)
         self._recognised = _recognise(self.net, family)
         self._score, self._nms, self._max_candidates = score, nms, max_candidates
+        # A file that drops faces itself gives none below its own threshold, whatever is asked for.
+        decoded = self._recognised.name == facetrain_decoded.NAME
+        self.own_threshold = facetrain_decoded.own_threshold(self.net.metadata) if decoded else 0.0
 
     def detect_batch(self, images: Sequence[Image]) -> list[Faces]:
         """Find the faces of each picture, (H, W, 3) uint8 BGR of any size, at its own size.

@@ -181,6 +181,13 @@ def detect_labelled(
         "max_candidates": protocol.max_candidates,
     }
     detector = FaceDetector(source.weights, threads=source.threads, **settings)
+    if detector.own_threshold > protocol.score:
+        own = detector.own_threshold
+        raise UsageError(
+            f"{source.weights}: the file itself drops faces that score less than {own:g}, so that AP at `score` "
+            f"{protocol.score:g} cannot be measured",
+            f"measure what it gives with `score` {own:g}, or export it raw or with a threshold of {protocol.score:g}",
+        )
     parallel = detector.path.suffix.lower() == ".onnx" and source.device == "cpu"
     if parallel:
         # several pictures at once, one thread each, beat one picture on several threads: nothing waits for anything

@@ -1,20 +1,21 @@
 """The training run, top to bottom."""
 
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facetrain.config.load import config_to_yaml
 from facetrain.config.schema import Config
 from facetrain.core.files import write_text
-from facetrain.core.run_dir import RunDir, held, new_run
+from facetrain.core.run_dir import RunDir
 from facetrain.data.batches import ahead, epoch_batches
 from facetrain.data.sample import user_cache
 from facetrain.model.detector import torch_device
 from facetrain.model.weights import load_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train.accelerate import accelerated
+from facetrain.train.begin import Beginning, begin_again, begin_new
 from facetrain.train.best import keep_best, keep_numbered, validate
 from facetrain.train.distributed import check_batch, check_same, join
 from facetrain.train.ema import Ema
@@ -29,20 +30,16 @@ from facetrain.train.pace import Budget, Clock, Pace
 from facetrain.train.prepare import Setup, plan, prepare, tell_cost
 from facetrain.train.preview import draw_batch
 from facetrain.train.state import (
-    Saved,
     TrainState,
     check_same_data,
-    check_writable,
-    load_state,
     remove_scratch,
     restore,
     save_state,
-    saved_config,
     saving_on_failure,
     start_from,
 )
 from facetrain.train.step import Task, make_step, seen_finite
-from facetrain.train.teacher import TeacherFile, make_teacher, with_teacher
+from facetrain.train.teacher import TeacherFile, make_teacher
 from facetrain.train.validation import ValidationResult, format_ap
 from facetrain.train.window import Window
 
@@ -74,6 +71,7 @@ def train_model(
     name: str | None = None,
     resume: RunDir | None = None,
     weights: Path | None = None,
+    data: str | None = None,
     teacher: str | None = None,
     budget: float | None = None,
     max_time: float | None = None,
@@ -85,7 +83,7 @@ def train_model(
 
     config:   what to train, by default the published YuNet-n; `resume` brings its own
     weights:  a checkpoint to start from (fine-tuning)
-    teacher:  where the teacher of a run that is resumed lies now; a new run's stands in its configuration
+    data, teacher: where these lie now for a run that is resumed; a new run's stand in its configuration
     budget:   seconds that a new run may take; its steps are planned so that its schedule ends with them
     max_time: seconds after which the run saves, validates and stops, wherever its schedule is
     dry_run:  tell the plan and train one step; nothing is written
@@ -97,27 +95,26 @@ def train_model(
     """
     place = torch_device(device)
     began = clock()
-    with join(place) as world:
+    with join(place) as world, ExitStack() as hold:
         events = events if events is not None and world.leads else LogEvents()
 
-        def begin() -> tuple[Config, Saved | None, RunDir, TeacherFile | None]:
-            saved = load_state(resume) if resume else None
-            given = saved_config(saved, resume.last) if resume and saved else config or Config()
-            given, taught = with_teacher(given, teacher, saved["state"].get("teacher") if saved else None)
-            chosen = resume or new_run(runs, name, config_name)
-            if not dry_run:
-                check_writable(chosen)
-            return given, saved, chosen, taught
+        def begin() -> Beginning:
+            if resume is not None:
+                return begin_again(resume, data, teacher, hold, dry_run=dry_run)
+            return begin_new(config or Config(), runs, name, config_name, hold, dry_run=dry_run)
 
         # what can be refused is refused here, before pictures are decoded
-        now, saved, planned, taught = world.share(begin)
+        beginning = world.share(begin)
+        now, saved, planned, taught = beginning.config, beginning.saved, beginning.run, beginning.teacher
+        for line in beginning.notes:
+            events.note(line)
         run = planned if world.leads and not dry_run else None  # what is written
         train = now.train
         check_batch(train.batch, world)
         start = load_checkpoint(weights) if weights is not None and world.leads else None
         setup = prepare(now, place, events, world)
-        data = len(setup.store.pictures), setup.data
-        check_same("the training data", data, world)
+        contents = len(setup.store.pictures), setup.data
+        check_same("the training data", contents, world)
 
         model = build(now.model, train.seed).to(place).train()
         if start is not None:
@@ -126,9 +123,9 @@ def train_model(
         join_norms(model, world, place)
         optimizer = make_optimizer(model, train)
         ema = Ema(model, train.ema) if train.ema is not None else None
-        new = TrainState(0, 0, *data, teacher=taught.sha256 if taught else None, budget=budget)
+        new = TrainState(0, 0, *contents, teacher=taught.sha256 if taught else None, budget=budget)
         state = restore(saved, model, ema, optimizer) if saved is not None else new
-        check_same_data(state, *data)
+        check_same_data(state, *contents)
         pace = Pace(
             now,
             setup.steps_per_epoch,
@@ -158,9 +155,7 @@ def train_model(
         started = saved_at = clock()
         stop = time_is_up = False
 
-        alone = held(run) if run is not None else nullcontext()
         with (
-            alone,
             interruptible(events.note) as asked,
             saving_on_failure(run, save, window.all_finite),
             memory_errors(),

@@ -1,11 +1,17 @@
+import json
+from pathlib import Path
+
+import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from facetrain.cli.app import run_cli
 from facetrain.core.errors import DataError, DeviceError
 from facetrain.core.geometry import pad_image
 from facetrain.core.images import read_image
+from facetrain.detect.load import FaceDetector
 from facetrain.detect.onnx import OnnxDetector
 
 
@@ -180,3 +186,25 @@ def test_devices_that_are_not_there(spots):
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         with pytest.raises(DeviceError, match="no CUDA"):
             OnnxDetector(spots, device="cuda:0")
+
+
+def test_a_decoded_file_says_its_own_threshold(tmp_path, monkeypatch, capfd):
+    """`export-onnx --decoded --score 0.6` lets nothing below 0.6 through, whatever `detect` and `eval` are asked."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("set/val")
+    (folder / "images").mkdir(parents=True)
+    cv2.imwrite(str(folder / "images" / "a.png"), np.full((64, 64, 3), 90, np.uint8))
+    (folder / "labelv2.txt").write_text("# a.png 64 64\n10 10 40 50\n")
+    assert run_cli(["export-onnx", "--decoded", "--score", "0.6", "-o", "d.onnx"]) == 0
+    capfd.readouterr()
+    assert FaceDetector("d.onnx").own_threshold == pytest.approx(0.6)
+    assert run_cli(["eval", "--data", "set", "-w", "d.onnx", "--score", "0.02"]) == 2
+    _, err = capfd.readouterr()
+    assert "d.onnx: the file itself drops faces that score less than 0.6" in err
+    assert "with --score 0.6" in err
+    assert run_cli(["eval", "--data", "set", "-w", "d.onnx", "--score", "0.6"]) == 0
+    capfd.readouterr()
+    assert run_cli(["detect", "set", "-w", "d.onnx", "--score", "0.1"]) == 0
+    assert "at score 0.6, below which the file itself drops faces, not at 0.1" in capfd.readouterr().out
+    assert run_cli(["detect", "set", "-w", "d.onnx", "--score", "0.1", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["score"] == pytest.approx(0.6)

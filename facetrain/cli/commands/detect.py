@@ -63,12 +63,15 @@ def run(
                     console.line(outcome.as_text())
             advance()
 
+    held = max(score, detector.own_threshold)
     summary = f"{console.count(faces, 'face')} in {console.count(pictures, 'picture')}"
     summary += f", drawn in {output}" if pictures else ""
     summary += f"; {len(failures)} failed" if failures else ""
+    if held > score:
+        summary += f"; at score {held:g}, below which the file itself drops faces, not at {score:g}"
     document = {
         "weights": weights,
-        "score": score,
+        "score": held,
         "nms": nms,
         "images": images,
         "skipped": [str(path) for path in found.skipped],

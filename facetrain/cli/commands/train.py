@@ -23,7 +23,8 @@ def run(
     ] = None,
     *,
     data: Annotated[
-        str | None, typer.Option(help="Folder in the WIDER FACE layout, or `sample` (drawn faces).")
+        str | None,
+        typer.Option(help="Folder in the WIDER FACE layout, or `sample` (drawn faces). With --resume: its place now."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures.")] = None,
     batch: Annotated[int | None, typer.Option(help="Pictures of one step.")] = None,
@@ -82,10 +83,12 @@ def run(
         "data.limit": limit,
     }
     fields = {key: value for key, value in fields.items() if value is not None}
-    if resume and (fields or settings or weights or name or recipe != "auto" or budget or dry_run):
+    if resume and (
+        fields.keys() - {"data.root"} or settings or weights or name or recipe != "auto" or budget or dry_run
+    ):
         raise UsageError(
-            "--resume continues a run with its own settings; it takes only --gpus, --teacher, --max-time, --runs and "
-            "--json",
+            "--resume continues a run with its own settings; it takes only --gpus, --data, --teacher, --max-time, "
+            "--runs and --json",
             "for new settings start a new run from its weights: --weights runs/<name>/best.pt",
         )
     lengths = ["--epochs"] if epochs else []
@@ -124,6 +127,7 @@ def run(
             name=name,
             resume=run_dir,
             weights=start,
+            data=data if resume else None,
             teacher=teacher if resume else None,
             budget=budget,
             max_time=seconds,

@@ -52,5 +52,14 @@ def recognise(outputs: Mapping[str, Floats], width: int, height: int, metadata: 
     return Decoded(name, start, rows.shape[1], tuple(strides))
 
 
+def own_threshold(metadata: Mapping[str, str]) -> float:
+    """The score below which a decoded file drops faces itself; 0 for what has no such threshold."""
+    try:
+        score = float(metadata["score_threshold"]) if metadata.get("form") == "decoded" else 0.0
+    except (KeyError, ValueError):
+        return 0.0
+    return score if 0 <= score <= 1 else 0.0
+
+
 def _priors(strides: Sequence[int], width: int, height: int) -> int:
     return sum(cell_count(width, height, stride) for stride in strides)

@@ -1,0 +1,119 @@
+"""What a run begins with: its folder, held from here on, its configuration, and a resumed one's state."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from facetrain.config.load import config_from_dict, config_to_dict, load_config
+from facetrain.config.problems import show
+from facetrain.config.schema import Config
+from facetrain.core.errors import ConfigError, InputError, UsageError
+from facetrain.core.run_dir import RunDir, claim_run, held, new_run
+from facetrain.train.state import Saved, check_writable, load_state, saved_config
+from facetrain.train.teacher import TeacherFile, with_teacher
+
+# What a resumed run takes over from an edited config.yaml. The data and the teacher are checked by their hashes.
+_MAY_CHANGE = (
+    *("train.epochs", "train.keep_every", "train.keep_last", "train.teacher"),
+    *("data.root", "data.workers", "data.store", "data.memory"),
+)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """saved: the state to go on from; notes: lines to say."""
+
+    config: Config
+    run: RunDir
+    saved: Saved | None
+    teacher: TeacherFile | None
+    notes: tuple[str, ...]
+
+
+def begin_new(
+    config: Config, runs: Path, name: str | None, config_name: str, hold: ExitStack, *, dry_run: bool
+) -> Beginning:
+    """A new run. Its folder is taken now, before any work; a dry run takes none.
+
+    Raises UsageError where the name is taken, InputError or DataError for a teacher that does not fit.
+    """
+    config, teacher = with_teacher(
+        replace(config, data=replace(config.data, root=_absolute(config.data.root))), None, None
+    )
+    if dry_run:
+        return Beginning(config, new_run(runs, name, config_name), None, teacher, ())
+    run = new_run(runs, name, config_name)
+    check_writable(run)
+    if name is None:
+        run = claim_run(runs, config_name)
+    hold.enter_context(held(run, fresh=True))
+    return Beginning(config, run, None, teacher, ())
+
+
+def begin_again(run: RunDir, data: str | None, teacher: str | None, hold: ExitStack, *, dry_run: bool) -> Beginning:
+    """A run that goes on. data, teacher: where these lie now, if not where they were.
+
+    Raises UsageError where another process trains it or where its config.yaml was changed in what a run cannot change.
+    """
+    check_writable(run)
+    if not dry_run:
+        hold.enter_context(held(run))
+    saved = load_state(run)
+    config, notes = _with_changes(saved_config(saved, run.last), run)
+    if data is not None:
+        config = replace(config, data=replace(config.data, root=_absolute(data)))
+    elif config.data.root != "sample" and not Path(config.data.root).is_dir():
+        raise InputError(
+            f"{config.data.root}: the data that the run began with is no longer there",
+            "`resume` with `data` FOLDER names its new place",
+        )
+    config, taught = with_teacher(config, teacher, saved["state"].get("teacher"))
+    return Beginning(config, run, saved, taught, notes)
+
+
+def _absolute(root: str) -> str:
+    """A data folder as it is found from anywhere; `sample` is none, unless there is a folder of that name."""
+    path = Path(root)
+    return root if root == "sample" and not path.is_dir() else str(path.absolute())
+
+
+def _with_changes(config: Config, run: RunDir) -> tuple[Config, tuple[str, ...]]:
+    """The saved configuration with what its config.yaml says otherwise and may say, and a line for each change."""
+    if not run.config.is_file():
+        return config, ()
+    try:
+        edited = load_config(run.config)
+    except (ConfigError, InputError) as error:
+        error.hint = f"{error.hint or 'correct it'}; without the file the run goes on with its own settings"
+        raise
+    own, other = _flat(config_to_dict(config)), _flat(config_to_dict(edited))
+    differing = [key for key in own | other if own.get(key) != other.get(key) and key != "train.plan"]
+    fixed = [key for key in differing if key not in _MAY_CHANGE and not key.startswith("eval.")]
+    if fixed:
+        lines = [f"  {key}: {show(own.get(key))} in the run, {show(other.get(key))} in the file" for key in fixed]
+        raise UsageError(
+            "\n".join([f"{run.config}: was changed in what a run cannot change while it goes on:", *lines]),
+            "put it back, or start a new run from its weights with `weights` runs/<name>/best.pt",
+        )
+    document = config_to_dict(config)
+    for key in differing:
+        _put(document, key, other.get(key))
+    notes = [f"changed in {run.config}: {key} from {show(own.get(key))} to {show(other.get(key))}" for key in differing]
+    return config_from_dict(document, str(run.config)), tuple(notes)
+
+
+def _flat(document: Mapping[str, Any], start: str = "") -> dict[str, Any]:
+    """Values by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        flat |= _flat(value, f"{start}{key}.") if isinstance(value, dict) else {f"{start}{key}": value}
+    return flat
+
+
+def _put(document: dict[str, Any], key: str, value: Any) -> None:
+    *above, last = key.split(".")
+    for part in above:
+        document = document[part]
+    document[last] = value
