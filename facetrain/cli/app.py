@@ -47,6 +47,7 @@ def run_cli(arguments: list[str]) -> int:
         console.say_error(error)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
+        console.say("interrupted")
         return 130
     except BrokenPipeError:
         console.discard_stdout()

@@ -11,6 +11,7 @@ from facetrain.compare.sheet import Panel, draw_sheet
 from facetrain.core.errors import UsageError
 from facetrain.core.files import write_text
 from facetrain.core.images import write_image
+from facetrain.core.places import check_file
 from facetrain.core.plug import choices_hint
 from facetrain.detect.recognise import check_family
 
@@ -32,8 +33,8 @@ def check_files(
     if sheet is not None and sheet.suffix.lower() not in _SHEET_SUFFIXES:
         raise UsageError(f"--output {sheet}: not a picture by its name", f"name it {', '.join(_SHEET_SUFFIXES)}")
     for option, path in (("--plot", plot), ("--output", sheet), ("--markdown", markdown)):
-        if path is not None and path.is_dir():
-            raise UsageError(f"{option} {path}: a folder, not a file to write")
+        if path is not None:
+            check_file(path, option.removeprefix("--"))
 
 
 def families_of(options: Sequence[str], models: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import typer
+
 from facetrain import __version__
 from facetrain.cli.flags import flags_of, in_flags
 from facetrain.core.errors import FacetrainError, OutputError, UsageError
@@ -50,6 +52,22 @@ def say_error(error: FacetrainError) -> None:
     say(f"error: {in_flags(error.message.strip(), _flags)}")
     if error.hint:
         say(f"hint: {in_flags(error.hint.strip(), _flags)}")
+
+
+@contextmanager
+def interruptible(said: str | None = None) -> Iterator[list[str]]:
+    """Let Ctrl-C end a block: the list that is given gets an element, and what follows tells what was done.
+
+    said: a line on stderr in place of that, and the command leaves with 130
+    """
+    happened: list[str] = []
+    try:
+        yield happened
+    except KeyboardInterrupt:
+        happened.append("Ctrl-C")
+        if said is not None:
+            say(f"interrupted: {said}")
+            raise typer.Exit(130) from None
 
 
 def line(text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import IO
 
-from facetrain.core.errors import InputError, OutputError, UsageError
+from facetrain.core.errors import InputError, UsageError
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ def _lock(file: IO[str], path: Path) -> bool:
         return False
 
 
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path}: cannot write here: {error.strerror}", "choose another `runs` folder")
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path}: cannot write here: {error.strerror}", "choose another `runs` folder")
 
 
 def find_run(root: Path, name: str) -> RunDir:

@@ -20,3 +20,16 @@ def bundled_weights(name: str, suffix: str = ".onnx") -> Path:
         return FOLDER / f"{name}{suffix}"
     hint = choices_hint(name, names) if names else "this installation has none: give a file"
     raise InputError(f"{name}: neither a file nor bundled weights", hint)
+
+
+def find_teacher(name: str) -> Path:
+    """The file of a teacher: a path, or the name of bundled weights. Raises InputError."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if name in bundled_names(".pt"):
+        return bundled_weights(name, ".pt")
+    raise InputError(
+        f"train.teacher: {name}: no such file, and no bundled weights of this name",
+        f"a checkpoint (.pt, .pth), or one of: {', '.join(bundled_names('.pt'))}",
+    )

@@ -46,7 +46,7 @@ class FaceDetector:
         threads: int | None = None,
         family: str | None = None,
     ) -> None:
-        _check_settings(score, nms, max_candidates, threads)
+        check_settings(score, nms, max_candidates, threads)
         check_family(family)
         device = parse_device(device)
         self.path = find_weights(weights)
@@ -141,7 +141,8 @@ def parse_device(device: str) -> str:
     raise DeviceError(f"'{device}' is no device", "there are: cpu, cuda, cuda:1 (or just 1), mps")
 
 
-def _check_settings(score: float, nms: float, max_candidates: int, threads: int | None) -> None:
+def check_settings(score: float, nms: float, max_candidates: int = 1, threads: int | None = None) -> None:
+    """Raise UsageError for thresholds and counts that mean nothing."""
     if not 0 <= score <= 1:
         raise UsageError(f"`score` {score:g}: must be from 0 to 1")
     if not 0 < nms <= 1:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from facetrain.core.errors import DataError, FacetrainError, InputError, OutputError, about
+from facetrain.core.errors import DataError, FacetrainError, InputError, UsageError, about
 from facetrain.core.faces import Detector, Faces, Image
 from facetrain.core.images import opencv, read_image, write_image
 from facetrain.core.memory import no_memory_error
@@ -35,13 +35,14 @@ class PictureFaces:
     height: int
     faces: Faces
     seconds: float
+    drawn: bool = True
 
     def as_text(self) -> str:
         """The picture's line: path, size, faces, best score, time, and the drawn file where it has another name."""
         faces = f"{len(self.faces)} face{'' if len(self.faces) == 1 else 's'}"
         best = f"best {self.faces.scores[0]:.2f}" if len(self.faces) else "best -"
         line = f"{self.source.path}  {self.width}x{self.height}  {faces}  {best}  {self.seconds * 1000:.0f} ms"
-        renamed = self.source.target.name != self.source.path.name
+        renamed = self.drawn and self.source.target.name != self.source.path.name
         return f"{line}  drawn as {self.source.target}" if renamed else line
 
     def as_dict(self) -> dict[str, Any]:
@@ -54,8 +55,10 @@ class PictureFaces:
         }
 
 
-def detect_files(detector: Detector, sources: Sequence[Source]) -> Iterator[PictureFaces | Failure]:
-    """Read each picture, find its faces, write the drawn picture; one picture in memory at a time.
+def detect_files(
+    detector: Detector, sources: Sequence[Source], *, draw: bool = True
+) -> Iterator[PictureFaces | Failure]:
+    """Read each picture, find its faces, with `draw` write the drawn picture; one picture in memory at a time.
 
     A picture that fails is given as a Failure, and the rest goes on.
     """
@@ -67,23 +70,24 @@ def detect_files(detector: Detector, sources: Sequence[Source]) -> Iterator[Pict
                 faces = detector.detect_batch([image])[0]
                 seconds = time.perf_counter() - begun
                 height, width = image.shape[:2]
-                write_image(source.target, draw_faces(image, faces))
+                if draw:
+                    write_image(source.target, draw_faces(image, faces))
         except DataError as error:
             yield Failure(str(source.path), about(source.path, error))
         except FacetrainError as error:
             yield Failure(str(source.path), error)
         else:
-            yield PictureFaces(source, width, height, faces, seconds)
+            yield PictureFaces(source, width, height, faces, seconds, draw)
 
 
 def make_output_folder(folder: Path) -> None:
-    """Make the folder for results before the first picture is read. Raises InputError or OutputError."""
+    """Make the folder for results before the first picture is read. Raises UsageError."""
     if folder.is_file():
         raise InputError(f"{folder}: a file, not a folder for results", "choose another `output`")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror}", "choose another `output`") from error
+        raise UsageError(f"{folder}: cannot be made: {error.strerror}", "choose another `output`") from error
 
 
 def draw_faces(image: Image, faces: Faces) -> Image:

@@ -56,29 +56,32 @@ class Found:
         return f"skipped {count} image{'s that are' if count > 1 else ' that is'} not decoded: {named}; convert to JPEG"
 
 
-def find_sources(paths: Sequence[str], output: Path) -> Found:
+def find_sources(paths: Sequence[str], output: Path, *, drawn: bool = True) -> Found:
     """Pictures of files, folders (with all below) and patterns, in the order given, each once.
 
     An existing file or folder wins over a pattern that reads the same; a pattern's matches count as if each had
     been given. Pictures of a folder keep their sub-folders below `output`; of two with the same target the later one
     gets a number. Files in `output` are no input for a folder above it, and hidden ones never are.
-    Raises UsageError where a result would replace a source.
+    drawn: whether results are written; without, a source may lie where they would. Raises UsageError where a result
+    would replace a source.
     """
-    finder = _Finder(output)
+    finder = _Finder(output, drawn)
     for path in paths:
         finder.add(path)
-    _protect_sources(finder.sources, output)
+    if drawn:
+        _protect_sources(finder.sources, output)
     return Found(finder.sources, finder.failures, finder.skipped)
 
 
 class _Finder:
     """Collects sources and failures, and remembers which names are taken."""
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, drawn: bool) -> None:
         self.sources: list[Source] = []
         self.failures: list[Failure] = []
         self.skipped: list[Path] = []
         self._output = output
+        self._drawn = drawn
         self._real_output = os.path.realpath(output)
         self._seen: set[str] = set()  # absolute paths of sources
         self._taken: set[str] = set()  # targets, as a file system without upper and lower case sees them
@@ -112,7 +115,7 @@ class _Finder:
             self._fail(str(path), DataError(f"{path}: neither a file nor a folder"))
 
     def _add_folder(self, folder: Path) -> None:
-        if os.path.realpath(folder) == self._real_output:
+        if self._drawn and os.path.realpath(folder) == self._real_output:
             raise UsageError(
                 f"{folder}: the folder of the pictures is the one for the results",
                 "choose another `output`, so that no picture is overwritten",
@@ -128,7 +131,7 @@ class _Finder:
     def _walk(self, folder: Path, above: set[str]) -> Iterator[Path]:
         """Picture files below a folder, by name, a folder's own before those of its sub-folders."""
         real = os.path.realpath(folder)
-        if real in above or real == self._real_output:  # a link back to a folder above; our own results
+        if real in above or (above and real == self._real_output):  # a link back to a folder above; our own results
             return
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)

@@ -19,7 +19,8 @@ from facetrain.core.files import as_native
 from facetrain.core.geometry import box_iou, pad_image, padded_size
 from facetrain.core.images import fit_image, opencv
 from facetrain.detect.onnx import OnnxDetector
-from facetrain.export.onnx import OnnxOptions, output_names
+from facetrain.export.onnx import output_names
+from facetrain.export.onnx_request import OnnxOptions
 from facetrain.export.opencv_yn import POINTS, STRIDES, Thresholds, candidates, possible_and_certain
 from facetrain.model.detector import ModelDetector
 from facetrain.model.yunet import YuNet

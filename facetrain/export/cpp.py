@@ -12,20 +12,21 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facetrain.core.compiler import find_compiler
 from facetrain.core.errors import ExportError, InputError, OutputError, UsageError
 from facetrain.core.files import replacing
+from facetrain.core.places import check_folder
 from facetrain.core.plug import choices_hint
 from facetrain.export import cpp_targets
 from facetrain.export.checkpoint import export_name, find_checkpoint
-from facetrain.export.cpp_check import EXACT_DIGITS, CppCheck, check_cpp
-from facetrain.export.cpp_targets.options import CppOptions, Program
-from facetrain.export.folded import FoldedNet, fold
+from facetrain.export.cpp_targets.options import EXACT_DIGITS, CppOptions, Program
+from facetrain.export.folded import FoldedNet
 from facetrain.export.layers import check_finite
-from facetrain.export.pictures import check_pictures
-from facetrain.model.weights import load_model
+
+if TYPE_CHECKING:
+    from facetrain.export.cpp_check import CppCheck
 
 Progress = Callable[[str], None]  # told what is being done
 
@@ -71,7 +72,7 @@ class CppExport:
     folder: Path
     files: dict[str, int]  # name -> bytes
     library: str | None
-    check: CppCheck | None
+    check: "CppCheck | None"
     unchecked: str | None
     advice: str | None
 
@@ -103,6 +104,13 @@ def export_cpp(request: CppRequest, progress: Progress = lambda what: None) -> C
     options = _options(request, target, checkpoint)
     library_folder = _library_folder(request, target)
     folder = request.output or library_folder or Path(f"{export_name(checkpoint)}_{request.target}")
+    check_folder(folder, "output")
+    if request.pictures is not None and not request.pictures.exists():
+        raise InputError(f"`check_images` {request.pictures}: no such file or folder")
+
+    from facetrain.export.fold import fold  # only now anything heavy
+    from facetrain.model.weights import load_model
+
     net = fold(load_model(checkpoint))
     check_finite(net)
     files = _files(target, net, options, folder)
@@ -204,10 +212,13 @@ def _check(
     options: CppOptions,
     files: Mapping[str, str],
     progress: Progress,
-) -> tuple[CppCheck | None, str | None]:
+) -> "tuple[CppCheck | None, str | None]":
     """The check that was made, or why there is none. Raises ExportError where it fails or was asked for in vain."""
     if request.check is False:
         return None, "not wanted"
+    from facetrain.export.cpp_check import check_cpp
+    from facetrain.export.pictures import check_pictures
+
     pictures = check_pictures(request.pictures)
     program: Program | str = "this target has no check"
     if f"{request.target}_check" in _modules():

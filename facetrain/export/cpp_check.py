@@ -14,12 +14,11 @@ from facetrain.core.faces import Faces, Floats, Image
 from facetrain.core.geometry import box_iou
 from facetrain.detect.load import FaceDetector
 from facetrain.export.cpp_compiler import compile_program, run_program
-from facetrain.export.cpp_targets.options import Program, Rules
+from facetrain.export.cpp_targets.options import EXACT_DIGITS, Program, Rules
 from facetrain.export.folded import FoldedNet
 from facetrain.export.layers import with_digits
 from facetrain.export.onnx import export_onnx
 
-EXACT_DIGITS = 9  # of a decimal number that give a float32 back as it was
 SCORE_LIMIT, PIXEL_LIMIT = 1e-4, 0.05
 # Tried in turn until a face is found: comparing nothing with nothing proves nothing.
 _SCORES = (0.3, 0.1, 0.03, 0.01, 0.003)

@@ -8,9 +8,7 @@ them. The other forms are in onnx_decoded.py.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import onnx
 from onnx import TensorProto, helper
@@ -18,15 +16,12 @@ from onnx import TensorProto, helper
 from facetrain import __version__
 from facetrain.config.load import load_config, preset_names
 from facetrain.config.schema import ModelConfig
-from facetrain.core.errors import UsageError
 from facetrain.core.files import write_bytes
 from facetrain.export.folded import FoldedNet
 from facetrain.export.onnx_decoded import add_faces, add_rows
 from facetrain.export.onnx_graph import Graph
+from facetrain.export.onnx_request import OnnxOptions
 
-Form = Literal["raw", "rows", "decoded"]
-
-OPSETS = range(11, 18)
 # The first version of the file format that has the opset: older runtimes refuse what is newer than they are.
 _IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8}
 _KINDS = {"cls": "cls", "obj": "obj", "box": "bbox", "landmarks": "kps"}  # ours -> the names in the file
@@ -34,48 +29,6 @@ _LICENCE = (
     "The owner of the training data decides what the weights may be used for; facetrain's code is BSD-3-Clause and "
     "asks for nothing here."
 )
-
-
-@dataclass(frozen=True)
-class OnnxOptions:
-    """What a file is made for.
-
-    size:  (width, height) that the input is fixed to; None: free
-    batch: number of pictures that the input is fixed to; None: free
-    opset: 11 … 17
-    form:  raw: the twelve outputs; rows: decoded boxes of all priors; decoded: faces after suppression
-    score, nms: thresholds of the `decoded` form
-    """
-
-    size: tuple[int, int] | None = None
-    batch: int | None = None
-    opset: int = 13
-    form: Form = "raw"
-    score: float = 0.5
-    nms: float = 0.45
-
-    def check(self, strides: tuple[int, ...]) -> None:
-        """Raise UsageError for what no file can be made for."""
-        multiple = max(strides)
-        if self.opset not in OPSETS:
-            hint = f"there are: {', '.join(map(str, OPSETS))}; 13 loads everywhere"
-            raise UsageError(f"`opset` {self.opset}: not one that is written", hint)
-        if self.size is not None and any(side % multiple or side < 1 for side in self.size):
-            width, height = self.size
-            raise UsageError(
-                f"`size` {width}x{height}: both sides must be a multiple of {multiple}, the largest stride",
-                f"the next larger one is {-(-width // multiple) * multiple}x{-(-height // multiple) * multiple}",
-            )
-        if self.size is not None and self.size[0] * self.size[1] > 1 << 26:
-            raise UsageError(f"`size` {self.size[0]}x{self.size[1]}: more pixels than any runtime takes")
-        if self.batch is not None and not 1 <= self.batch <= 4096:
-            raise UsageError(f"`batch` {self.batch}: must be from 1 to 4096, or `dynamic`")
-        if self.form == "rows" and self.size is None:
-            raise UsageError("`no_nms` needs a fixed size: the grid is a constant of the file", "add `size` 640")
-        if not 0 <= self.score <= 1:
-            raise UsageError(f"`score` {self.score:g}: must be from 0 to 1")
-        if not 0 < self.nms <= 1:
-            raise UsageError(f"`nms` {self.nms:g}: must be above 0 and at most 1")
 
 
 def export_onnx(

@@ -5,40 +5,24 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 
-from facetrain.core.errors import ExportError, InputError, OutputError, UsageError
+from facetrain.core.errors import ExportError
 from facetrain.core.faces import Image
 from facetrain.core.files import sha256, write_bytes
 from facetrain.export.check import Check, check_lower, check_onnx, failed
-from facetrain.export.checkpoint import export_name, find_checkpoint
-from facetrain.export.folded import FoldedNet, fold
-from facetrain.export.onnx import OnnxOptions, onnx_bytes, onnx_model, variant
+from facetrain.export.fold import fold
+from facetrain.export.folded import FoldedNet
+from facetrain.export.onnx import onnx_bytes, onnx_model, variant
+from facetrain.export.onnx_request import OnnxOptions, Precision, Quantised, check_places
 from facetrain.export.pictures import check_pictures
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import YuNet
 
-Precision = Literal["fp32", "fp16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 Say = Callable[[str], None]  # told what is being done
 Advance = Callable[..., None]  # advance(done=1, total=None): pictures that are looked at
-
-
-@dataclass(frozen=True)
-class Quantised:
-    """How a file of lower precision is made and judged.
-
-    calibrate: folder of training pictures, for int8
-    data:      labelled set that AP is measured on, before and after; None: not measured
-    max_drop:  the largest loss of AP that is let pass, on each subset
-    """
-
-    precision: Precision = "fp32"
-    calibrate: Path | None = None
-    data: Path | None = None
-    max_drop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,10 +74,7 @@ def export_checked(
     ExportError where a check fails, OutputError where the file cannot be written; then a file that was there stays.
     """
     options, quantised = options or OnnxOptions(), quantised or Quantised()
-    _check_request(options, quantised)
-    checkpoint = find_checkpoint(weights)
-    output = output or Path(_default_name(export_name(checkpoint), options, quantised.precision))
-    _check_output(output)
+    checkpoint, output = check_places(weights, output, options, quantised, pictures)
     shown, calibration = check_pictures(pictures), _calibration(quantised)
     model = load_model(checkpoint)
     options.check(model.config.strides)
@@ -138,57 +119,6 @@ def examples_folder() -> Path | None:
         if (folder / "onnx_numpy.py").is_file():
             return folder
     return None
-
-
-def _check_request(options: OnnxOptions, quantised: Quantised) -> None:
-    if quantised.precision not in PRECISIONS:
-        raise UsageError(f"`precision` {quantised.precision}: not known", f"there are: {', '.join(PRECISIONS)}")
-    lower = quantised.precision != "fp32"
-    if lower and options.form != "raw":
-        raise UsageError(
-            f"`precision` {quantised.precision} and `decoded` exclude each other",
-            "coordinates in pixels need float32: decode outside, see the examples",
-        )
-    if quantised.precision == "int8" and options.opset < 13:
-        raise UsageError(f"`opset` {options.opset} has no int8 weights per channel", "take 13 or higher")
-    if quantised.precision == "int8" and quantised.calibrate is None:
-        raise UsageError(
-            "`precision` int8 needs `calibrate` DIR",
-            "a folder of training pictures, which show the range of every layer; never the ones it is judged on",
-        )
-    for name, value in (("`calibrate`", quantised.calibrate), ("`max_drop`", quantised.max_drop)):
-        if value is not None and not lower:
-            raise UsageError(f"{name} is for `precision` fp16 and int8")
-    if quantised.max_drop is not None and quantised.data is None:
-        raise UsageError("`max_drop` needs `data`", "a labelled set to measure AP on")
-    if quantised.max_drop is not None and not 0 <= quantised.max_drop <= 1:
-        raise UsageError(f"`max_drop` {quantised.max_drop:g}: must be from 0 to 1")
-
-
-def _check_output(output: Path) -> None:
-    """Say what is wrong with the place before the work is done, not after."""
-    if output.suffix.lower() != ".onnx":
-        raise UsageError(f"`output` {output}: must end in .onnx", f"such as {output.name or 'model'}.onnx")
-    if output.is_dir():
-        raise InputError(f"`output` {output}: a folder", "name a file in it")
-    if not output.parent.is_dir():
-        raise InputError(f"`output` {output}: no such folder {output.parent}", "make it first")
-    try:
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
-    except OSError as error:
-        raise OutputError(f"{output}: cannot write here: {error.strerror}", "choose another folder") from error
-
-
-def _default_name(name: str, options: OnnxOptions, precision: Precision) -> str:
-    marks = [name]
-    if options.form != "raw":
-        marks.append(options.form)
-    if options.size is not None:
-        marks.append(f"{options.size[0]}x{options.size[1]}")
-    if precision != "fp32":
-        marks.append(precision)
-    return "_".join(marks) + ".onnx"
 
 
 def _refuse(checks: Sequence[Check]) -> None:

@@ -10,8 +10,9 @@ from facetrain.config.load import config_from_dict, config_to_dict, load_config
 from facetrain.config.problems import show
 from facetrain.config.schema import Config
 from facetrain.core.errors import ConfigError, InputError, UsageError
+from facetrain.core.places import check_folder
 from facetrain.core.run_dir import RunDir, claim_run, held, new_run
-from facetrain.train.state import Saved, check_writable, load_state, saved_config
+from facetrain.train.state import Saved, load_state, saved_config
 from facetrain.train.teacher import TeacherFile, with_teacher
 
 # What a resumed run takes over from an edited config.yaml. The data and the teacher are checked by their hashes.
@@ -45,7 +46,7 @@ def begin_new(
     if dry_run:
         return Beginning(config, new_run(runs, name, config_name), None, teacher, ())
     run = new_run(runs, name, config_name)
-    check_writable(run)
+    check_folder(run.path, "runs")
     if name is None:
         run = claim_run(runs, config_name)
     hold.enter_context(held(run, fresh=True))
@@ -57,7 +58,7 @@ def begin_again(run: RunDir, data: str | None, teacher: str | None, hold: ExitSt
 
     Raises UsageError where another process trains it or where its config.yaml was changed in what a run cannot change.
     """
-    check_writable(run)
+    check_folder(run.path, "runs")
     if not dry_run:
         hold.enter_context(held(run))
     saved = load_state(run)

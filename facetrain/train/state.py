@@ -89,15 +89,6 @@ def _keep_as_previous(run: RunDir) -> None:
         run.last.replace(run.previous)
 
 
-def check_writable(run: RunDir) -> None:
-    """Refuse a folder that cannot be written before anything is read: nothing is made here."""
-    folder = run.path
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(f"{run.path}: cannot write here", "choose another `runs` folder")
-
-
 def remove_scratch(run: RunDir) -> None:
     """Remove what a killed process has left half written. Only the process that holds the run may do that."""
     for path in run.path.glob(".*.*"):

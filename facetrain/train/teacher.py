@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from facetrain.config.schema import Config, LossConfig, ModelConfig
 from facetrain.core.errors import DataError, InputError, UsageError
 from facetrain.core.files import sha256
-from facetrain.detect.bundled import bundled_names, bundled_weights
+from facetrain.detect.bundled import find_teacher
 from facetrain.model.frozen import freeze
 from facetrain.model.operations import FOLDED, Operations
 from facetrain.model.priors import decode_boxes
@@ -39,20 +39,13 @@ def read_teacher(name: str, student: ModelConfig) -> TeacherFile:
     Raises InputError where there is no such file, DataError where it is no YuNet with the student's strides and
     landmarks and finite weights.
     """
-    path = Path(name).expanduser()
-    if path.suffix.lower() == ".onnx" and path.is_file():
+    path = find_teacher(name)
+    if path.suffix.lower() == ".onnx":
         raise DataError(
             f"{path}: an ONNX file cannot teach: its numbers before the sigmoid are gone",
             "give a YuNet checkpoint (.pt, .pth); detectors of other families teach by labels that they make",
         )
-    if not path.is_file():
-        if name not in bundled_names(".pt"):
-            raise InputError(
-                f"train.teacher: {name}: no such file, and no bundled weights of this name",
-                f"a checkpoint (.pt, .pth), or one of: {', '.join(bundled_names('.pt'))}",
-            )
-        path = bundled_weights(name, ".pt")
-    else:
+    if Path(name).expanduser().is_file():
         name = str(path.resolve())
     checkpoint = load_checkpoint(path)
     _check(checkpoint.model, checkpoint.state, student, path)

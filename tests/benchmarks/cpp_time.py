@@ -29,7 +29,8 @@ from facetrain.data.sample import draw_picture
 from facetrain.detect.bundled import FOLDER
 from facetrain.export.cpp_targets.options import CppOptions
 from facetrain.export.cpp_targets.standalone import files
-from facetrain.export.folded import FoldedNet, fold
+from facetrain.export.fold import fold
+from facetrain.export.folded import FoldedNet
 from facetrain.export.onnx import export_onnx
 from facetrain.model.cost import convolutions
 from facetrain.model.weights import load_model

@@ -18,7 +18,7 @@ import onnx
 import onnxruntime
 
 from facetrain.detect.load import find_weights
-from facetrain.export.folded import fold
+from facetrain.export.fold import fold
 from facetrain.export.int8 import calibration_pictures, integer_convs, map_steps, step_of
 from facetrain.export.int8_equalise import equalise
 from facetrain.export.int8_pictures import judged_pictures, refuse_overlap

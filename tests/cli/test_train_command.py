@@ -35,7 +35,7 @@ from facetrain.cli.commands.train import _seconds
         (["yunet_n", "--recipe", "quik"], "quick"),
         (["yunet_n", "--set", "train.epoch=3"], "train.epochs"),
         (["yunet_n", "--data", "nowhere"], "--data sample"),
-        (["yunet_n", "--gpus", "tpu"], "unknown device 'tpu'"),
+        (["yunet_n", "--gpus", "tpu"], "'tpu' is no device"),
         (["--resume"], "no run to resume"),
         (["--resume", "nosuch"], "no run to resume here"),
         (["nosuch", "--resume", "--epochs", "3"], "--resume continues a run with its own settings"),

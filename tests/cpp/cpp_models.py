@@ -13,7 +13,7 @@ from facetrain.core.faces import Image
 from facetrain.core.images import write_image
 from facetrain.data.sample import draw_picture
 from facetrain.export.cpp_targets.libfacedetection_forward import forward_text
-from facetrain.export.folded import fold
+from facetrain.export.fold import fold
 from facetrain.model.weights import save_checkpoint
 from facetrain.model.yunet import YuNet, build
 

@@ -24,7 +24,7 @@ from facetrain.core.compiler import Compiler, find_compiler
 from facetrain.core.errors import OutputError
 from facetrain.export import cpp
 from facetrain.export.cpp_targets.options import CppOptions
-from facetrain.export.folded import fold
+from facetrain.export.fold import fold
 from facetrain.export.layers import named_layers, with_digits
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import build

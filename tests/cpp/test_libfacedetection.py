@@ -34,7 +34,8 @@ from facetrain.export.cpp_targets import libfacedetection as target
 from facetrain.export.cpp_targets.libfacedetection_check import program
 from facetrain.export.cpp_targets.libfacedetection_data import _number
 from facetrain.export.cpp_targets.options import CppOptions
-from facetrain.export.folded import FoldedNet, fold
+from facetrain.export.fold import fold
+from facetrain.export.folded import FoldedNet
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import build
 

@@ -19,7 +19,7 @@ from facetrain.detect.load import FaceDetector
 from facetrain.export.cpp_targets.options import CppOptions
 from facetrain.export.cpp_targets.standalone import files
 from facetrain.export.cpp_targets.standalone_plan import plan, working_memory
-from facetrain.export.folded import fold
+from facetrain.export.fold import fold
 from facetrain.export.onnx import export_onnx
 from facetrain.model.weights import load_model
 

@@ -89,7 +89,17 @@ def test_json(detect):
     code, out, err = detect("in", "--json", "--score", "0.4", "--nms", "0.3")
     assert (code, err) == (0, "")
     document = json.loads(out)
-    assert list(document) == ["schema", "facetrain", "weights", "score", "nms", "images", "skipped", "errors"]
+    assert list(document) == [
+        "schema",
+        "facetrain",
+        "weights",
+        "score",
+        "nms",
+        "images",
+        "skipped",
+        "interrupted",
+        "errors",
+    ]
     assert (document["schema"], document["facetrain"], document["weights"]) == (1, __version__, "spots.onnx")
     assert (document["score"], document["nms"], document["errors"]) == (0.4, 0.3, [])
     first = document["images"][0]
@@ -278,3 +288,43 @@ def test_an_image_whose_pass_would_take_too_much_is_its_own_failure(detect, monk
     assert code == 1
     assert out.splitlines()[-1] == "3 faces in 3 pictures, drawn in detections; 1 failed"
     assert "error: in/b_large.png: 200x100 pixels would take 1 MiB of memory, at most 0 MiB" in err
+
+
+def test_ctrl_c_keeps_what_is_done(detect, monkeypatch):
+    from facetrain.detect import output
+
+    whole = output.read_image
+
+    def read(path):
+        if path.name == "none.png":
+            raise KeyboardInterrupt
+        return whole(path)
+
+    monkeypatch.setattr(output, "read_image", read)
+    code, out, _ = detect("in", "--json")
+    document = json.loads(out)
+    assert (code, document["interrupted"]) == (130, True)
+    assert [image["path"] for image in document["images"]] == ["in/a.png"]
+    code, out, _ = detect("in")
+    assert code == 130
+    assert out.splitlines()[-1] == "1 face in 1 picture, drawn in detections; interrupted, 2 not looked at"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "draws"),
+    [("", True), ("--json", False), ("--json -o out", True), ("--no-draw", False), ("--json --draw", True)],
+)
+def test_json_draws_only_where_it_is_asked_for(detect, arguments, draws):
+    code, out, _ = detect("in", *arguments.split())
+    assert code == 0
+    folder = Path("out" if "-o" in arguments else "detections")
+    assert folder.exists() == draws
+    assert ("drawn" in out) == (draws and "--json" not in arguments)
+    if draws:
+        assert {path.name for path in folder.rglob("*.png")} == {"a.png", "b.png", "none.png"}
+
+
+def test_a_folder_of_results_is_no_input_for_the_next_json(detect):
+    assert detect("in", "-o", "in/detections")[0] == 0
+    _, out, _ = detect("in", "--json", "-o", "in/detections")
+    assert len(json.loads(out)["images"]) == 3

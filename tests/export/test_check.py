@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from facetrain.core.faces import Faces
 from facetrain.detect.bundled import bundled_weights
 from facetrain.export.check import Check, check_onnx, compare_faces, failed
-from facetrain.export.folded import fold
+from facetrain.export.fold import fold
 from facetrain.export.onnx import Form, OnnxOptions, onnx_model
 from facetrain.export.pictures import check_pictures
 from facetrain.model.weights import load_model

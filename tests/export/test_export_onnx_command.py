@@ -16,7 +16,7 @@ from facetrain.config.load import load_config
 from facetrain.config.schema import Config
 from facetrain.core.files import sha256
 from facetrain.detect.bundled import bundled_weights
-from facetrain.export.folded import fold
+from facetrain.export.fold import fold
 from facetrain.export.onnx import onnx_model
 from facetrain.export.pictures import check_pictures
 from facetrain.model.weights import load_model, save_checkpoint

@@ -17,7 +17,7 @@ from facetrain.core.geometry import box_iou
 from facetrain.core.images import write_image
 from facetrain.detect.load import FaceDetector
 from facetrain.export import int8_statistics
-from facetrain.export.folded import fold
+from facetrain.export.fold import fold
 from facetrain.export.int8 import calibration_pictures, integer_convs, map_steps, quantize, step_of
 from facetrain.export.int8_equalise import equalise, even_divisors
 from facetrain.export.int8_qdq import write_qdq

@@ -11,7 +11,7 @@ import pytest
 from facetrain.core.geometry import pad_image, padded_size
 from facetrain.core.images import read_image
 from facetrain.detect.bundled import bundled_weights
-from facetrain.export.folded import fold
+from facetrain.export.fold import fold
 from facetrain.export.onnx import export_onnx
 from facetrain.export.opencv_yn import Thresholds, candidates, possible_and_certain, select
 from facetrain.export.pictures import check_pictures

@@ -15,7 +15,7 @@ from environments import Environment, python_of
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config
 from facetrain.data.sample import draw_picture
-from facetrain.export.folded import fold
+from facetrain.export.fold import fold
 from facetrain.export.onnx import export_onnx
 from facetrain.model.weights import load_model, save_checkpoint
 from facetrain.model.yunet import build

@@ -25,7 +25,7 @@ from facetrain.core.inert import for_cpp_comment, for_markdown, for_plot, for_te
 from facetrain.core.plots import new_figure
 from facetrain.export.cpp_targets.options import CppOptions
 from facetrain.export.cpp_targets.standalone import files
-from facetrain.export.folded import fold
+from facetrain.export.fold import fold
 from facetrain.model.weights import save_checkpoint
 from facetrain.model.yunet import build
 

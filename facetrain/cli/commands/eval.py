@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from facetrain.cli import console
-from facetrain.core.errors import UsageError
+from facetrain.core.errors import InputError, UsageError
 
 
 def run(
@@ -46,6 +46,8 @@ def run(
 ) -> None:
     """Measure a detector on WIDER FACE or on your own labelled pictures."""
     from facetrain.cli.eval_text import evaluation_text
+    from facetrain.core.places import check_folder
+    from facetrain.detect.load import find_weights
     from facetrain.eval.benchmark import Source, evaluate_model
     from facetrain.eval.protocol import EvalProtocol
     from facetrain.eval.report import check_report_folder, write_report
@@ -58,15 +60,25 @@ def run(
         raise UsageError(f"--at-score {at_score:g}: must be from 0 to 1")
     if not 0 < at_precision <= 1:
         raise UsageError(f"--at-precision {at_precision:g}: must be above 0 and at most 1", "0.95 is 95 %")
+    source = Source(weights or "yunet_n", predictions, device, threads, family)
+    protocol = EvalProtocol(size=size, score=score, nms=nms, flip=flip, scales=_scales(scales))
+    if predictions is None:
+        find_weights(weights or "yunet_n")
+    if not Path(data).exists() and data != "sample":
+        raise InputError(f"--data {data}: no such folder", "the folder that holds WIDER_val, or `sample`")
+    for flag, folder in (("report", report), ("save_predictions", save_predictions)):
+        if folder is not None:
+            check_folder(folder, flag)
     if report is not None:
         check_report_folder(report)
         if save_predictions is not None and save_predictions.resolve().is_relative_to(report.resolve()):
             raise UsageError(
                 "--save-predictions cannot lie inside the --report folder", "give each a folder of its own"
             )
-    source = Source(weights or "yunet_n", predictions, device, threads, family)
-    protocol = EvalProtocol(size=size, score=score, nms=nms, flip=flip, scales=_scales(scales))
-    with console.progress("pictures") as advance:
+    with (
+        console.interruptible("nothing was measured, and nothing written"),
+        console.progress("pictures") as advance,
+    ):
         result = evaluate_model(
             source,
             Path(data),

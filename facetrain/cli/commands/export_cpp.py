@@ -57,7 +57,8 @@ def run(
     from facetrain.export.cpp import CppRequest, export_cpp
 
     request = CppRequest(weights, target, output, library, name, digits, check, check_images)
-    result = export_cpp(request, progress=console.say)
+    with console.interruptible("nothing was written"):
+        result = export_cpp(request, progress=console.say)
     console.result(result.as_dict(), _text(result), as_json=json)
 
 

@@ -68,8 +68,7 @@ def run(
 
     The plain form is FaceDetectorYN's: twelve outputs, any size, any batch.
     """
-    from facetrain.export.onnx import OnnxOptions
-    from facetrain.export.onnx_export import Quantised, export_checked
+    from facetrain.export.onnx_request import OnnxOptions, Quantised, check_places
 
     if no_nms and not decoded:
         raise UsageError("--no-nms is for --decoded", "the plain form has no suppression inside anyway")
@@ -82,8 +81,15 @@ def run(
         score=score,
         nms=nms,
     )
-    lower = Quantised(precision, calibrate, data, max_drop)  # type: ignore[arg-type]  # judged in export_checked
-    with console.progress("pictures", shown=precision != "fp32") as advance:
+    lower = Quantised(precision, calibrate, data, max_drop)  # type: ignore[arg-type]  # judged in check_places
+    check_places(weights, output, options, lower, check_images)  # in a moment, before anything heavy is imported
+
+    from facetrain.export.onnx_export import export_checked
+
+    with (
+        console.interruptible("nothing was written"),
+        console.progress("pictures", shown=precision != "fp32") as advance,
+    ):
         result = export_checked(weights, output, options, lower, check_images, console.say, advance)
     console.result(result.as_dict(), _text(result), as_json=json)
 

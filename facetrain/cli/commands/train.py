@@ -3,12 +3,15 @@
 import os
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facetrain.cli import console
 from facetrain.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from facetrain.config.schema import Config
 
 _LENGTHS = ("train.epochs", "train.plan")  # what --for decides
 
@@ -104,6 +107,9 @@ def run(
     start = None
     if weights is not None:
         start = Path(weights) if Path(weights).is_file() else bundled_weights(weights, ".pt")
+    if resolved is not None and not has_launcher():
+        _check_places(resolved, runs, name, config_name(config or ""))
+    devices = _chosen(devices)  # only now anything heavy
     if len(devices) > 1 and not has_launcher():
         code = run_workers(devices, _as_worker, arguments)
         if code:
@@ -144,6 +150,23 @@ def run(
         raise typer.Exit(130)
 
 
+def _check_places(config: "Config", runs: Path, name: str | None, config_name: str) -> None:
+    """Judge the folders of data and runs before torch is imported, which takes seconds. Raises UsageError."""
+    from facetrain.core.places import check_folder
+    from facetrain.core.run_dir import new_run
+    from facetrain.data.labels.layout import find_split
+    from facetrain.detect.bundled import find_teacher
+
+    if config.train.teacher is not None:
+        find_teacher(config.train.teacher)
+    check_folder(new_run(runs, name, config_name).path, "runs")
+    root = Path(config.data.root)
+    if config.data.root == "sample" and not root.is_dir():
+        return
+    if config.train.label_weight > 0 or not root.is_dir():
+        find_split(root, "train")
+
+
 def _as_worker(**arguments: Any) -> int:
     """The command in one of several processes, as a function that returns its exit code."""
     try:
@@ -161,13 +184,14 @@ def _recipe(name: str, data: str | None) -> str | None:
 
 
 def _devices(gpus: str) -> list[str]:
-    """The devices that --gpus means, one for each process; under torchrun one entry stands for all of them."""
-    if gpus == "auto":
-        import torch
+    """The devices that --gpus names, one for each process; under torchrun one entry stands for all of them."""
+    from facetrain.detect.load import parse_device
 
-        own = os.environ.get("LOCAL_RANK", "0")
-        return [own if torch.cuda.is_available() else "cpu"]
+    if gpus == "auto":
+        return [gpus]
     names = [name.strip() for name in gpus.split(",")]
+    for name in names:
+        parse_device(name)
     if len(names) > 1:
         numbers = [name for name in names if name.isdigit()]
         if set(names) != {"cpu"} and len(set(numbers)) < len(names):
@@ -175,6 +199,16 @@ def _devices(gpus: str) -> list[str]:
                 f"--gpus {gpus}: several processes need a GPU each, or all of them the CPU", "such as 0,1 or cpu,cpu"
             )
     return names
+
+
+def _chosen(devices: list[str]) -> list[str]:
+    """The devices with `auto` decided, for which torch is asked."""
+    if devices != ["auto"]:
+        return devices
+    import torch
+
+    own = os.environ.get("LOCAL_RANK", "0")
+    return [own if torch.cuda.is_available() else "cpu"]
 
 
 def _seconds(flag: str, text: str | None) -> float | None:

@@ -16,6 +16,8 @@ reason why there is none.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+EXACT_DIGITS = 9  # of a decimal number that give a float32 back as it was
+
 
 @dataclass(frozen=True)
 class CppOptions:
