@@ -13,19 +13,30 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from facetrain.core.onnx_probe import PIXEL_BYTES
+
 # a slow machine is no wrong result
 settings.register_profile("facetrain", deadline=None)
 settings.load_profile("facetrain")
 
-SHARED = Path(__file__).parents[1].parent / "shared"
+# Pictures, weights and numbers of reference; not part of the repository.
+SHARED = Path(os.environ.get("FACETRAIN_REFERENCE") or Path(__file__).parents[2] / "shared")
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The reference folder; tests that need it are skipped where it is absent."""
     if not SHARED.is_dir():
-        pytest.skip("needs the reference folder `shared` beside the checkout")
+        pytest.skip("needs the reference folder: FACETRAIN_REFERENCE, by default `shared` beside the checkout")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def trusted_onnx_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open ONNX files without a trial run in a process of its own: half a second for each of some hundred files."""
+    if request.node.get_closest_marker("untrusted") is None:
+        for module in ("detect.onnx", "model.graph_cost"):
+            monkeypatch.setattr(f"facetrain.{module}.probed", lambda path, trusted: PIXEL_BYTES)
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from typing import Any
 
 import facetrain
 from facetrain.compare.machine import library_versions
+from facetrain.core.cache import user_cache
 from facetrain.core.errors import OutputError
 from facetrain.core.files import write_json
-from facetrain.data.sample import user_cache
 
 log = logging.getLogger(__name__)
 

@@ -97,3 +97,13 @@ def _named_number(path: Path, name: str) -> int | None:
     except (OSError, ValueError, IndexError):
         pass
     return None
+
+
+def peak_memory() -> int:
+    """The most bytes of RAM that this process has held; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -113,7 +113,8 @@ def jpeg_tails() -> tuple[bytes, bytes]:
 def _pillow() -> ModuleType:
     import PIL.Image
 
-    # Its warning about large images; what is too large here is decided by the memory there is.
+    # Its warnings: about large images, which are judged by the memory there is, and about damage, without a name.
     warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     module: ModuleType = PIL.Image
     return module

@@ -134,7 +134,8 @@ def _eight_bits(image: AnyImage) -> Image:
     finite = np.nan_to_num(image.astype(np.float32, copy=False), nan=0, posinf=0, neginf=0)
     highest = float(finite.max())
     scale = 255 if highest <= 1 else 1 if highest <= 255 else 255 / highest
-    rounded: Image = np.clip(finite * np.float32(scale) + np.float32(0.5), 0, 255).astype(np.uint8)
+    with np.errstate(over="ignore"):
+        rounded: Image = np.clip(finite * np.float32(scale) + np.float32(0.5), 0, 255).astype(np.uint8)
     return rounded
 
 

@@ -4,11 +4,8 @@ Every picture is a pure function of (seed, split, index), so pictures can be dra
 The folder has the layout of WIDER FACE, and its labels are in the labelv2 format for both splits.
 """
 
-import os
 import secrets
 import shutil
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facetrain.core.errors import InputError, OutputError
+from facetrain.core.cache import user_cache
+from facetrain.core.errors import OutputError
 from facetrain.core.faces import Floats, Image
 from facetrain.core.files import write_text
 from facetrain.core.images import opencv
@@ -129,26 +127,6 @@ def _move(scratch: Path, root: Path) -> None:
         except OSError as error:
             hint = "remove it, or set FACETRAIN_CACHE to another folder"
             raise OutputError(f"{root}: cannot be replaced: {error.strerror}", hint) from error
-
-
-def user_cache() -> Path:
-    """The folder for what can be made again; facetrain's part of it is `facetrain`. FACETRAIN_CACHE chooses another.
-
-    A user without a home has one among the temporary files. Raises InputError where FACETRAIN_CACHE is no path.
-    """
-    if chosen := os.environ.get("FACETRAIN_CACHE"):
-        try:
-            return Path(chosen).expanduser()
-        except RuntimeError as error:
-            raise InputError(f"FACETRAIN_CACHE={chosen}: {error}") from error
-    try:
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches"
-        if sys.platform == "win32":
-            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # no HOME, and no entry in the list of users
-        return Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
 
 
 def _complete(root: Path) -> bool:

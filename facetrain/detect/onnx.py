@@ -15,6 +15,8 @@ from facetrain.core.geometry import padded_size
 from facetrain.core.hardware import available_cores
 from facetrain.core.images import fit_image, opencv
 from facetrain.core.memory import taking
+from facetrain.core.onnx_probe import probed
+from facetrain.detect.bundled import FOLDER
 from facetrain.detect.families import facetrain_decoded
 from facetrain.detect.onnx_file import check_external_data
 from facetrain.detect.recognise import Recognised, check_family, recognise, unknown
@@ -29,7 +31,6 @@ _CUDA_HINT = "it needs the CUDA and cuDNN libraries it was built for: pip instal
 _SEVERAL_INPUTS_HINT = (
     "files that take thresholds too (BlazeFace end to end) have their suppression inside: export the network without"
 )
-_PIXEL_BYTES = 60  # YuNet's, measured: 50
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -105,8 +106,14 @@ class OnnxNet:
         self.path = path
         self._ort = _onnxruntime()
         check_external_data(path)
+        self.pixel_bytes = probed(path, FOLDER)
         self._session = _open_session(self._ort, path, device, threads)
-        inputs = self._session.get_inputs()
+        try:
+            inputs = self._session.get_inputs()
+            self._names = [output.name for output in self._session.get_outputs()]
+            self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: holds names that are not UTF-8", "it is damaged") from error
         shape = inputs[0].shape if inputs else []
         one_picture = len(inputs) == 1 and len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int))
         if not one_picture or inputs[0].type not in _TYPES:
@@ -122,9 +129,6 @@ class OnnxNet:
         if fixed and shape[2] * shape[3] > _MOST_INPUT_PIXELS:
             raise DataError(f"{path}: takes pictures of {shape[3]}x{shape[2]} only, which no memory holds")
         self.size: tuple[int, int] | None = (shape[3], shape[2]) if fixed else None
-        self.pixel_bytes = _PIXEL_BYTES
-        self._names = [output.name for output in self._session.get_outputs()]
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, blob: Floats) -> dict[str, Floats]:
         """Outputs by name for a picture (1, 3, H, W), as float32 whatever they are in the file."""

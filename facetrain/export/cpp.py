@@ -106,7 +106,7 @@ def export_cpp(request: CppRequest, progress: Progress = lambda what: None) -> C
     folder = request.output or library_folder or Path(f"{export_name(checkpoint)}_{request.target}")
     check_folder(folder, "output")
     if request.pictures is not None and not request.pictures.exists():
-        raise InputError(f"`check_images` {request.pictures}: no such file or folder")
+        raise InputError(f"`check_images` {request.pictures}: no such folder")
 
     from facetrain.export.fold import fold  # only now anything heavy
     from facetrain.model.weights import load_model

@@ -121,7 +121,7 @@ def check_places(
     check_output(output)
     for field, path in (("calibrate", quantised.calibrate), ("data", quantised.data), ("check_images", pictures)):
         if path is not None and not path.exists():
-            raise InputError(f"`{field}` {path}: no such file or folder")
+            raise InputError(f"`{field}` {path}: no such folder")
     return checkpoint, output
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from facetrain.core.errors import DataError
+from facetrain.core.onnx_probe import probed
 
 # The inputs of a layer that were learnt. What else a file stores as numbers (the running statistics of a batch norm,
 # grids and anchors of a built-in decoding, settings of a Resize, scales of a quantisation) is no parameter.
@@ -23,6 +24,7 @@ _LEARNT = {
 _CONVOLUTIONS = ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv")
 # A weight may reach its layer through these, as it does in quantised files.
 _PASSED_ON = ("DequantizeLinear", "Identity", "Cast", "Transpose")
+_BUNDLED = Path(__file__).parents[1] / "detect" / "weights"
 _MOST_PIXELS = 1 << 27  # a file that fixes a larger picture is not run
 
 
@@ -34,6 +36,7 @@ def describe_graph(path: Path, size: tuple[int, int]) -> dict[str, Any]:
     """
     import onnx
 
+    probed(path, _BUNDLED)
     try:
         model = onnx.load(path, load_external_data=False)
         image = _image(model)

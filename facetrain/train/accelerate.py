@@ -11,9 +11,9 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from facetrain.core.cache import user_cache
 from facetrain.core.errors import FacetrainError
 from facetrain.data.batch import PADDING, Batch
-from facetrain.data.sample import user_cache
 from facetrain.model.fused import look_operations, set_operations, use_fused
 from facetrain.model.operations import PLAIN
 from facetrain.model.yunet import YuNet

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from facetrain.config.load import config_to_yaml
 from facetrain.config.schema import Config
+from facetrain.core.cache import user_cache
 from facetrain.core.files import write_text
 from facetrain.core.run_dir import RunDir
 from facetrain.data.batches import ahead, epoch_batches
-from facetrain.data.sample import user_cache
 from facetrain.model.detector import torch_device
 from facetrain.model.weights import load_checkpoint
 from facetrain.model.yunet import build

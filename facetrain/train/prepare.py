@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from facetrain.config.schema import Config
+from facetrain.core.cache import user_cache
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import LabelledImage
 from facetrain.core.files import sha256
 from facetrain.core.hardware import available_cores, cpu_name
 from facetrain.data.batches import steps_per_epoch
 from facetrain.data.labels.layout import find_pictures, find_split, load_split
-from facetrain.data.sample import sample_root, user_cache
+from facetrain.data.sample import sample_root
 from facetrain.data.store import ImageStore, choose_place, open_store
 from facetrain.model.cost import convolutions
 from facetrain.train.distributed import World

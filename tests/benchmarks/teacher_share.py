@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from facetrain.config.load import load_config
+from facetrain.core.cache import user_cache
 from facetrain.core.hardware import cpu_name
 from facetrain.data.batch import Batch
-from facetrain.data.sample import user_cache
 from facetrain.model.frozen import freeze
 from facetrain.model.fused import look_operations, use_fused
 from facetrain.model.operations import FOLDED, Operations

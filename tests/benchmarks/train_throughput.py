@@ -26,13 +26,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config
+from facetrain.core.cache import user_cache
 from facetrain.core.faces import LabelledImage
 from facetrain.core.hardware import cpu_name
 from facetrain.core.images import opencv, read_image
 from facetrain.data.batches import epoch_batches, mirror_order
 from facetrain.data.crops import crop_faces, draw_crop
 from facetrain.data.labels.layout import load_split
-from facetrain.data.sample import user_cache
 from facetrain.data.store import open_store
 from facetrain.model.fused import use_fused
 from facetrain.model.priors import decode_boxes, encode_landmarks

@@ -182,9 +182,9 @@ def test_without_a_compiler_it_says_so(
 
 def test_without_the_library_it_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = [*LIBRARY, "--output", str(tmp_path / "out")]
-    assert "error: --check: that needs the library" in refused(capsys, 1, [*arguments, "--check"])
+    assert "error: --check: that needs a checkout of the library" in refused(capsys, 1, [*arguments, "--check"])
     assert run_cli(arguments) == 0
-    assert "not checked: that needs the library: give a checkout with --library" in capsys.readouterr().out
+    assert "not checked: that needs a checkout of the library" in capsys.readouterr().out
     assert run_cli([*arguments, "--no-check"]) == 0
     assert "not checked: not wanted (--no-check)" in capsys.readouterr().out
 

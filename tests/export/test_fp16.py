@@ -10,7 +10,8 @@ from facetrain.core.errors import ExportError
 from facetrain.core.images import opencv
 from facetrain.data.sample import draw_picture
 from facetrain.export.fp16 import to_fp16
-from facetrain.export.onnx import Form, OnnxOptions, onnx_bytes, onnx_model
+from facetrain.export.onnx import onnx_bytes, onnx_model
+from facetrain.export.onnx_request import Form, OnnxOptions
 
 
 @pytest.mark.parametrize("name", NAMES)

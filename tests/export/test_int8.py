@@ -25,7 +25,8 @@ from facetrain.export.int8_rounding import TOP, round_weight, steps_of
 from facetrain.export.int8_statistics import collect, picture_input, second_moments
 from facetrain.export.joined_heads import join_heads
 from facetrain.export.map_layers import map_layers
-from facetrain.export.onnx import OnnxOptions, onnx_bytes, onnx_model
+from facetrain.export.onnx import onnx_bytes, onnx_model
+from facetrain.export.onnx_request import OnnxOptions
 from facetrain.model.weights import load_model
 
 PICTURES = 6

@@ -12,7 +12,8 @@ from small_models import file_of, network
 from facetrain.core.errors import DataError, InputError
 from facetrain.data.sample import write_sample
 from facetrain.eval.protocol import EvalProtocol
-from facetrain.export.onnx import OnnxOptions, onnx_bytes, onnx_model
+from facetrain.export.onnx import onnx_bytes, onnx_model
+from facetrain.export.onnx_request import OnnxOptions
 from facetrain.export.precision import drops, largest_drop, latency, measure, text
 
 

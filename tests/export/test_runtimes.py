@@ -22,7 +22,8 @@ from facetrain.core.geometry import pad_image, padded_size
 from facetrain.core.images import read_image
 from facetrain.data.sample import draw_picture
 from facetrain.export.fold import fold
-from facetrain.export.onnx import OPSETS, OnnxOptions, export_onnx
+from facetrain.export.onnx import export_onnx
+from facetrain.export.onnx_request import OPSETS, OnnxOptions
 from facetrain.export.opencv_yn import Thresholds, candidates, possible_and_certain
 from facetrain.model.weights import load_model
 
