@@ -45,8 +45,8 @@ def same_faces(first: Faces, second: Faces) -> NDArray[np.float64]:
     """
     overlaps = box_iou(first.boxes, second.boxes).astype(np.float64)  # (N, K)
     taken = []
-    while overlaps.size and overlaps.max() >= SAME_FACE:
-        row, column = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
+    while overlaps.size and np.max(overlaps) >= SAME_FACE:
+        row, column = np.unravel_index(int(np.argmax(overlaps)), overlaps.shape)
         taken.append(overlaps[row, column])
         overlaps[row, :] = -1
         overlaps[:, column] = -1

@@ -74,7 +74,7 @@ def write_scatter(path: Path, bubbles: Sequence[Bubble], *, x_title: str, y_titl
 def _areas(parameters: Sequence[int]) -> NDArray[np.float64]:
     """Areas in square points, in proportion to the parameters as far as the smallest stays visible."""
     counts = np.array(parameters, np.float64)
-    areas: NDArray[np.float64] = np.maximum(counts / max(counts.max(), 1) * _MOST_AREA, _LEAST_AREA)
+    areas: NDArray[np.float64] = np.maximum(counts / max(float(np.max(counts)), 1.0) * _MOST_AREA, _LEAST_AREA)
     return areas
 
 

@@ -22,6 +22,7 @@ _HDR = re.compile(rb"[-+][XY] (\d{1,9}) [-+][XY] (\d{1,9})\n")
 _PAM = re.compile(rb"P7\n.*?WIDTH (\d{1,9})\n.*?HEIGHT (\d{1,9})\n", re.DOTALL)
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 _END = b"\xff\xd9"
+PNG_START = b"\x89PNG\r\n\x1a\n"
 _ALONE = (0x01, *range(0xD0, 0xD9))  # JPEG markers without a length: TEM, the eight restarts, the start
 
 
@@ -101,6 +102,17 @@ def jpeg_has_end(content: bytes) -> bool:
             return True
         if marker not in _ALONE:
             place += int.from_bytes(content[place : place + 2], "big")
+    return False
+
+
+def png_is_whole(content: bytes) -> bool:
+    """Whether a PNG's parts follow each other up to its end mark. OpenCV takes their lengths on trust, up to 4 GB."""
+    place = len(PNG_START)
+    while place + 12 <= len(content):
+        length, kind = int.from_bytes(content[place : place + 4], "big"), content[place + 4 : place + 8]
+        place += 12 + length
+        if kind == b"IEND":
+            return place <= len(content)
     return False
 
 

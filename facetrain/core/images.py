@@ -17,11 +17,13 @@ from facetrain.core.errors import DataError, FacetrainError
 from facetrain.core.faces import Image
 from facetrain.core.files import is_lfs_pointer, write_bytes
 from facetrain.core.image_header import (
+    PNG_START,
     Header,
     decode_by_pillow,
     is_jpeg,
     jpeg_has_end,
     jpeg_tails,
+    png_is_whole,
     read_header,
     turn_upright,
 )
@@ -96,6 +98,8 @@ def _decode(content: bytes, header: Header | None) -> AnyImage | None:
         # Some OpenCVs fill what is missing with whatever the memory held before: another image's face.
         first, second = (_by_opencv(content + tail, _COLOUR) for tail in jpeg_tails())
         return first if first is not None and second is not None and np.array_equal(first, second) else None
+    if content.startswith(PNG_START) and (header is None or not png_is_whole(content)):
+        return None
     flags = _COLOUR if header is not None and header.format == "HDR" else _COLOUR | _ANY_DEPTH
     if header is not None and header.orientation > 1:
         flags |= _NOT_TURNED
@@ -132,7 +136,7 @@ def _eight_bits(image: AnyImage) -> Image:
         upper: Image = (image >> (bits - 8)).astype(np.uint8)
         return upper
     finite = np.nan_to_num(image.astype(np.float32, copy=False), nan=0, posinf=0, neginf=0)
-    highest = float(finite.max())
+    highest = float(np.max(finite))
     scale = 255 if highest <= 1 else 1 if highest <= 255 else 255 / highest
     with np.errstate(over="ignore"):
         rounded: Image = np.clip(finite * np.float32(scale) + np.float32(0.5), 0, 255).astype(np.uint8)

@@ -174,7 +174,7 @@ def _label(owner: NDArray[np.int16], person: Drawn, number: int) -> DrawnFace | 
     """The face's label, or None where too little of it can be seen."""
     height, width = owner.shape
     x, y = person.outline.real, person.outline.imag
-    whole = np.array([x.min(), y.min(), x.max(), y.max()])
+    whole = np.array([np.min(x), np.min(y), np.max(x), np.max(y)])
     box = np.clip(whole, 0, (width, height, width, height))
     kept = np.prod(box[2:] - box[:2]) / np.prod(whole[2:] - whole[:2])
     visible = float(np.count_nonzero(owner == number) / person.area)

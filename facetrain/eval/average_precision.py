@@ -136,7 +136,7 @@ def curve(matches: Matches, counted: NDArray[np.bool_], skipped: NDArray[np.bool
 
 def _bins(scores: Doubles) -> Indices:
     """The step at which each detection enters: the first t with 1 - t/1000 <= normalised score; (D,), 0 … 999."""
-    low, high = scores.min(), scores.max()
+    low, high = np.min(scores), np.max(scores)
     normal = (scores - low) / (high - low) if high > low else np.ones_like(scores)
     thresholds = 1 - np.arange(STEPS, 0, -1) / STEPS  # rising: 0 … 0.999
     return STEPS - np.searchsorted(thresholds, normal, side="right")

@@ -88,7 +88,7 @@ def check_lower(path: Path, full: Path, model: YuNet, options: OnnxOptions, pict
         kept, lost = kept + int(best.sum()), lost + int((~best).sum())
         new += int((overlaps.max(1, initial=0.0) <= 0.5).sum())
         for index in np.flatnonzero(best):
-            gap = max(gap, abs(float(found.scores[overlaps[:, index].argmax()] - wanted.scores[index])))
+            gap = max(gap, abs(float(found.scores[np.argmax(overlaps[:, index])] - wanted.scores[index])))
     note = f"{kept} found again, {lost} lost, {new} new; scores within {gap:.3f}"
     return [*checks, Check("faces against float32", None if kept else False, note)]
 
@@ -171,7 +171,7 @@ def _difference(a: Floats, b: Floats) -> float:
     if a.shape != b.shape or not (np.isfinite(a) == np.isfinite(b)).all():
         return float("inf")
     with np.errstate(invalid="ignore"):
-        return float(np.nan_to_num(np.abs(a - b) / np.maximum(1, np.abs(b))).max(initial=0.0))
+        return float(np.max(np.nan_to_num(np.abs(a - b) / np.maximum(1, np.abs(b))), initial=0.0))
 
 
 def _faces(
@@ -206,7 +206,7 @@ def compare_faces(a: Faces, b: Faces, excused: Callable[[float], bool]) -> tuple
     left = np.ones(len(b), np.bool_)
     for index in range(len(a)):
         apart = np.where(left, np.abs(b.boxes - a.boxes[index]).max(1), np.inf)
-        near = int(apart.argmin()) if len(b) else -1
+        near = int(np.argmin(apart)) if len(b) else -1
         if near < 0 or not apart[near] <= 1:
             if not excused(float(a.scores[index])):
                 return float("inf"), float("inf")

@@ -182,7 +182,7 @@ def _pair(wanted: Floats, rows: Floats, truncated: bool) -> tuple[dict[int, int]
     for i, face in enumerate(wanted):
         gap = _gap(face, rows, truncated)  # (rows, 5 + 2L)
         pixels = np.where(free, gap[:, 1:].max(1), np.inf)
-        nearest = int(pixels.argmin()) if free.any() else -1
+        nearest = int(np.argmin(pixels)) if free.any() else -1
         if nearest >= 0 and gap[nearest, 0] <= SCORE_LIMIT and pixels[nearest] <= PIXEL_LIMIT:
             free[nearest] = False
             pairs[i] = nearest
@@ -196,7 +196,7 @@ def _gap(face: Floats, rows: Floats, truncated: bool) -> Floats:
     # float32 has seven digits: a box of 10,000 pixels, as an untrained network makes them, ends in other hundredths
     scale = np.maximum(1, np.abs(face) / 1000)
     if not truncated:
-        gap = np.abs(rows - face) / scale
+        gap = np.asarray(np.abs(rows - face) / scale, np.float32)
         return gap
     slack = PIXEL_LIMIT * scale
     slack[0] = 100 * SCORE_LIMIT

@@ -86,7 +86,7 @@ def map_steps(layers: MapLayers, found: Statistics, convs: Sequence[ConvLayer]) 
         if moved:
             steps[name] = steps[inputs_of(node, layers)[0]]
         elif name in wanted and name not in steps:
-            steps[name] = step_of(float(found.low[name].min()), float(found.high[name].max()))
+            steps[name] = step_of(float(np.min(found.low[name])), float(np.max(found.high[name])))
     return steps
 
 

@@ -52,13 +52,13 @@ def even_divisors(low: Doubles, high: Doubles) -> Doubles:
 
     The share of the range that lies below zero is free; the one with the smallest steps over all channels is taken.
     """
-    best, least = np.maximum(-low, high), np.inf
+    best, least = np.maximum(-low, high), float("inf")
     for share in np.linspace(0, 1, 41):
         with np.errstate(divide="ignore", invalid="ignore"):
             below = np.where(low < 0, -low / share, 0)
             above = np.where(high > 0, high / (1 - share), 0)
         steps = np.maximum(below, above)
-        cost = np.log(np.maximum(steps, 1e-12)).sum()
+        cost = float(np.log(np.maximum(steps, 1e-12)).sum())
         if cost < least:
             best, least = steps, cost
     return best
@@ -91,7 +91,7 @@ def _columns(layers: MapLayers, mixing: Sequence[ConvLayer]) -> Doubles:
 
 def _floored(values: Doubles) -> Doubles:
     """Positive numbers, none below a small share of the largest."""
-    return np.maximum(values, values.max() * _LEAST if values.max() > 0 else 1.0)
+    return np.maximum(values, np.max(values) * _LEAST if np.max(values) > 0 else 1.0)
 
 
 def _scaled(layers: MapLayers, conv: ConvLayer, divisors: Mapping[str, Doubles]) -> tuple[Floats, Floats]:

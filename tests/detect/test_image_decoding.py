@@ -140,6 +140,14 @@ def test_a_jpeg_that_was_cut_off_is_no_image_but_its_last_two_bytes_may_lack(opt
             decode_image(whole[: int(len(whole) * share)], "cut")
 
 
+def test_a_png_part_that_claims_gigabytes_is_not_believed(monkeypatch):
+    whole = encoded(".png", np.random.default_rng(3).integers(0, 256, (40, 56, 3), np.uint8))
+    at = whole.index(b"IDAT") - 4
+    monkeypatch.setattr("facetrain.core.images._by_opencv", lambda content, flags: pytest.fail("was asked"))
+    with pytest.raises(DataError, match="not an image, or a damaged one"):
+        decode_image(whole[:at] + b"\xff\0 \0" + whole[at + 4 :], "claims.png")
+
+
 def test_the_end_of_a_thumbnail_is_not_the_end_of_its_jpeg():
     thumbnail = encoded(".jpg", np.zeros((16, 16, 3), np.uint8))
     block = b"Exif\0\0" + thumbnail
