@@ -39,7 +39,7 @@ from torch import nn
 from facetrain.core.errors import FacetrainError
 from facetrain.core.files import write_bytes
 from facetrain.export.checkpoint import find_checkpoint
-from facetrain.export.folded import fold
+from facetrain.export.fold import fold
 from facetrain.export.onnx import OnnxOptions, onnx_bytes, onnx_model, output_names
 from facetrain.model.weights import load_model
 

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import settings
 
 from facetrain.core.onnx_probe import PIXEL_BYTES
+from facetrain.detect import onnx as detect_onnx
+from facetrain.model import graph_cost
 
 # a slow machine is no wrong result
 settings.register_profile("facetrain", deadline=None)
@@ -35,8 +37,8 @@ def shared() -> Path:
 def trusted_onnx_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Open ONNX files without a trial run in a process of its own: half a second for each of some hundred files."""
     if request.node.get_closest_marker("untrusted") is None:
-        for module in ("detect.onnx", "model.graph_cost"):
-            monkeypatch.setattr(f"facetrain.{module}.probed", lambda path, trusted: PIXEL_BYTES)
+        for module in (detect_onnx, graph_cost):
+            monkeypatch.setattr(module, "probed", lambda path, trusted: PIXEL_BYTES)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ boxes whose corner and sides were cut to whole numbers. Read off its behaviour i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,14 @@ def candidates(outputs: Mapping[str, Floats], width: int, height: int) -> Floats
         levels.append(np.concatenate([box, points.reshape(-1, 2 * POINTS), score], 1))
     rows: Floats = np.concatenate(levels).astype(np.float32)
     return rows
+
+
+def few(rows: Floats, thresholds: Thresholds, most: int) -> Thresholds:
+    """Thresholds that at most so many candidates reach: in place of these the best ones, all of them, in a crowd."""
+    scores = rows[:, 14]
+    if np.count_nonzero(scores > thresholds.score) <= most:
+        return thresholds
+    return replace(thresholds, score=float(np.partition(scores, -most)[-most]), nms=1.0)
 
 
 def select(rows: Floats, thresholds: Thresholds) -> NDArray[np.intp]:

@@ -83,6 +83,7 @@ def check(model: Model, program: Path, orders: list[Order], folder: Path, **how:
     return sum(map(len, found.rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["yunet_n", *MODELS])
 def test_faces_equal_the_detectors(name: str, builds: Builds, models: dict[str, Model], tmp_path: Path) -> None:
     program = builds.program(models[name].checkpoint, FACES)
@@ -90,6 +91,7 @@ def test_faces_equal_the_detectors(name: str, builds: Builds, models: dict[str, 
     assert check(models[name], program, orders, tmp_path) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["yunet_n", "yunet_s"])
 def test_released_weights_on_real_pictures(variant: str, builds: Builds, shared: Path, tmp_path: Path) -> None:
     weights = shared / f"reference/yunet/{variant}.pth"
@@ -141,6 +143,7 @@ def test_threads_change_nothing(threads: int, builds: Builds, models: dict[str, 
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_address_and_undefined_sanitizers_find_nothing(
     builds: Builds, models: dict[str, Model], tmp_path: Path
 ) -> None:

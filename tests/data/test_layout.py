@@ -74,13 +74,13 @@ def test_says_what_is_missing_and_how_it_should_look(tmp_path, labels, images, m
     assert message.startswith(f"{tmp_path.as_posix()}: cannot find " + missing.format(tmp_path.as_posix()))
     assert raised.value.hint is not None
     assert LAYOUT.rstrip() in raised.value.hint
-    assert "--data sample" in raised.value.hint
+    assert "`data` sample" in raised.value.hint
 
 
 def test_no_folder_at_all(tmp_path):
     with pytest.raises(InputError, match="no such folder") as raised:
         find_split(tmp_path / "absent", "train")
-    assert raised.value.hint is not None and "--data sample" in raised.value.hint
+    assert raised.value.hint is not None and "`data` sample" in raised.value.hint
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file: not a folder"):
         find_split(tmp_path / "file", "train")

@@ -11,6 +11,8 @@ import pytest
 from facetrain.config.load import load_config
 from facetrain.data.labels.labelv2 import read
 
+pytestmark = pytest.mark.slow
+
 
 def facetrain(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "facetrain", *arguments]

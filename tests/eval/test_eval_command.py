@@ -19,6 +19,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, out, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "size", "tolerance"),
     [("yunet_n_dynamic.onnx", "original", 5e-4), ("yunet_s_dynamic.onnx", "vga", 2e-3), ("yunet_n.pth", "vga", 2e-3)],

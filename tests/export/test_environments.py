@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from environments import Environment, made, make_all, python_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -27,6 +27,8 @@ from facetrain.export.onnx_request import OPSETS, OnnxOptions
 from facetrain.export.opencv_yn import Thresholds, candidates, possible_and_certain
 from facetrain.model.weights import load_model
 
+pytestmark = pytest.mark.slow
+
 PROBE = Path(__file__).with_name("runtime_probe.py")
 BUNDLED = Path(__file__).parents[2] / "facetrain/detect/weights/yunet_n"
 

@@ -37,6 +37,8 @@ WRONG_FILE = """
 import sys
 from pathlib import Path
 import to_tflite
+
+pytestmark = pytest.mark.slow
 content = Path(sys.argv.pop()).read_bytes()
 to_tflite.convert = lambda *_: content
 to_tflite.main()

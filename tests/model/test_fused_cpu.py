@@ -344,6 +344,7 @@ def link(path: Path) -> None:
     path.symlink_to(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [cut, change, replace_by_another_library, link, lambda path: path.chmod(0o777)])
 def test_a_library_that_is_not_as_it_was_made_is_made_anew(
     compiler: Compiler, tmp_path: Path, spoil: Callable[[Path], None]

@@ -23,6 +23,8 @@ from facetrain.model.fused import set_operations, use_fused
 from facetrain.model.operations import PLAIN
 from facetrain.model.yunet import build
 
+pytestmark = pytest.mark.slow
+
 # (batch, inputs, outputs, height, width): one tile and several, one row, more than one step of a program
 CASES = [(2, 16, 16, 5, 7), (1, 16, 32, 1, 3), (2, 32, 16, 12, 10), (1, 64, 64, 9, 8)]
 TINY = ModelConfig(

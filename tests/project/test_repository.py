@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -88,4 +89,16 @@ def test_ci_runs_the_readme_test_command(readme):
     lines = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
     at = [lines.index(part) for part in TEST_COMMAND.split(" && ")]
     assert at == sorted(at)
-    assert [line for line in lines if line][-1] == "python -m pytest"  # whose result is the script's
+    assert lines[1:].index("set -euo pipefail")  # the first of them that fails is the script's result
+    for step in (".ci/lint", "python -m pytest -m slow", "pip install -e '.[dev]' -c .ci/lowest.txt"):
+        assert step in lines
+
+
+def test_the_lowest_versions_are_those_of_the_package():
+    if not (ROOT / ".ci/lowest.txt").is_file():
+        pytest.skip("needs .ci, which an sdist does not have")
+    pins = dict(re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / ".ci/lowest.txt").read_text(), re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lowest = dict(requirement.split(">=") for requirement in project["dependencies"])
+    assert pins.keys() == lowest.keys()
+    assert {name for name in pins if not f"{pins[name]}.".startswith(f"{lowest[name]}.")} == set()

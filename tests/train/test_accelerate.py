@@ -84,6 +84,7 @@ def assert_same_training(make: Callable[[YuNet], Gradients], batches: list[Batch
 # Compiled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [TASK, TAUGHT, ALONE_TAUGHT], ids=["labels", "both", "teacher"])
 def test_one_compiled_program_serves_any_number_of_faces(task: Task) -> None:
     """Traced whole and run by torch's own operations, it has to give the plain step's very bits."""
@@ -277,6 +278,7 @@ def test_run_whose_compiler_fails_is_a_plain_run(
         assert_same(read_tensors(run.last)[name], read_tensors(unbroken().last)[name])
 
 
+@pytest.mark.slow
 def test_compiled_run_is_the_plain_run(
     data: Path, tmp_path: Path, unbroken: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:

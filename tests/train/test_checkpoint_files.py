@@ -222,6 +222,7 @@ def mutated(document: Any, rng: random.Random) -> Any:
     return document
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [ours, original])
 def test_mutations_are_read_or_refused(tmp_path: Path, make: Callable[[], dict[str, Any]]) -> None:
     rng = random.Random(0)

@@ -53,6 +53,7 @@ def taught(data: Path, teacher: Path, **train: Any) -> Config:
     return tiny_config(data, **({"teacher": str(teacher), "label_weight": 0.0} | train))
 
 
+@pytest.mark.slow
 def test_pictures_are_enough(photographs: Path, teacher: Path, tmp_path: Path) -> None:
     events = Recorder()
     result = train_model(taught(photographs, teacher), runs=tmp_path, events=events)
@@ -90,6 +91,7 @@ def test_labels_that_count_must_be_there(photographs: Path, teacher: Path, tmp_p
     assert "train.label_weight=0" in str(caught.value.hint)
 
 
+@pytest.mark.slow
 def test_the_student_comes_nearer_to_its_teacher(photographs: Path, teacher: Path, tmp_path: Path) -> None:
     events = Recorder()
     train_model(taught(photographs, teacher, epochs=25, optimizer="muon", lr=0.02), runs=tmp_path, events=events)
@@ -126,6 +128,7 @@ def test_windows_are_drawn_around_what_the_teacher_sees(
 # Broken off and resumed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"label_weight": 1.0, "optimizer": "muon", "lr": 0.02, "ema": 0.9}])
 def test_a_resumed_run_ends_bit_for_bit_the_same(
     data: Path, teacher: Path, tmp_path: Path, settings: dict[str, Any]
@@ -141,6 +144,7 @@ def test_a_resumed_run_ends_bit_for_bit_the_same(
     assert numbers(run) == numbers(whole.run)
 
 
+@pytest.mark.slow
 def test_a_teacher_that_moved_is_named_anew(data: Path, teacher: Path, tmp_path: Path) -> None:
     at_first, later = tmp_path / "here.pt", tmp_path / "there.pt"
     shutil.copy(teacher, at_first)

@@ -24,6 +24,8 @@ from facetrain.train.launch import run_workers
 from facetrain.train.optim import make_optimizer
 from facetrain.train.step import Task, make_step
 
+pytestmark = pytest.mark.slow
+
 TINY = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), (16, 16)), head_channels=16)
 PICTURES, SIZE, STEPS = 5, 64, 2
 CPU = torch.device("cpu")

@@ -81,6 +81,7 @@ def test_run_leaves_everything_in_its_folder(data: Path, tmp_path: Path) -> None
     assert any(str(run.path) in note for note in events.notes)
 
 
+@pytest.mark.slow
 def test_loss_falls_and_faces_are_found(data: Path, tmp_path: Path) -> None:
     result = train_model(
         replace(tiny_config(data, epochs=40, ema=0.9), eval=EvalConfig(every=20)), runs=tmp_path, events=Recorder()

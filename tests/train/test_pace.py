@@ -187,6 +187,7 @@ def planned(data: Path, tmp_path: Path) -> RunDir:
     return result.run
 
 
+@pytest.mark.slow
 def test_a_planned_run_records_its_plans_and_a_repeat_replays_them(planned: RunDir, tmp_path: Path) -> None:
     config = load_config(planned.config)
     assert config.train.plan is not None
@@ -200,6 +201,7 @@ def test_a_planned_run_records_its_plans_and_a_repeat_replays_them(planned: RunD
         assert_same(read_tensors(planned.last)[part], read_tensors(again.run.last)[part])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_plan_and_the_rest_of_its_time(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data, epochs=1)
     broken = Ticking(1.0, at=crash_at(20).at)

@@ -88,6 +88,8 @@ import resource, sys, threading, time
 from pathlib import Path
 from facetrain.cli.app import run_cli
 from facetrain.train import loop
+
+pytestmark = pytest.mark.slow
 loop._SAVE_EVERY_S = 0.0
 metrics = Path(sys.argv[1])
 def fill():
