@@ -141,7 +141,6 @@ def held(run: RunDir, fresh: bool = False) -> Iterator[None]:
             lock.unlink(missing_ok=True)
             with suppress(OSError):  # not empty
                 run.path.rmdir()
-                run.path.parent.rmdir()
 
 
 def _lock(file: IO[str], path: Path) -> bool:

@@ -1,7 +1,7 @@
 """What a run begins with: its folder, held from here on, its configuration, and a resumed one's state."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ def begin_new(
         return Beginning(config, new_run(runs, name, config_name), None, teacher, ())
     run = new_run(runs, name, config_name)
     check_folder(run.path, "runs")
+    if not runs.exists():
+        hold.callback(_remove_if_empty, runs)
     if name is None:
         run = claim_run(runs, config_name)
     hold.enter_context(held(run, fresh=True))
@@ -72,6 +74,11 @@ def begin_again(run: RunDir, data: str | None, teacher: str | None, hold: ExitSt
         )
     config, taught = with_teacher(config, teacher, saved["state"].get("teacher"))
     return Beginning(config, run, saved, taught, notes)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _absolute(root: str) -> str:

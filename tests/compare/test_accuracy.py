@@ -167,6 +167,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     assert "not kept for the next time" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_released_network_on_part_of_the_reference(shared: Path, tmp_path: Path) -> None:
     root = tmp_path / "part"
     source = shared / "widerface"

@@ -354,9 +354,9 @@ def test_anchors_and_aliases(load):
     ],
 )
 def test_hostile_files_end_quickly(error_of, text):
-    start = time.perf_counter()
+    start = time.process_time()
     error = error_of(text)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     assert len(error.message) < 3000
 
 

@@ -76,6 +76,7 @@ def test_the_bundled_weights_become_a_checked_detector(
     assert err.startswith("compiling with ")
 
 
+@pytest.mark.slow
 def test_a_model_of_another_shape_becomes_a_detector_and_no_library_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, pictures: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_model_of_another_shape_becomes_a_detector_and_no_library_file(
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 def test_json(capsys: pytest.CaptureFixture[str], tmp_path: Path, checkout: Path, pictures: Path) -> None:
     need_compiler()
     assert run_cli([*LIBRARY, "--library", str(checkout), "--check-images", str(pictures), "--json"]) == 0
@@ -113,6 +115,7 @@ def test_json(capsys: pytest.CaptureFixture[str], tmp_path: Path, checkout: Path
     assert document["unchecked"] is None
 
 
+@pytest.mark.slow
 def test_a_library_that_finds_other_faces_is_left_as_it_was(
     capsys: pytest.CaptureFixture[str], checkout: Path, pictures: Path
 ) -> None:

@@ -39,6 +39,8 @@ from facetrain.export.folded import FoldedNet
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import build
 
+pytestmark = pytest.mark.slow
+
 # SHA-256 of what the library's own file (s) and the original exporter's (n) hold, comments left out: bytes from the
 # first array to the last, and of the table
 SECTIONS = {

@@ -23,6 +23,8 @@ from facetrain.export.fold import fold
 from facetrain.export.onnx import export_onnx
 from facetrain.model.weights import load_model
 
+pytestmark = pytest.mark.slow
+
 FACES, TWO_THREADS = HERE / "faces.cpp", HERE / "two_threads.cpp"
 BUNDLED = FOLDER / "yunet_n.pt"
 MODELS = {"towers": TOWERS, "no landmarks": NO_LANDMARKS}

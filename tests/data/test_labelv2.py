@@ -456,6 +456,7 @@ def test_equals_the_plain_reader(tmp_path, seed, landmarks):
     assert len(bad) > 5
 
 
+@pytest.mark.slow
 def test_shared_files_equal_the_plain_reader(shared):
     for split in ("train", "val"):
         path = shared / "widerface/labelv2" / split / "labelv2.txt"

@@ -197,6 +197,7 @@ def test_eye_landmarks_lie_on_eyes(pictures):
     assert np.mean(darker) > 0.9
 
 
+@pytest.mark.slow
 def test_a_detector_trained_on_photographs_finds_them(shared):
     """The published YuNet has seen no drawing; it finds the faces, and means the same boxes and points."""
     cv2 = opencv()

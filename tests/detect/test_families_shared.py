@@ -123,6 +123,7 @@ AP_OF_40 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AP_OF_40)
 def test_ap_on_forty_pictures(model_of, shared, name, tmp_path):
     forty = some_pictures(shared, tmp_path)

@@ -18,7 +18,7 @@ def facetrain(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "facetrain", *arguments]
     # all cores, unlike the other tests
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=3600, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_the_result_detects_and_fine_tunes(home: Path) -> None:
     root = next(Path(os.environ["FACETRAIN_CACHE"]).rglob("WIDER_val")).parent
     pictures = read(root / "labelv2/val/labelv2.txt", root / "WIDER_val/images").pictures
     picture = max(pictures, key=lambda p: int((~p.ignore).sum()))
-    done = facetrain("detect", str(picture.path), "--weights", best, "--json", cwd=home)
+    done = facetrain("detect", str(picture.path), "--weights", best, "--json", "--draw", cwd=home)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["images"][0]["faces"]
     assert len(found) >= 0.6 * (~picture.ignore).sum()

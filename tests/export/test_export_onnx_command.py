@@ -204,8 +204,8 @@ def test_a_full_disk_leaves_the_old_file(
 def test_a_read_only_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(0o500)
-    assert run_cli(["export-onnx", "--output", str(closed / "model.onnx")]) == 1
-    assert "cannot write here" in capsys.readouterr().err
+    assert run_cli(["export-onnx", "--output", str(closed / "model.onnx")]) == 2
+    assert "cannot be written: no permission" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -335,6 +335,7 @@ def test_errors(tmp_path: Path, pictures: list[Path]) -> None:
         quantize(net, diverged, pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["yunet_n", "yunet_s"])
 def test_released_weights_find_the_same_faces(name: str, shared: Path, tmp_path: Path) -> None:
     net = fold(load_model(shared / f"reference/yunet/{name}.pth"))

@@ -20,6 +20,8 @@ from facetrain.export.onnx import export_onnx
 from facetrain.model.weights import load_model, save_checkpoint
 from facetrain.model.yunet import build
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "examples/to_tflite.py"
 # torch is lent by the running environment, and with it everything that facetrain needs
@@ -37,8 +39,6 @@ WRONG_FILE = """
 import sys
 from pathlib import Path
 import to_tflite
-
-pytestmark = pytest.mark.slow
 content = Path(sys.argv.pop()).read_bytes()
 to_tflite.convert = lambda *_: content
 to_tflite.main()

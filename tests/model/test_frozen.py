@@ -47,6 +47,7 @@ def test_folded_is_equal(preset: str) -> None:
         close(freeze(trained(config))(images(96, 64)), wanted, 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_fused_is_equal(tmp_path: Path, dtype: torch.dtype) -> None:
     """Sizes whose coarse maps have odd sides, and one where no map is a whole number of the kernels' tiles."""

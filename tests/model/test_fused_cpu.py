@@ -277,6 +277,7 @@ def test_a_single_value_is_refused_as_torch_does(kernels: Operations) -> None:
 # The switch
 
 
+@pytest.mark.slow
 def test_switch(compiler: Compiler, tmp_path: Path) -> None:
     model = build(replace(WIDE, head_channels=16), seed=0)
     assert "own operations" in use_fused(model, "off", CPU, tmp_path)
@@ -362,6 +363,7 @@ def test_a_library_that_is_not_as_it_was_made_is_made_anew(
     assert [path.name for path in folder.glob("*.so")] == [again.name]
 
 
+@pytest.mark.slow
 def test_it_is_compiled_once_and_closed_to_others(
     compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,6 +376,7 @@ def test_it_is_compiled_once_and_closed_to_others(
     assert build_library(folder) == built
 
 
+@pytest.mark.slow
 def test_another_users_folder_is_not_used(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, folder = build(WIDE, seed=0), tmp_path / "kernels"
     build_library(folder)
@@ -391,6 +394,7 @@ def test_a_library_without_the_kernels_is_an_error(compiler: Compiler, tmp_path:
         cpu_operations(library)
 
 
+@pytest.mark.slow
 def test_a_compiler_may_have_options_and_a_wrapper(
     compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_no_name_reaches_cpp(name: str) -> None:
         assert not any(character in text for character in "\x1b\x9b\x07\u2028\u2029\u202e\x0b\x0c\r"), path
 
 
+@pytest.mark.slow
 def test_what_is_compiled_has_no_trace_of_names(tmp_path: Path) -> None:
     compiler, nm = shutil.which("g++"), shutil.which("nm")
     if compiler is None or nm is None:

@@ -69,6 +69,7 @@ def test_pictures_are_enough(photographs: Path, teacher: Path, tmp_path: Path) -
     assert load_config(result.run.config).train.teacher == str(teacher.resolve())
 
 
+@pytest.mark.slow
 def test_a_plain_folder_of_pictures_is_enough(photographs: Path, teacher: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     shutil.copytree(photographs / "train" / "images", plain / "holiday" / "ä b")

@@ -18,12 +18,14 @@ import torch
 from train_runs import STEPS, Recorder, assert_same, assert_same_run, draw_set, live, numbers, tiny_config, train
 
 from facetrain.config.load import config_to_yaml
-from facetrain.core.errors import DataError, OutputError, TrainingError
+from facetrain.core.errors import DataError, TrainingError, UsageError
 from facetrain.core.run_dir import RunDir
 from facetrain.model.safe_file import read_tensors
 from facetrain.train import step
 from facetrain.train.loop import train_model
 from facetrain.train.metrics import read_metrics
+
+pytestmark = pytest.mark.slow
 
 KILLS = 20
 
@@ -88,8 +90,6 @@ import resource, sys, threading, time
 from pathlib import Path
 from facetrain.cli.app import run_cli
 from facetrain.train import loop
-
-pytestmark = pytest.mark.slow
 loop._SAVE_EVERY_S = 0.0
 metrics = Path(sys.argv[1])
 def fill():
@@ -131,7 +131,7 @@ def test_full_disk_ends_a_run_with_one_message_and_what_was_saved(
 def test_folder_that_cannot_be_made_is_refused_before_anything_is_read(data: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     events = Recorder()
-    with pytest.raises(OutputError, match="cannot write here") as caught:
+    with pytest.raises(UsageError, match="is not a folder") as caught:
         train_model(tiny_config(data), runs=tmp_path / "runs", events=events)
     assert "`runs`" in str(caught.value.hint)
     assert events.notes == []
@@ -140,7 +140,7 @@ def test_folder_that_cannot_be_made_is_refused_before_anything_is_read(data: Pat
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_folder_without_permission_is_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir(mode=0o555)
-    with pytest.raises(OutputError, match="cannot write here"):
+    with pytest.raises(UsageError, match="cannot be written: no permission"):
         train_model(tiny_config(data), runs=tmp_path / "runs")
 
 

@@ -64,8 +64,6 @@ def run(
     protocol = EvalProtocol(size=size, score=score, nms=nms, flip=flip, scales=_scales(scales))
     if predictions is None:
         find_weights(weights or "yunet_n")
-    if not Path(data).exists() and data != "sample":
-        raise InputError(f"--data {data}: no such folder", "the folder that holds WIDER_val, or `sample`")
     for flag, folder in (("report", report), ("save_predictions", save_predictions)):
         if folder is not None:
             check_folder(folder, flag)
@@ -75,6 +73,8 @@ def run(
             raise UsageError(
                 "--save-predictions cannot lie inside the --report folder", "give each a folder of its own"
             )
+    if not Path(data).exists() and data != "sample":
+        raise InputError(f"--data {data}: no such folder", "the folder that holds WIDER_val, or `sample`")
     with (
         console.interruptible("nothing was measured, and nothing written"),
         console.progress("pictures") as advance,
