@@ -194,6 +194,10 @@ class Log(TorchDispatchMode):
         return result
 
 
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11),
+    reason="an older torch ends the process where a convolution meets tensors that pretend to be on a GPU",
+)
 def test_step_never_leaves_the_device() -> None:
     """With tensors that only pretend to be on a GPU: a copy from the host, or a wait for a value, breaks recording."""
 
