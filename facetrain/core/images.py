@@ -44,6 +44,7 @@ UNREADABLE = (
 _MAX_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB of decoded pixels
 _MAX_BYTES = 1 << 30  # a larger file is a film or a disk image: say so before it fills the memory
 _COLOUR, _ANY_DEPTH, _AS_STORED, _NOT_TURNED = 1, 2, -1, 128  # OpenCV's IMREAD flags
+_ABOUT_ONE = 2.0  # lossy files of 0 to 1 go a little beyond; as 0 to 255 such an image would be black
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
 
 
@@ -137,7 +138,7 @@ def _eight_bits(image: AnyImage) -> Image:
         return upper
     finite = np.nan_to_num(image.astype(np.float32, copy=False), nan=0, posinf=0, neginf=0)
     highest = float(np.max(finite))
-    scale = 255 if highest <= 1 else 1 if highest <= 255 else 255 / highest
+    scale = 255 if highest <= _ABOUT_ONE else 1 if highest <= 255 else 255 / highest
     with np.errstate(over="ignore"):
         rounded: Image = np.clip(finite * np.float32(scale) + np.float32(0.5), 0, 255).astype(np.uint8)
     return rounded

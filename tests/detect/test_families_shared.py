@@ -12,6 +12,8 @@ from facetrain.core.images import read_image
 from facetrain.eval.benchmark import Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol
 
+pytestmark = pytest.mark.slow
+
 # file -> kind, size that it fixes, outputs in the order that the kind's description has
 FILES = {
     "yunet_2026may": ("yunet", None, [f"{k}_{s}" for k in ("cls", "obj", "bbox", "kps") for s in (8, 16, 32)]),

@@ -12,7 +12,9 @@ from facetrain.core.images import SUFFIXES, decode_image, fit_image, read_image,
 
 
 def encoded(suffix, image):
-    done, content = cv2.imencode(suffix, image)
+    # OpenCV 4.8 would compress floating point as logarithms, with losses
+    options = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if suffix == ".tif" else []
+    done, content = cv2.imencode(suffix, image, options)
     assert done
     return content.tobytes()
 

@@ -41,6 +41,7 @@ def test_the_published_networks(
     assert result["protocol"]["present_only"] is True
 
 
+@pytest.mark.slow
 def test_the_truth_as_prediction_files(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = load_truth(shared / "widerface/labelv2/val/gt")
     heights = [boxes[:, 3] - boxes[:, 1] for boxes in truth.boxes]

@@ -358,6 +358,7 @@ def test_average_precision_is_the_same_from_files(tmp_path):
     assert np.array_equal(curves[0].found, curves[1].found)
 
 
+@pytest.mark.slow
 def test_the_truth_as_detections_measured_from_files(tmp_path, shared):
     """The self-test of the official evaluation: every box a detection, its height the score."""
     truth = load_truth(find_truth(shared / "widerface"))

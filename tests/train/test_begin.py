@@ -112,6 +112,7 @@ def test_what_may_change_is_taken_over_and_said(stopped: RunDir) -> None:
     assert read_tensors(stopped.last)["config"]["eval"]["score"] == 0.1
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_any_folder_and_after_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "one").mkdir()
     monkeypatch.chdir(tmp_path / "one")

@@ -298,6 +298,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_state_that_does_not_fit_is_left_for_the_one_before(
     run: RunDir, name: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]

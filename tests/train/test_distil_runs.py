@@ -24,6 +24,8 @@ from facetrain.train.loop import train_model
 from facetrain.train.metrics import read_metrics
 from facetrain.train.teacher import make_teacher, read_teacher
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -229,6 +229,7 @@ def test_time_that_is_over_before_the_first_step_still_trains_a_few(data: Path, 
     assert result.run.best.is_file()
 
 
+@pytest.mark.slow
 def test_numbered_weights_are_kept_and_the_oldest_go(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data, epochs=6, keep_every=1, keep_last=2)
     result = train_model(config, runs=tmp_path, name="kept")

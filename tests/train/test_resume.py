@@ -30,6 +30,8 @@ from facetrain.train import loop
 from facetrain.train.loop import train_model
 from facetrain.train.metrics import read_metrics
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("number", [1, 4, 5, 6, 8])
 def test_run_continues_after_a_crash_as_if_nothing_had_been(
