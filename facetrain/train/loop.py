@@ -273,7 +273,8 @@ def follow(
 ) -> Config:
     """Say and write down a new plan. Returns the configuration that holds it: with that a repeat needs no clock."""
     config = replace(config, train=replace(config.train, plan=pace.plan))
-    events.note(line)
+    if line:
+        events.note(line)
     metrics.write("plan", step, total=pace.total)
     if run is not None:
         write_text(run.config, config_to_yaml(config))

@@ -20,6 +20,7 @@ _MEASURED = 3  # steps, and …
 _MEASURED_SHARE, _MEASURED_S = 0.02, 10.0  # … the smaller of this share of the time and these seconds, before a plan
 _VALIDATION_SHARE = 0.05  # of the time: a validation that takes more is only made at the end
 _CHECKS = 50  # looks at the clock over the rest of a run
+_WORTH_SAYING = 0.05  # of the steps that were last told; every plan is recorded
 _TOLERANCE = 0.02  # of the steps that are left: smaller changes are not worth a new plan
 
 
@@ -63,6 +64,7 @@ class Pace:
         self.plan: Plan | None = config.train.plan
         if budget is not None and self.plan is None:
             self.plan = ()
+        self.said = self.plan[-1][1] if self.plan else 0  # steps of the plan that was last told
         self.validation_steps = validation_steps
         self.validation_s: float | None = None  # what the last one took
         self.away = 0.0  # seconds spent on validation since the last look
@@ -161,11 +163,15 @@ class Pace:
         look = step + max(1, left // _CHECKS)
         if not self.plan:
             text = f"plan: {total:,} steps in {duration(self.budget.seconds)}, a step takes {self.step_s:.3g} s"
+            self.said = total
             return Decision((step, total), look, text)
         before = self.plan[-1][1]
         if abs(total - before) <= _TOLERANCE * (before - step):
             return Decision(None, look)
-        text = f"plan: {total:,} steps instead of {before:,}, a step takes {self.step_s:.3g} s now"
+        if abs(total - self.said) < _WORTH_SAYING * self.said:
+            return Decision((step, total), look)
+        text = f"plan: {total:,} steps instead of {self.said:,}, a step takes {self.step_s:.3g} s now"
+        self.said = total
         return Decision((step, total), look, text)
 
     def _reserve(self, step: int) -> float:
