@@ -75,7 +75,7 @@ def new_run(root: Path, name: str | None, config_name: str) -> RunDir:
     """The folder for a new run: `name`, which must be free, or the first free `<config>-<n>`."""
     if name is None:
         n = 1
-        while (root / f"{config_name}-{n}").exists():
+        while os.path.lexists(root / f"{config_name}-{n}"):  # also a link to nowhere takes a name
             n += 1
         return RunDir(root / f"{config_name}-{n}")
     if name in ("", ".", "..") or any(c in "/\\:" or ord(c) < 32 for c in name):
@@ -100,17 +100,15 @@ def _is_taken(path: Path) -> bool:
 
 def claim_run(root: Path, config_name: str) -> RunDir:
     """Make the folder of the first free `<config>-<n>`; of two processes that ask at once each gets its own."""
-    n = 1
     while True:
-        path = root / f"{config_name}-{n}"
+        run = new_run(root, None, config_name)
         try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            n += 1
+            run.path.mkdir(parents=True)
+        except FileExistsError:  # another process was faster
+            continue
         except OSError as error:
-            raise _unwritable(path, error) from error
-        else:
-            return RunDir(path)
+            raise _unwritable(run.path, error) from error
+        return run
 
 
 @contextmanager

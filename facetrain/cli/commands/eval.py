@@ -60,10 +60,11 @@ def run(
         raise UsageError(f"--at-score {at_score:g}: must be from 0 to 1")
     if not 0 < at_precision <= 1:
         raise UsageError(f"--at-precision {at_precision:g}: must be above 0 and at most 1", "0.95 is 95 %")
-    source = Source(weights or "yunet_n", predictions, device, threads, family)
+    chosen = weights or "yunet_n"
+    source = Source(chosen, predictions, device, threads, family)
     protocol = EvalProtocol(size=size, score=score, nms=nms, flip=flip, scales=_scales(scales))
     if predictions is None:
-        find_weights(weights or "yunet_n")
+        find_weights(chosen)
     for flag, folder in (("report", report), ("save_predictions", save_predictions)):
         if folder is not None:
             check_folder(folder, flag)
