@@ -45,6 +45,7 @@ _MAX_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB of decoded pixels
 _MAX_BYTES = 1 << 30  # a larger file is a film or a disk image: say so before it fills the memory
 _COLOUR, _ANY_DEPTH, _AS_STORED, _NOT_TURNED = 1, 2, -1, 128  # OpenCV's IMREAD flags
 _ABOUT_ONE = 2.0  # lossy files of 0 to 1 go a little beyond; as 0 to 255 such an image would be black
+_READABLE = "readable: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, PNM, TGA"
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
 
 
@@ -86,7 +87,7 @@ def decode_image(content: bytes, name: str) -> Image:
     with taking(6 * width * height, name, (width, height)):  # as decoded, and one copy
         image = _decode(content, header)
         if image is None:
-            raise DataError(f"{name}: {_why_not(content)}", "readable: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, PNM, TGA")
+            raise DataError(f"{name}: {_why_not(content)}", _READABLE if header is None else "copy it again")
         image = _eight_bits(image)
         if header is not None and header.orientation > 1:
             image = turn_upright(image, header.orientation)
