@@ -83,13 +83,12 @@ def run(
     )
     lower = Quantised(precision, calibrate, data, max_drop)  # type: ignore[arg-type]  # judged in check_places
     check_places(weights, output, options, lower, check_images)  # in a moment, before anything heavy is imported
-
-    from facetrain.export.onnx_export import export_checked
-
     with (
         console.interruptible("nothing was written"),
         console.progress("pictures", shown=precision != "fp32") as advance,
     ):
+        from facetrain.export.onnx_export import export_checked
+
         result = export_checked(weights, output, options, lower, check_images, console.say, advance)
     console.result(result.as_dict(), _text(result), as_json=json)
 
