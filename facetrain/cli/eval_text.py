@@ -1,44 +1,104 @@
 """A measurement in words, for stdout."""
 
+import textwrap
+
 from facetrain.cli import console
-from facetrain.eval.benchmark import Evaluation
+from facetrain.eval.against import Against
+from facetrain.eval.bootstrap import Estimate
 from facetrain.eval.details import Details
+from facetrain.eval.evaluate import Evaluation
+
+_WIDTH = 80
 
 
-def evaluation_text(result: Evaluation) -> str:
-    """AP, protocol and details as aligned plain text."""
+def evaluation_text(result: Evaluation, pair: Against | None = None) -> str:
+    """AP, protocol and details as aligned plain text; and how it compares, where it was measured against another."""
     protocol = ", ".join(f"{name} {_plain(value)}" for name, value in result.protocol.items())
     rows = [["AP", *result.curves], ["", *(_number(ap) for ap in result.ap.values())]]
+    spans = [_span(result.intervals.get(name), 4) for name in result.curves]
+    if any(spans):
+        rows.append(["95 %", *(span or "-" for span in spans)])
     rows.append(["faces", *(f"{curve.faces:,}" for curve in result.curves.values())])
-    lines = [console.table(rows), "", f"protocol: {protocol}"]
+    lines = [console.table(rows), "", *_about_intervals(result), *_wrapped(f"protocol: {protocol}")]
+    if pair is not None:
+        lines += ["", f"against {pair.name}:", *(line for text in pair.sentences() for line in _wrapped(text))]
+        lines += [*pair.others(), *_wrapped(pair.note())]
     lines += _details(result.details)
     if result.missing:
-        lines.append(f"{len(result.missing):,} pictures have no prediction file and count as without detections")
+        lines.append(
+            f"{console.count(len(result.missing), 'image')} without a prediction file: taken as without detections"
+        )
     seconds = result.seconds
-    lines.append(f"seconds: {seconds['detections']:.1f} detections, {seconds['evaluation']:.2f} evaluation")
+    times = f"seconds: {seconds['detections']:.1f} detections, {seconds['evaluation']:.2f} evaluation"
+    lines.append(f"{times}, {seconds['intervals']:.2f} intervals and details")
     return "\n".join(lines)
 
 
+def _about_intervals(result: Evaluation) -> list[str]:
+    """What the brackets mean, and why there are none where there are none."""
+    lines = []
+    if result.resampling.draws:
+        if any(some.low is not None for some in result.intervals.values()):
+            draws, images = result.resampling.draws, len(result.found)
+            lines += _wrapped(f"in brackets: 95 % intervals from {draws:,} draws of the {images:,} images")
+        for name, some in result.intervals.items():
+            if some.low is None:
+                lines += _wrapped(f"{name}: no interval: {some.why}")
+    for name, ap in result.ap.items():
+        if ap is None:
+            lines.append(f"{name}: no AP: none of its faces is among the images")
+    return lines
+
+
 def _details(details: Details) -> list[str]:
-    """Recall by size, false alarms, threshold and landmarks, a line each."""
-    rows = [["shorter side, px", *(f"{r.low}+" if r.high is None else f"{r.low}-{r.high}" for r in details.by_size)]]
-    rows.append(["faces", *(f"{row.faces:,}" for row in details.by_size)])
-    rows.append(["recall", *("-" if row.recall is None else f"{row.recall:.3f}" for row in details.by_size)])
+    """Recall by size, false alarms, threshold and landmarks."""
+    known = details.intervals
+    spans = [_span(known.get(f"by_size.{number}.recall"), 3) for number in range(len(details.by_size))]
+    rows = [["shorter side, px", "faces", "recall", "95 %"]]
+    for size, span in zip(details.by_size, spans, strict=True):
+        name = f"{size.low}+" if size.high is None else f"{size.low}-{size.high}"
+        rows.append([name, f"{size.faces:,}", "-" if size.recall is None else f"{size.recall:.3f}", span])
+    if not any(spans):
+        rows = [row[:-1] for row in rows]
     lines = ["", f"at score {details.score:g}:", console.table(rows), ""]
     if details.recall is not None and details.false_alarms is not None:
-        lines.append(f"recall {details.recall:.3f}, {details.false_alarms:.3f} false alarms per picture")
+        recall, alarms = (_behind(known.get(name)) for name in ("recall", "false_alarms"))
+        lines += _wrapped(
+            f"recall {details.recall:.3f}{recall}, {details.false_alarms:.3f}{alarms} false alarms per image"
+        )
     point = details.operating_point
     if point is not None:
-        lines.append(
-            f"precision {point.precision:g} from score {point.score:.3f} on: recall {point.recall:.3f}, "
-            f"{point.false_alarms:.3f} false alarms per picture"
+        recall, alarms = (_behind(known.get(f"operating_point.{name}")) for name in ("recall", "false_alarms"))
+        lines += _wrapped(
+            f"precision {point.precision:g} from score {point.score:.3f} on: recall {point.recall:.3f}{recall}, "
+            f"{point.false_alarms:.3f}{alarms} false alarms per image"
         )
     error = details.landmark_error
     if error is None:
         lines.append("landmark error: the labels or the detections have no landmarks")
     else:
-        lines.append(f"landmark error: {error.mean:.4f} of the box side, over {error.faces:,} faces")
+        span = _span(known.get("landmark_error.mean"), 4)
+        lines += _wrapped(
+            f"landmark error: {error.mean:.4f}{span and ' ' + span} of the box side, over {error.faces:,} faces"
+        )
     return lines
+
+
+def _behind(interval: Estimate | None) -> str:
+    span = _span(interval, 3)
+    return f" {span}" if span else ""
+
+
+def _span(interval: Estimate | None, digits: int) -> str:
+    """An interval in brackets, as narrow as it can be read; empty where there is none."""
+    if interval is None or interval.low is None or interval.high is None:
+        return ""
+    low, high = (f"{end:.{digits}f}".removeprefix("0") for end in (interval.low, interval.high))
+    return f"[{low}, {high}]"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
 
 
 def _number(value: float | None) -> str:

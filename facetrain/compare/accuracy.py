@@ -1,28 +1,30 @@
-"""AP of a model on WIDER FACE, kept so that the same model on the same pictures is measured once."""
+"""AP of a model on WIDER FACE, its matches kept so that the same model on the same images is measured once."""
 
+import base64
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from facetrain.compare.cache import read_result, source_hash, write_result
 from facetrain.compare.models import OpenModel
 from facetrain.core.errors import DataError
-from facetrain.core.faces import LabelledImage
 from facetrain.core.files import sha256
-from facetrain.eval.benchmark import Source, detect_labelled
+from facetrain.eval.average_precision import STEPS, Matches, Tally, curve
+from facetrain.eval.benchmark import Benchmark
+from facetrain.eval.evaluate import Source, detect_labelled, load_benchmark
 from facetrain.eval.protocol import EvalProtocol
-from facetrain.eval.wider_truth import SUBSETS, WiderTruth, find_truth, load_truth
-from facetrain.eval.widerface import as_labelled, as_prediction, measure_widerface, picture_paths
 
 
 @dataclass(frozen=True)
-class WiderFace:
-    """The pictures to measure on, with their truth. fingerprints: of both, they name a kept result."""
+class KnownBenchmark:
+    """A benchmark with the fingerprints of its images and its truth, which name a kept result."""
 
-    truth: WiderTruth
-    pictures: Sequence[LabelledImage]
+    benchmark: Benchmark
     fingerprints: dict[str, str]
 
 
@@ -30,24 +32,30 @@ class WiderFace:
 class Accuracy:
     """AP of a model.
 
-    ap:         easy, medium and hard; None where no face of the subset is among the pictures
-    detections: how many there were, in all pictures
-    size:       how pictures were shown: the protocol's rule, or `fixed WxH`
+    matches:    of its detections, from which AP, intervals and differences follow
+    tallies:    per subset (easy, medium and hard) what each image adds to its curve
+    size:       how images were shown: the protocol's rule, or `fixed WxH`
     cached:     whether it was measured earlier
     """
 
+    matches: Matches = field(repr=False, compare=False)
+    tallies: Mapping[str, Tally] = field(repr=False, compare=False)
     ap: dict[str, float | None]
-    detections: int
     size: str
     cached: bool
 
+    @property
+    def detections(self) -> int:
+        """How many there were, in all images."""
+        return len(self.matches.step)
 
-def load_widerface(data: Path, ground_truth: Path | None, *, present_only: bool) -> WiderFace:
-    """Pictures and truth below `data`. Raises InputError or DataError for what is missing or damaged."""
-    truth = load_truth(find_truth(ground_truth or data))
-    truth, paths = picture_paths(data, truth, present_only=present_only)
-    fingerprints = {"pictures": hash_pictures(truth.names, paths), "truth": hash_truth(truth)}
-    return WiderFace(truth, as_labelled(truth, paths), fingerprints)
+
+def load_widerface(data: Path, ground_truth: Path | None, *, present_only: bool) -> KnownBenchmark:
+    """WIDER FACE's images and truth below `data`. Raises InputError or DataError for what is missing or damaged."""
+    benchmark = load_benchmark(data, widerface=True, ground_truth=ground_truth, present_only=present_only)
+    images = benchmark.images
+    pictures = hash_pictures([image.name for image in images], [image.path for image in images])
+    return KnownBenchmark(benchmark, {"pictures": pictures, "truth": hash_truth(benchmark)})
 
 
 def hash_pictures(names: Sequence[str], paths: Sequence[Path]) -> str:
@@ -65,20 +73,21 @@ def hash_pictures(names: Sequence[str], paths: Sequence[Path]) -> str:
     return state.hexdigest()
 
 
-def hash_truth(truth: WiderTruth) -> str:
+def hash_truth(benchmark: Benchmark) -> str:
     """Fingerprint of the boxes and of which of them count, SHA-256."""
     state = hashlib.sha256()
-    for index, name in enumerate(truth.names):
-        state.update(f"{name}\0{truth.boxes[index].shape}\n".encode("utf-8", "surrogateescape"))
-        state.update(truth.boxes[index].tobytes())
-        for subset in SUBSETS:
-            state.update(truth.counted[subset][index].tobytes())
+    for image in benchmark.images:
+        state.update(f"{image.name}\0{image.boxes.shape}\n".encode("utf-8", "surrogateescape"))
+        state.update(image.boxes.tobytes())
+    for subset, counted in benchmark.counted.items():
+        state.update(f"{subset}\n".encode())
+        state.update(counted.tobytes())
     return state.hexdigest()
 
 
 def measure_accuracy(
     model: OpenModel,
-    benchmark: WiderFace,
+    known: KnownBenchmark,
     protocol: EvalProtocol,
     *,
     threads: int,
@@ -92,30 +101,53 @@ def measure_accuracy(
     key = {
         "model": sha256(model.path),
         "family": model.family,
-        **benchmark.fingerprints,
+        **known.fingerprints,
         "protocol": protocol.as_dict(),
         "code": source_hash(with_torch=model.kind == "checkpoint"),
     }
-    kept = None if fresh else _accuracy(read_result(key))
+    kept = None if fresh else _kept(read_result(key), known.benchmark)
     if kept is not None:
         return kept
     # an ONNX file was recognised already, or forced; a checkpoint has but one family
     family = model.family if model.kind == "onnx" else None
     source = Source(str(model.path), threads=threads, family=family)
-    found, shown = detect_labelled(source, benchmark.pictures, protocol, progress)
-    result = measure_widerface([as_prediction(faces) for faces in found], benchmark.truth)
-    accuracy = Accuracy(result.ap, sum(map(len, found)), shown["size"], cached=False)
-    write_result(key, {"ap": accuracy.ap, "detections": accuracy.detections, "size": accuracy.size})
-    return accuracy
+    found, shown = detect_labelled(source, known.benchmark.images, protocol, progress)
+    matches = known.benchmark.score(found).matches
+    write_result(key, {"size": shown["size"], "matches": pack_matches(matches)})
+    return _accuracy(matches, known.benchmark, shown["size"], cached=False)
 
 
-def _accuracy(kept: Any) -> Accuracy | None:
+def _accuracy(matches: Matches, benchmark: Benchmark, size: str, *, cached: bool) -> Accuracy:
+    tallies = benchmark.tallies(matches)
+    return Accuracy(matches, tallies, {name: curve(part).ap for name, part in tallies.items()}, size, cached)
+
+
+def _kept(result: Any, benchmark: Benchmark) -> Accuracy | None:
     """A kept result, if it is one: a file that another program wrote or cut off is no result."""
-    if not isinstance(kept, dict):
+    if not isinstance(result, dict) or not isinstance(result.get("size"), str):
         return None
-    ap, detections, size = (kept.get(name) for name in ("ap", "detections", "size"))
-    if not isinstance(ap, dict) or list(ap) != list(SUBSETS) or not isinstance(detections, int):
+    matches = unpack_matches(result.get("matches"), [len(image.boxes) for image in benchmark.images])
+    return None if matches is None else _accuracy(matches, benchmark, result["size"], cached=True)
+
+
+def pack_matches(matches: Matches) -> dict[str, str]:
+    """Matches as text for a JSON document."""
+    counts = np.bincount(matches.image, minlength=matches.images)
+    arrays = {"step": matches.step.astype("<u2"), "box": matches.box.astype("<i4"), "detections": counts.astype("<i4")}
+    return {name: base64.b64encode(zlib.compress(array.tobytes())).decode() for name, array in arrays.items()}
+
+
+def unpack_matches(packed: Any, boxes: Sequence[int]) -> Matches | None:
+    """The matches of `pack_matches`, or None for anything else. boxes: how many each image has."""
+    try:
+        step, box, counts = (
+            np.frombuffer(zlib.decompress(base64.b64decode(packed[name], validate=True)), kind).astype(np.int64)
+            for name, kind in (("step", "<u2"), ("box", "<i4"), ("detections", "<i4"))
+        )
+    except (TypeError, KeyError, ValueError, zlib.error):
         return None
-    if not isinstance(size, str) or not all(value is None or isinstance(value, float) for value in ap.values()):
+    owner = np.repeat(np.arange(len(boxes)), np.array(boxes, np.int64))
+    fits = len(step) == len(box) == counts.sum() and len(counts) == len(boxes) and (counts >= 0).all()
+    if not fits or (step >= STEPS).any() or (box < -1).any() or (box >= len(owner)).any():
         return None
-    return Accuracy(ap, detections, size, cached=True)
+    return Matches(step, box, np.repeat(np.arange(len(boxes)), counts), owner, len(boxes))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from facetrain.compare.accuracy import WiderFace, load_widerface, measure_accuracy
+from facetrain.compare.accuracy import KnownBenchmark, load_widerface, measure_accuracy
 from facetrain.compare.agreement import agreements
 from facetrain.compare.machine import describe_machine
 from facetrain.compare.models import OpenModel, cost_of, distinct_names, open_model, works_of
@@ -81,7 +81,7 @@ def compare_models(
     settings = settings or Settings()
     cores = available_cores()  # before the work, which may be moved to other ones
     threads = settings.threads or cores
-    benchmark = None if widerface is None else load_widerface(widerface, ground_truth, present_only=present_only)
+    known = None if widerface is None else load_widerface(widerface, ground_truth, present_only=present_only)
     pixels = None if image is None else read_image(image)
     given = [str(model) for model in models]
     rows = [Row(name, text) for name, text in zip(distinct_names(given), given, strict=True)]
@@ -94,13 +94,13 @@ def compare_models(
             _time(run, threads)
         if image is not None and pixels is not None:
             look = _look(run, image, pixels)
-        if benchmark is not None:
-            _measure(run, benchmark, threads)
+        if known is not None:
+            _measure(run, known, threads)
     except KeyboardInterrupt:
         interrupted = True
     shown = None
-    if benchmark is not None:
-        shown = {**settings.protocol.as_dict(), "images": len(benchmark.pictures), "present_only": present_only}
+    if known is not None:
+        shown = {**settings.protocol.as_dict(), "images": len(known.benchmark.images), "present_only": present_only}
     timing = {
         "size": list(settings.timed_size),
         "score": settings.at_score,
@@ -209,14 +209,14 @@ def _look(run: _Run, path: Path, image: Image) -> Look:
     return Look(path, image, found, agreements(found))
 
 
-def _measure(run: _Run, benchmark: WiderFace, threads: int) -> None:
+def _measure(run: _Run, known: KnownBenchmark, threads: int) -> None:
     """AP of one model after the other, each with a bar of its own."""
     for number, model in list(run.opened.items()):
-        with run.progress(run.rows[number].name, len(benchmark.pictures)) as advance:
+        with run.progress(run.rows[number].name, len(known.benchmark.images)) as advance:
             try:
                 accuracy = measure_accuracy(
                     model,
-                    benchmark,
+                    known,
                     run.settings.protocol,
                     threads=threads,
                     fresh=run.settings.fresh,

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]  # float32, but for what a file gives in more digits: result files, the official truth
 Image = NDArray[np.uint8]  # (H, W, 3), BGR
 
 

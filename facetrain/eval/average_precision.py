@@ -1,39 +1,63 @@
-"""Average precision exactly as the official WIDER FACE tool computes it, vectorised over all pictures.
+"""Average precision exactly as the official WIDER FACE tool computes it, vectorised over all images.
 
 A box is one pixel longer than its corners say (+1 in every side), a detection belongs to the single box it overlaps
 most, and the curve is cut at 1000 equal steps of the normalised score. Matching does not depend on the subset, so it is
-done once; a subset is then two histograms.
+done once; a subset is then two histograms of each image, and a curve their sum.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.floating]
 Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 STEPS = 1000
 MIN_IOU = 0.5
 _BLOCK = 2_000_000  # overlaps held at once
+_IMAGES, _DRAWS = 4096, 64  # of a bootstrap, held at once
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Every detection of every picture with the box it overlaps most.
+    """Every detection of every image with the box it overlaps most.
 
-    scores: (D,) as the detector gave them
-    box:    (D,) number of the box over all pictures, or -1 where no IoU reaches 0.5
-    picture: (D,) number of the detection's picture
-    boxes:  how many boxes there are in all
+    step:   (D,) at which of the curve's steps it enters, 0 … 999
+    box:    (D,) number of the box over all images, or -1 where no IoU reaches 0.5
+    image:  (D,) number of the detection's image, rising
+    owner:  (K,) number of each box's image, rising
+    images: how many images there are
     """
 
-    scores: Doubles
+    step: Indices
     box: Indices
-    picture: Indices
-    boxes: int
+    image: Indices
+    owner: Indices
+    images: int
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What each image adds to the curve of a subset: with it the curve of any weighting of the images is a sum.
+
+    proposals: (2, n) image and step of each detection that counts, true or false
+    found:     (2, m) image and step of each counted face that is found
+    faces:     (images,) counted faces of each image
+    """
+
+    proposals: Indices
+    found: Indices
+    faces: Indices
+
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return len(self.faces)
 
 
 @dataclass(frozen=True)
@@ -70,22 +94,24 @@ class Curve:
         return float(((recall[1:] - recall[:-1]) * precision[1:]).sum())
 
 
-def match(pictures: Sequence[tuple[Numbers, Numbers, Numbers]]) -> Matches:
-    """Match every picture's detections to its boxes.
+def match(images: Sequence[tuple[Numbers, Numbers, Numbers]]) -> Matches:
+    """Match every image's detections to its boxes.
 
-    pictures: per picture detections (N, 4) xyxy, scores (N,), boxes (K, 4) xyxy; any order of detections
+    images: per image detections (N, 4) xyxy, scores (N,), boxes (K, 4) xyxy; any order of detections
     """
-    scores, chosen, picture = [], [], []
+    scores: list[Doubles] = [np.zeros(0)]
+    chosen, detections, owners = [np.zeros(0, np.int64)], [], []
     start = 0
-    for number, (detections, confidence, boxes) in enumerate(pictures):
-        best = best_box(detections, boxes)
+    for found, confidence, boxes in images:
+        best = best_box(found, boxes)
         chosen.append(np.where(best >= 0, best + start, -1))
         scores.append(np.asarray(confidence, np.float64))
-        picture.append(np.full(len(best), number, np.int64))
+        detections.append(len(best))
+        owners.append(len(boxes))
         start += len(boxes)
-    if not scores:
-        return Matches(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
-    return Matches(np.concatenate(scores), np.concatenate(chosen), np.concatenate(picture), start)
+    number = np.arange(len(images))
+    image, owner = (np.repeat(number, np.array(counts, np.int64)) for counts in (detections, owners))
+    return Matches(_steps(np.concatenate(scores)), np.concatenate(chosen), image, owner, len(images))
 
 
 def best_box(detections: Numbers, boxes: Numbers) -> Indices:
@@ -110,32 +136,122 @@ def best_box(detections: Numbers, boxes: Numbers) -> Indices:
     return best
 
 
-def curve(matches: Matches, counted: NDArray[np.bool_], skipped: NDArray[np.bool_] | None = None) -> Curve:
-    """The curve of one subset.
+def tally(matches: Matches, counted: NDArray[np.bool_], skipped: NDArray[np.bool_] | None = None) -> Tally:
+    """What each image adds to the curve of one subset.
 
-    counted: (boxes,) which boxes count; the others are ignored: what hits them is neither true nor false
-    skipped: (pictures,) pictures whose detections are left out, though their scores still take part in normalising
+    counted: (K,) which boxes count; the others are ignored: what hits them is neither true nor false
+    skipped: (images,) images whose detections are left out, though their scores still take part in normalising
     """
-    faces = int(counted.sum())
-    if len(matches.scores) == 0:
-        return Curve(np.zeros(STEPS, np.int64), np.zeros(STEPS, np.int64), faces)
-    bins = _bins(matches.scores)
-    hit = matches.box >= 0
-    proposal = ~hit | counted[np.where(hit, matches.box, 0)] if matches.boxes else np.ones(len(bins), bool)
+    faces = np.bincount(matches.owner[counted], minlength=matches.images)
+    step, hit = matches.step, matches.box >= 0
+    proposal = ~hit | np.append(counted, False)[matches.box]  # the last is what hits no box
     if skipped is not None:
-        proposal &= ~skipped[matches.picture]
-    first = np.full(matches.boxes, STEPS, np.int64)  # the step at which each box is found
+        proposal &= ~skipped[matches.image]
+    first = np.full(len(counted), STEPS, np.int64)  # the step at which each box is found
     true = proposal & hit
-    np.minimum.at(first, matches.box[true], bins[true])
-    return Curve(
-        np.bincount(bins[proposal], minlength=STEPS).cumsum(),
-        np.bincount(first[first < STEPS], minlength=STEPS).cumsum(),
+    np.minimum.at(first, matches.box[true], step[true])
+    found = first < STEPS
+    return Tally(
+        np.stack([matches.image[proposal], step[proposal]]),
+        np.stack([matches.owner[found], first[found]]),
         faces,
     )
 
 
-def _bins(scores: Doubles) -> Indices:
+def curve(tally: Tally) -> Curve:
+    """The curve of one subset over all images."""
+    return Curve(
+        np.bincount(tally.proposals[1], minlength=STEPS).cumsum(),
+        np.bincount(tally.found[1], minlength=STEPS).cumsum(),
+        int(tally.faces.sum()),
+    )
+
+
+def weighted_ap(tally: Tally, weights: Floats) -> Doubles:
+    """The AP of many weightings of the images at once, such as those of a bootstrap.
+
+    weights: (D, images) float32, how often each image counts; whole numbers up to 2^24 in all are summed exactly
+
+    Returns (D,), NaN where no face has a weight. Each is the area under the official curve of its weighting; but the
+    lowest and the highest score, between which the curve's 1000 steps are spread, stay those of all images: a
+    weighting that leaves out the image of the highest score has the steps of the whole set, not steps of its own.
+    """
+    used = np.unique(tally.proposals[1])  # at the other steps nothing happens
+    column = np.zeros(STEPS, np.int64)
+    column[used] = np.arange(len(used))
+    proposals = np.zeros((len(weights), len(used)), np.float32)
+    found = np.zeros_like(proposals)
+    for start in range(0, tally.images, _IMAGES):
+        here = weights[:, start : start + _IMAGES]
+        for entries, sums in ((tally.proposals, proposals), (tally.found, found)):
+            low, high = np.searchsorted(entries[0], (start, start + here.shape[1]))
+            place = (entries[0, low:high] - start) * len(used) + column[entries[1, low:high]]
+            table = np.bincount(place, minlength=here.shape[1] * len(used)).reshape(here.shape[1], len(used))
+            np.add(sums, here @ table.astype(np.float32), out=sums)
+    faces = weights @ tally.faces.astype(np.float64)
+    area = np.zeros(len(weights))
+    for start in range(0, len(weights), _DRAWS):
+        rows = slice(start, start + _DRAWS)
+        seen = proposals[rows].cumsum(1, dtype=np.float64)
+        hits = found[rows].cumsum(1, dtype=np.float64)
+        precision = np.divide(hits, seen, out=seen, where=seen > 0)
+        np.maximum.accumulate(precision[:, ::-1], axis=1, out=precision[:, ::-1])
+        area[rows] = np.einsum("ds,ds->d", found[rows], precision)
+    whole: Doubles = np.divide(area, faces, out=np.full(len(area), np.nan), where=faces > 0)
+    return whole
+
+
+def ap_influence(tally: Tally) -> Doubles:
+    """How much AP changes with the weight of each image, (images,): its derivative, exact.
+
+    Where the envelope at step s is the precision at the later step m(s), AP is the sum of found[s] * precision[m(s)] by
+    the number of faces, and linear in what an image adds at each step once the derivatives of those precisions are
+    summed up: no image needs a curve of its own. An image that holds much of all faces weighs more by leaving it out
+    than its derivative says, by 1 / (1 - its share of the faces). Zeros where no face counts.
+    """
+    faces = tally.faces.sum()
+    if faces == 0:
+        return np.zeros(tally.images)
+    proposals = np.bincount(tally.proposals[1], minlength=STEPS).cumsum().astype(np.float64)
+    gained = np.bincount(tally.found[1], minlength=STEPS).astype(np.float64)
+    found = gained.cumsum()
+    precision = np.divide(found, proposals, out=np.zeros(STEPS), where=proposals > 0)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    at = _later_maximum(precision)
+    resting = np.bincount(at, gained, minlength=STEPS)
+    there = proposals > 0
+    by_found = np.divide(resting, proposals, out=np.zeros(STEPS), where=there)[::-1].cumsum()[::-1]
+    by_proposals = np.divide(resting * found, proposals**2, out=np.zeros(STEPS), where=there)[::-1].cumsum()[::-1]
+    gain = np.bincount(tally.found[0], (envelope + by_found)[tally.found[1]], minlength=tally.images)
+    loss = np.bincount(tally.proposals[0], by_proposals[tally.proposals[1]], minlength=tally.images)
+    ap = float(gained @ envelope) / faces
+    return without((gain - loss - ap * tally.faces) / faces, tally.faces)
+
+
+def without(influence: Doubles, share: NDArray[Any]) -> Doubles:
+    """Derivatives by the weights of images, (images,), as what leaving each image out does.
+
+    share: (images,) what each adds to the denominator
+    """
+    rest = share.sum() - share
+    left_out: Doubles = np.divide(influence * share.sum(), rest, out=np.zeros(len(share)), where=rest > 0)
+    return left_out
+
+
+def _later_maximum(precision: Doubles) -> Indices:
+    """For each step the one, itself or later, of the largest precision, (STEPS,)."""
+    backwards = precision[::-1]
+    highest = np.maximum.accumulate(backwards)
+    number = np.arange(STEPS)
+    new = np.append(True, highest[1:] > highest[:-1])
+    at = np.maximum.accumulate(np.where(new, number, 0))
+    return STEPS - 1 - at[::-1]
+
+
+def _steps(scores: Doubles) -> Indices:
     """The step at which each detection enters: the first t with 1 - t/1000 <= normalised score; (D,), 0 … 999."""
+    if len(scores) == 0:
+        return np.zeros(0, np.int64)
     low, high = np.min(scores), np.max(scores)
     normal = (scores - low) / (high - low) if high > low else np.ones_like(scores)
     thresholds = 1 - np.arange(STEPS, 0, -1) / STEPS  # rising: 0 … 0.999

@@ -4,28 +4,31 @@ Everything rests on the official matching (eval/average_precision.py): a detecti
 most, with an IoU of at least 0.5 on boxes one pixel longer. The best detection of a face finds it, later ones are
 false, and what belongs to an ignored box is dropped: neither true nor false.
 
-Pictures and their detections come as two sequences of equal length; detections are best first. N detections, F faces
-and L landmarks of a picture. A number that has no value, such as the recall of no faces, is None and never 0.
+Images, their detections and what became of them come as sequences of equal length; detections are best first. N
+detections, F faces and L landmarks of an image. A number that has no value, such as the recall of no faces, is None and
+never 0.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facetrain.core.faces import Faces, LabelledImage
-from facetrain.eval.average_precision import best_box
+from facetrain.eval.average_precision import Matches
+from facetrain.eval.bootstrap import Estimate, Resampling, Sums, sum_estimates
 
 Flags = NDArray[np.bool_]
+Doubles = NDArray[np.float64]
 
 SIZE_EDGES = (8, 16, 32, 64, 128, 256)  # pixels
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One picture at a score threshold.
+    """One image at a score threshold.
 
     true, false, dropped: (N,) bool, what each detection is; below the threshold it is none of them
     found, missed:        (F,) bool, what became of each face; an ignored one is neither
@@ -59,7 +62,7 @@ class OperatingPoint:
     score:        the threshold, a score that occurs; detections that reach it are kept
     reached:      precision at this threshold
     recall:       share of the faces found at it
-    false_alarms: per picture
+    false_alarms: per image
     """
 
     precision: float
@@ -87,12 +90,14 @@ class LandmarkError:
 class Details:
     """Everything of this module in one.
 
-    faces:            that count, in all pictures
+    faces:            that count, in all images
     score:            the threshold of recall, precision, false_alarms and by_size
-    false_alarms:     per picture
+    false_alarms:     per image
     by_size:          recall by the shorter side of the face
     by_size_any:      the same with every detection, however low its score: what no threshold can bring back
     wanted_precision: the one that operating_point keeps; it is None where no threshold does
+    intervals:        of these numbers, by their place: `recall`, `by_size.2.recall`, `landmark_error.mean`; that of the
+                      operating point is for its threshold as it was found here
     """
 
     images: int
@@ -106,101 +111,91 @@ class Details:
     wanted_precision: float
     operating_point: OperatingPoint | None
     landmark_error: LandmarkError | None
+    intervals: Mapping[str, Estimate] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        plain = asdict(replace(self, intervals={}))
+        return plain | {"intervals": {place: estimate.as_dict() for place, estimate in self.intervals.items()}}
 
 
 def measure_details(
-    found: Sequence[Faces], pictures: Sequence[LabelledImage], *, score: float = 0.5, precision: float = 0.95
+    everything: Sequence[Outcome],
+    found: Sequence[Faces],
+    images: Sequence[LabelledImage],
+    *,
+    score: float = 0.5,
+    precision: float = 0.95,
+    resampling: Resampling | None = None,
 ) -> Details:
-    """Every number of this module, with the boxes matched only once.
+    """Every number of this module.
 
-    score:     threshold for recall, precision and false alarms
-    precision: what a threshold is looked for, above 0 and at most 1
+    everything: of all detections, whatever their score
+    score:      threshold for recall, precision and false alarms
+    precision:  what a threshold is looked for, above 0 and at most 1
+    resampling: gives the intervals; None: none
     """
-    everything = outcomes(found, pictures)
-    at_score = [_above(outcome, faces, score) for outcome, faces in zip(everything, found, strict=True)]
-    faces = _count(~p.ignore for p in pictures)
-    hits, alarms = _count(o.true for o in at_score), _count(o.false for o in at_score)
-    return Details(
-        images=len(pictures),
-        faces=faces,
+    at_score = [above(outcome, faces, score) for outcome, faces in zip(everything, found, strict=True)]
+    errors = landmark_errors(everything, found, images)
+    details = Details(
+        images=len(images),
+        faces=_count(~image.ignore for image in images),
         score=score,
-        recall=_share(hits, faces),
-        precision=_share(hits, hits + alarms),
-        false_alarms=_share(alarms, len(pictures)),
-        by_size=_recall_by_size(at_score, pictures, SIZE_EDGES),
-        by_size_any=_recall_by_size(everything, pictures, SIZE_EDGES),
+        recall=None,
+        precision=None,
+        false_alarms=None,
+        by_size=recall_by_size(at_score, images),
+        by_size_any=recall_by_size(everything, images),
         wanted_precision=precision,
-        operating_point=_operating_point(everything, found, pictures, precision),
-        landmark_error=_landmark_error(everything, found, pictures),
+        operating_point=operating_point(everything, found, images, precision),
+        landmark_error=landmark_error(errors),
     )
+    hits, alarms = _count(o.true for o in at_score), _count(o.false for o in at_score)
+    details = replace(
+        details,
+        recall=_share(hits, details.faces),
+        precision=_share(hits, hits + alarms),
+        false_alarms=_share(alarms, len(images)),
+    )
+    if resampling is None or not resampling.draws:
+        return details
+    sums = [*_rate_sums("", at_score, images), *_size_sums("by_size", at_score, images)]
+    sums += _size_sums("by_size_any", everything, images)
+    point = details.operating_point
+    if point is not None:
+        there = [above(outcome, faces, point.score) for outcome, faces in zip(everything, found, strict=True)]
+        sums += _rate_sums("operating_point.", there, images)
+    sums += _landmark_sums(errors, len(images))
+    return replace(details, intervals=sum_estimates(sums, resampling))
 
 
-def outcomes(found: Sequence[Faces], pictures: Sequence[LabelledImage], score: float | None = None) -> list[Outcome]:
-    """What became of every detection that scores at least `score` (None: of all), and of every face."""
+def outcomes_of(matches: Matches, images: Sequence[LabelledImage]) -> list[Outcome]:
+    """What became of every detection, whatever its score, and of every face."""
+    ends = np.bincount(matches.image, minlength=len(images)).cumsum()
     results = []
-    for faces, picture in zip(found, pictures, strict=True):
-        box = best_box(faces.boxes, picture.boxes)
+    start = 0
+    for image, whole in zip(images, np.split(matches.box, ends[:-1]) if len(images) else [], strict=True):
+        box = np.where(whole >= 0, whole - start, -1)
+        start += len(image.boxes)
         hit = box >= 0
         dropped = np.zeros(len(box), bool)
-        dropped[hit] = picture.ignore[box[hit]]
+        dropped[hit] = image.ignore[box[hit]]
         candidates = np.flatnonzero(hit & ~dropped)
         # detections are best first, so the first that belongs to a face is the one that finds it
         true = np.zeros(len(box), bool)
         true[candidates[np.unique(box[candidates], return_index=True)[1]]] = True
         owner = np.where(true, box, -1)
-        seen = np.zeros(len(picture.boxes), bool)
+        seen = np.zeros(len(image.boxes), bool)
         seen[owner[true]] = True
-        outcome = Outcome(true, ~true & ~dropped, dropped, seen, ~seen & ~picture.ignore, owner)
-        results.append(outcome if score is None else _above(outcome, faces, score))
+        results.append(Outcome(true, ~true & ~dropped, dropped, seen, ~seen & ~image.ignore, owner))
     return results
 
 
-def recall_by_size(
-    found: Sequence[Faces],
-    pictures: Sequence[LabelledImage],
-    score: float | None = None,
-    edges: Sequence[int] = SIZE_EDGES,
-) -> list[SizeRecall]:
-    """Recall of faces by their shorter side at a score threshold (None: with all detections).
+def above(outcome: Outcome, faces: Faces, score: float) -> Outcome:
+    """The outcome of what scores at least `score`, from that of all detections.
 
-    edges: rising, in pixels; the first class is below the first edge, the last one from the last edge on
+    The best detection of a face is the last to fall below a threshold.
     """
-    return _recall_by_size(outcomes(found, pictures, score), pictures, edges)
-
-
-def false_alarms(found: Sequence[Faces], pictures: Sequence[LabelledImage], score: float) -> float | None:
-    """False detections that score at least `score`, per picture; None without pictures."""
-    return _share(_count(o.false for o in outcomes(found, pictures, score)), len(pictures))
-
-
-def operating_point(
-    found: Sequence[Faces], pictures: Sequence[LabelledImage], precision: float
-) -> OperatingPoint | None:
-    """The lowest threshold, of all scores that occur, at which true / (true + false) reaches `precision`.
-
-    A higher threshold need not reach it too: precision does not rise evenly. None where no threshold does.
-    """
-    return _operating_point(outcomes(found, pictures), found, pictures, precision)
-
-
-def landmark_error(found: Sequence[Faces], pictures: Sequence[LabelledImage]) -> LandmarkError | None:
-    """The normalised mean error of landmarks, over the faces found at any score.
-
-    A distance is divided by sqrt(width x height) of the labelled box, in pixels without the extra one: the distance
-    between the eyes, the other usual normaliser, vanishes on faces seen from the side. A point is usable with a
-    weight above 0 and a finite detection; faces without area are left out.
-
-    None where no label has landmarks, or the detector has none or another number of them.
-    """
-    return _landmark_error(outcomes(found, pictures), found, pictures)
-
-
-def _above(outcome: Outcome, faces: Faces, score: float) -> Outcome:
-    """The outcome at a threshold, from that of all detections: the best of a face is the last to fall below it."""
     passed = faces.scores >= score
     true = outcome.true & passed
     owner = np.where(true, outcome.owner, -1)
@@ -210,22 +205,25 @@ def _above(outcome: Outcome, faces: Faces, score: float) -> Outcome:
     return Outcome(true, outcome.false & passed, outcome.dropped & passed, found, counted & ~found, owner)
 
 
-def _recall_by_size(
-    results: Sequence[Outcome], pictures: Sequence[LabelledImage], edges: Sequence[int]
+def recall_by_size(
+    results: Sequence[Outcome], images: Sequence[LabelledImage], edges: Sequence[int] = SIZE_EDGES
 ) -> list[SizeRecall]:
-    sides = [np.zeros(0, np.float32), *((p.boxes[:, 2:] - p.boxes[:, :2]).min(1)[~p.ignore] for p in pictures)]
-    hits = [np.zeros(0, bool), *(r.found[~p.ignore] for r, p in zip(results, pictures, strict=True))]
-    # a few official boxes are turned inside out, with a side below 0: they fall into the smallest class
-    group = np.searchsorted(np.asarray(edges), np.concatenate(sides), side="right")
-    faces = np.bincount(group, minlength=len(edges) + 1).tolist()
-    found = np.bincount(group[np.concatenate(hits)], minlength=len(edges) + 1).tolist()
+    """Recall of faces by their shorter side.
+
+    edges: rising, in pixels; the first class is below the first edge, the last one from the last edge on
+    """
+    faces, found = (table.sum(0).tolist() for table in _by_size(results, images, edges))
     limits = zip((0, *edges), (*edges, None), faces, found, strict=True)
     return [SizeRecall(low, high, count, seen, _share(seen, count)) for low, high, count, seen in limits]
 
 
-def _operating_point(
-    everything: Sequence[Outcome], found: Sequence[Faces], pictures: Sequence[LabelledImage], precision: float
+def operating_point(
+    everything: Sequence[Outcome], found: Sequence[Faces], images: Sequence[LabelledImage], precision: float
 ) -> OperatingPoint | None:
+    """The lowest threshold, of all scores that occur, at which true / (true + false) reaches `precision`.
+
+    A higher threshold need not reach it too: precision does not rise evenly. None where no threshold does.
+    """
     scores = np.concatenate([np.zeros(0, np.float32), *(faces.scores for faces in found)])
     true = np.concatenate([np.zeros(0, bool), *(outcome.true for outcome in everything)])
     false = np.concatenate([np.zeros(0, bool), *(outcome.false for outcome in everything)])
@@ -243,35 +241,123 @@ def _operating_point(
         precision=precision,
         score=float(scores[at]),
         reached=float(reached[at]),
-        recall=float(hits[at] / _count(~p.ignore for p in pictures)),
-        false_alarms=float(alarms[at] / len(pictures)),
+        recall=float(hits[at] / _count(~p.ignore for p in images)),
+        false_alarms=float(alarms[at] / len(images)),
     )
 
 
-def _landmark_error(
-    everything: Sequence[Outcome], found: Sequence[Faces], pictures: Sequence[LabelledImage]
-) -> LandmarkError | None:
-    count = next((p.landmarks.shape[1] for p in pictures if (p.landmarks[..., 2] > 0).any()), 0)
-    errors = [np.zeros((0, count))]  # (n, L) of each picture, NaN where a point is not usable
-    for faces, picture, outcome in zip(found, pictures, everything, strict=True):
-        if faces.landmarks.shape[1] != count or picture.landmarks.shape[1] != count:
+@dataclass(frozen=True)
+class LandmarkErrors:
+    """Distances of found landmarks, as shares of the face's size.
+
+    table: (n, L) of each found face with a usable point; NaN where a point is not usable
+    image: (n,) number of the face's image
+    """
+
+    table: Doubles
+    image: NDArray[np.int64]
+
+
+def landmark_errors(
+    everything: Sequence[Outcome], found: Sequence[Faces], images: Sequence[LabelledImage]
+) -> LandmarkErrors:
+    """The errors of landmarks, over the faces found at any score.
+
+    A distance is divided by sqrt(width x height) of the labelled box, in pixels without the extra one: the distance
+    between the eyes, the other usual normaliser, vanishes on faces seen from the side. A point is usable with a
+    weight above 0 and a finite detection; faces without area are left out.
+
+    Empty where no label has landmarks, or the detector has none or another number of them.
+    """
+    count = next((image.landmarks.shape[1] for image in images if (image.landmarks[..., 2] > 0).any()), 0)
+    errors = [np.zeros((0, count))]
+    numbers = [np.zeros(0, np.int64)]
+    for number, (faces, image, outcome) in enumerate(zip(found, images, everything, strict=True)):
+        if faces.landmarks.shape[1] != count or image.landmarks.shape[1] != count:
             continue
         owner = outcome.owner[outcome.true]
-        box = picture.boxes[owner].astype(np.float64)
-        truth = picture.landmarks[owner].astype(np.float64)  # (n, L, 3)
+        box = image.boxes[owner].astype(np.float64)
+        truth = image.landmarks[owner].astype(np.float64)  # (n, L, 3)
         size = np.sqrt(np.clip(box[:, 2:] - box[:, :2], 0, None).prod(1))
         distance = np.linalg.norm(faces.landmarks[outcome.true] - truth[..., :2], axis=-1)  # (n, L)
         usable = (truth[..., 2] > 0) & np.isfinite(distance) & (size > 0)[:, None]
         errors.append(np.divide(distance, size[:, None], out=np.full_like(distance, np.nan), where=usable))
-    table = np.concatenate(errors)
-    usable = np.isfinite(table)
-    table, usable = table[usable.any(1)], usable[usable.any(1)]
-    if len(table) == 0:
+        numbers.append(np.full(len(owner), number))
+    table, numbers_of_all = np.concatenate(errors), np.concatenate(numbers)
+    usable = np.isfinite(table).any(1)
+    return LandmarkErrors(table[usable], numbers_of_all[usable])
+
+
+def landmark_error(errors: LandmarkErrors) -> LandmarkError | None:
+    """The normalised mean error; None where there is no usable point."""
+    if len(errors.table) == 0:
         return None
-    # not nanmean, which warns of a point that no face has
-    summed = np.where(usable, table, 0)
+    usable, summed = _usable(errors)
     per_point = [_share(total, int(n)) for total, n in zip(summed.sum(0).tolist(), usable.sum(0), strict=True)]
-    return LandmarkError(float((summed.sum(1) / usable.sum(1)).mean()), per_point, len(table))
+    return LandmarkError(float((summed.sum(1) / usable.sum(1)).mean()), per_point, len(errors.table))
+
+
+def _usable(errors: LandmarkErrors) -> tuple[Flags, Doubles]:
+    """(n, L) which points are usable, and their errors with 0 for the others (nanmean would warn of empty points)."""
+    usable = np.isfinite(errors.table)
+    return usable, np.where(usable, errors.table, 0)
+
+
+def _by_size(
+    results: Sequence[Outcome], images: Sequence[LabelledImage], edges: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(images, classes) faces of each size in each image, and those found."""
+    sides = [np.zeros(0), *((i.boxes[:, 2:] - i.boxes[:, :2]).min(1)[~i.ignore] for i in images)]
+    hits = np.concatenate([np.zeros(0, bool), *(r.found[~i.ignore] for r, i in zip(results, images, strict=True))])
+    counts = np.array([int((~image.ignore).sum()) for image in images], np.int64)
+    classes = len(edges) + 1
+    # a few official boxes are turned inside out, with a side below 0: they fall into the smallest class
+    group = np.searchsorted(np.asarray(edges), np.concatenate(sides), side="right")
+    place = np.repeat(np.arange(len(images)), counts) * classes + group
+    faces, found = (np.bincount(some, minlength=len(images) * classes) for some in (place, place[hits]))
+    return faces.reshape(-1, classes), found.reshape(-1, classes)
+
+
+def _rate_sums(place: str, results: Sequence[Outcome], images: Sequence[LabelledImage]) -> list[Sums]:
+    """What recall, precision and false alarms are made of, an image each."""
+    hits, alarms = (
+        np.array([float(some.sum()) for some in kind])
+        for kind in zip(*((result.true, result.false) for result in results), strict=True)
+    )
+    faces = np.array([float((~image.ignore).sum()) for image in images])
+    reached = "reached" if place else "precision"
+    return [
+        Sums(f"{place}recall", hits, faces, share=True),
+        Sums(f"{place}{reached}", hits, hits + alarms, share=True),
+        Sums(f"{place}false_alarms", alarms, np.ones(len(images)), share=False),
+    ]
+
+
+def _size_sums(name: str, results: Sequence[Outcome], images: Sequence[LabelledImage]) -> list[Sums]:
+    faces, found = _by_size(results, images, SIZE_EDGES)
+    columns = enumerate(zip(found.T.astype(float), faces.T.astype(float), strict=True))
+    return [Sums(f"{name}.{number}.recall", hits, all_faces, share=True) for number, (hits, all_faces) in columns]
+
+
+def _landmark_sums(errors: LandmarkErrors, images: int) -> list[Sums]:
+    if len(errors.table) == 0:
+        return []
+    usable, summed = _usable(errors)
+
+    def per_image(values: Doubles) -> Doubles:
+        return np.bincount(errors.image, values, minlength=images).astype(np.float64)
+
+    mean = Sums(
+        "landmark_error.mean",
+        per_image(summed.sum(1) / usable.sum(1)),
+        per_image(np.ones(len(summed))),
+        share=False,
+    )
+    points = [
+        Sums(f"landmark_error.per_point.{n}", per_image(values), per_image(there.astype(float)), share=False)
+        for n, (values, there) in enumerate(zip(summed.T, usable.T, strict=True))
+    ]
+    return [mean, *points]
 
 
 def _count(flags: Iterable[Flags]) -> int:

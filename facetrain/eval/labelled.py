@@ -1,4 +1,4 @@
-"""Measure detections on a labelled set of any kind, by the official rules with one subset."""
+"""A labelled set of any kind as a benchmark: the official rules with one subset."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,20 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from facetrain.core.errors import DataError
-from facetrain.core.faces import Faces, Image, LabelledImage
-from facetrain.eval.average_precision import Curve, curve, match
+from facetrain.core.faces import Image, LabelledImage
+from facetrain.eval.benchmark import Benchmark
 
 
-def labelled_curve(found: Sequence[Faces], pictures: Sequence[LabelledImage]) -> Curve:
-    """The curve over all faces that are not ignored; pictures without faces count with their false alarms."""
-    matches = match([(f.boxes, f.scores, p.boxes) for f, p in zip(found, pictures, strict=True)])
-    counted = np.concatenate([~picture.ignore for picture in pictures]) if pictures else np.zeros(0, bool)
-    return curve(matches, counted)
+def labelled_benchmark(images: Sequence[LabelledImage]) -> Benchmark:
+    """All faces that are not ignored count; images without faces count with their false alarms."""
+    counted = np.concatenate([np.zeros(0, bool), *(~image.ignore for image in images)])
+    return Benchmark("labelled", images, {"all": counted}, [""] * len(images), skip_empty=False)
 
 
-def size_check(pictures: Sequence[LabelledImage]) -> Callable[[Path, Image], None]:
-    """A check for `detect_pictures`: a picture must have the size that its label's header says."""
-    sizes = {picture.path: picture.size for picture in pictures}
+def size_check(images: Sequence[LabelledImage]) -> Callable[[Path, Image], None]:
+    """A check for `detect_pictures`: an image must have the size that its label's header says."""
+    sizes = {image.path: image.size for image in images}
 
     def check(path: Path, image: Image) -> None:
         size = sizes[path]

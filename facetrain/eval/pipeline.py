@@ -97,3 +97,14 @@ def ordered(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def first_error(found: Generator[Faces | DataError, None, None]) -> list[Faces]:
+    """The detections, if every picture can be read. Raises the first error at once: a part is another number."""
+    results = []
+    with closing(found):  # ends its threads here, and not whenever the generator is collected
+        for faces in found:
+            if isinstance(faces, DataError):
+                raise faces
+            results.append(faces)
+    return results

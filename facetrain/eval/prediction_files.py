@@ -6,16 +6,19 @@
         345.12 210.98 4.2 5.1 0.87311                 x y width height score, blanks between
         331.0 126.4 3.7 8.0 0.41207
 
-Scores may be any numbers, more is better. A picture without a file has no detections.
+Scores may be any numbers, more is better. A picture without a file has no detections. Beside the files that facetrain
+writes lies protocol.json, which says how the pictures were shown.
 """
 
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +30,20 @@ Prediction = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 _MAX_BYTES = 64 << 20  # about a million detections
 _LARGEST = 1e100  # beyond it areas and differences of scores are no longer finite
+_PROTOCOL = "protocol.json"
+_MAX_PROTOCOL = 1 << 16
 _LINE = "a detection is `x y width height score`"
 # As many digits as give every double back: AP from files is AP from the detector, to the last digit.
 _FORMAT = "%r %r %r %r %r\n"
 
 
-def write_predictions(folder: Path, names: Sequence[str], predictions: Sequence[Prediction]) -> None:
+def write_predictions(
+    folder: Path, names: Sequence[str], predictions: Sequence[Prediction], protocol: Mapping[str, Any] | None = None
+) -> None:
     """Write a file for every picture, `<folder>/<name>.txt`, also where nothing was found.
 
-    names: `<event>/<picture>` without suffix, one for each prediction; a data set without events has shorter ones
+    names:    `<event>/<picture>` without suffix, one for each prediction; a data set without events has shorter ones
+    protocol: how images were shown, kept beside the files for `read_protocol`
 
     The folder appears with all its files or not at all. Raises UsageError where it holds something already, DataError
     for a picture whose numbers or name a file cannot hold, OutputError where it cannot be written.
@@ -48,8 +56,38 @@ def write_predictions(folder: Path, names: Sequence[str], predictions: Sequence[
                 (scratch / parent).mkdir(parents=True, exist_ok=True)
             for name, prediction in zip(names, predictions, strict=True):
                 (scratch / f"{name}.txt").write_bytes(_as_text(name, prediction).encode("utf-8", "surrogateescape"))
+            if protocol is not None:
+                (scratch / _PROTOCOL).write_text(json.dumps(protocol, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}", "is the disk full?") from error
+
+
+def read_protocol(folder: Path) -> dict[str, Any]:
+    """How images were shown for the files of a folder, where facetrain wrote them; empty for those of others.
+
+    Raises DataError for a file of that name that holds something else.
+    """
+    path = folder / _PROTOCOL
+    try:
+        text = path.read_bytes()[:_MAX_PROTOCOL]
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or not all(map(_is_plain, document.values())):
+        raise DataError(f"{path}: not the protocol of result files", "remove it, if it is none of theirs")
+    return document
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a protocol may hold this: a number, a short text, or a few numbers."""
+    if isinstance(value, list):
+        return len(value) <= 100 and all(isinstance(item, (int, float)) for item in value)
+    return isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= 100)
 
 
 def check_free(folder: Path) -> None:

@@ -12,7 +12,7 @@ import onnxruntime
 from facetrain.core.errors import DataError
 from facetrain.core.files import as_native
 from facetrain.core.hardware import cpu_name
-from facetrain.eval.benchmark import Evaluation, Source, evaluate_model
+from facetrain.eval.evaluate import Evaluation, Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol
 from facetrain.eval.wider_truth import has_truth
 
@@ -47,7 +47,7 @@ def measure(
         worst = largest_drop(lost)
         ap = {
             "benchmark": first.benchmark,
-            "images": first.images,
+            "images": len(first.found),
             "before": first.ap,
             "after": second.ap,
             "drop": lost,

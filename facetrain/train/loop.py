@@ -251,7 +251,7 @@ def train_model(
             interrupted=stop and not pace.over(state.epoch * setup.steps_per_epoch),
             data=str(setup.root),
             validated=setup.val is not None,
-            official=setup.val is not None and setup.val.truth is not None,
+            official=setup.val is not None and setup.val.official,
         )
 
 

@@ -12,10 +12,11 @@ from facetrain.config.schema import EvalConfig
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.data.labels.layout import load_split
-from facetrain.eval.labelled import labelled_curve, size_check
+from facetrain.eval.benchmark import Benchmark
+from facetrain.eval.labelled import labelled_benchmark, size_check
 from facetrain.eval.pipeline import detect_pictures
-from facetrain.eval.wider_truth import WiderTruth, find_truth, has_truth, load_truth
-from facetrain.eval.widerface import as_labelled, as_prediction, measure_widerface, picture_paths
+from facetrain.eval.wider_truth import find_truth, has_truth, load_truth
+from facetrain.eval.widerface import picture_paths, widerface_benchmark
 from facetrain.train.distributed import ALONE, World
 from facetrain.train.events import Events
 
@@ -49,10 +50,19 @@ class ValidationResult:
 
 @dataclass(frozen=True)
 class Validation:
-    """The pictures to validate on. truth: the official ground truth of the same pictures; None: their labels count."""
+    """The benchmark to validate on: WIDER FACE's official one, or the labels of a set."""
 
-    pictures: list[LabelledImage]
-    truth: WiderTruth | None
+    benchmark: Benchmark
+
+    @property
+    def official(self) -> bool:
+        """Whether it is WIDER FACE's, with its easy, medium and hard."""
+        return self.benchmark.name == "widerface"
+
+    @property
+    def pictures(self) -> Sequence[LabelledImage]:
+        """The images."""
+        return self.benchmark.images
 
     def measure(
         self,
@@ -84,12 +94,9 @@ class Validation:
             joint[rank :: world.size] = part
         unreadable = [faces.message for faces in joint if isinstance(faces, DataError)]
         found = [Faces.none() if isinstance(faces, DataError) else faces for faces in joint]
-        if self.truth is not None:
-            result = measure_widerface([as_prediction(faces) for faces in found], self.truth)
-            ap, subsets = result.mean_ap, result.ap
-        else:
-            ap, subsets = labelled_curve(found, self.pictures).ap, {}
-        return ValidationResult(ap, subsets, len(found), sum(len(faces) for faces in found), unreadable)
+        scores = self.benchmark.score(found)
+        subsets = scores.ap if self.official else {}
+        return ValidationResult(scores.mean_ap, subsets, len(found), sum(len(faces) for faces in found), unreadable)
 
 
 def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Events) -> Validation | None:
@@ -103,7 +110,7 @@ def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Even
                 f"validation: {len(chosen):,} WIDER FACE pictures are there; the mean of the official easy, medium "
                 "and hard AP over them chooses best.pt"
             )
-            return Validation(as_labelled(truth, [path for _, path in chosen]), truth)
+            return Validation(widerface_benchmark(truth, [path for _, path in chosen]))
         labels = load_split(root, "val", landmarks)
     except InputError as error:
         events.note(f"no validation: {error.message}; best.pt will be the last weights")
@@ -118,7 +125,7 @@ def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Even
         f"validation: {len(pictures):,} of {len(labels.pictures):,} labelled pictures ({len(there):,} are there), "
         f"{faces:,} faces; the AP at IoU 0.5 over all of them chooses best.pt"
     )
-    return Validation(pictures, None)
+    return Validation(labelled_benchmark(pictures))
 
 
 def thin(items: Sequence[Item], limit: int | None) -> list[Item]:

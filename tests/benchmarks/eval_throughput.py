@@ -20,7 +20,7 @@ import onnxruntime
 from facetrain.core.geometry import pad_image, padded_size
 from facetrain.core.hardware import available_cores, cpu_name
 from facetrain.core.images import read_image
-from facetrain.eval.benchmark import Source, evaluate_model
+from facetrain.eval.evaluate import Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol
 from facetrain.eval.wider_truth import find_truth, load_truth
 from facetrain.eval.widerface import picture_paths

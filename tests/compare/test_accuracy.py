@@ -12,9 +12,9 @@ import pytest
 from compare.nets import write_net
 
 from facetrain.compare import accuracy, cache
-from facetrain.compare.accuracy import Accuracy, WiderFace, load_widerface, measure_accuracy
+from facetrain.compare.accuracy import Accuracy, KnownBenchmark, load_widerface, measure_accuracy
 from facetrain.compare.models import open_model
-from facetrain.eval.benchmark import Source, evaluate_model
+from facetrain.eval.evaluate import Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol
 
 PROTOCOL = EvalProtocol()
@@ -22,7 +22,7 @@ PROTOCOL = EvalProtocol()
 
 def measure(
     file: Path,
-    benchmark: WiderFace,
+    benchmark: KnownBenchmark,
     protocol: EvalProtocol = PROTOCOL,
     *,
     family: str | None = None,
@@ -149,7 +149,7 @@ def test_a_damaged_result_is_no_result(net: Path, widerface: Path, cache: Path, 
     (kept,) = cache.iterdir()
     if content is None:
         document = json.loads(kept.read_text())
-        document["result"]["ap"]["hard"] = "0.5"
+        document["result"]["matches"]["detections"] = "AAAA"
         content = json.dumps(document).encode()
     kept.write_bytes(content)
     assert measure(net, benchmark) == first

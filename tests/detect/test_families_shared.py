@@ -9,7 +9,7 @@ from oracles import detector_families as oracle
 from facetrain import FaceDetector
 from facetrain.core.geometry import box_iou
 from facetrain.core.images import read_image
-from facetrain.eval.benchmark import Source, evaluate_model
+from facetrain.eval.evaluate import Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from oracles.average_precision import Picture, official
 
 from facetrain.eval import average_precision
-from facetrain.eval.average_precision import Curve, best_box, curve, match
+from facetrain.eval.average_precision import Curve, best_box, curve, match, tally
 
 
 def corners(boxes: Sequence[Sequence[float]]) -> np.ndarray:
@@ -25,7 +25,7 @@ def measured(pictures: Sequence[Picture], *, skip_empty: bool = False) -> Curve:
     )
     counted = np.array([flag for p in pictures for flag in p.counted], bool)
     skipped = np.array([not p.boxes for p in pictures], bool) if skip_empty else None
-    return curve(matches, counted, skipped)
+    return curve(tally(matches, counted, skipped))
 
 
 def assert_equal_to_rules(pictures: Sequence[Picture], *, skip_empty: bool = False) -> float | None:
@@ -257,4 +257,4 @@ def test_truth_as_detections(wider: tuple[list[np.ndarray], dict[str, np.ndarray
         start += len(some)
     matches = match(pictures)
     for (subset, mask), ap in zip(counted.items(), SELF_TEST[rule], strict=True):
-        assert curve(matches, mask).ap == pytest.approx(ap, abs=1e-8), subset
+        assert curve(tally(matches, mask)).ap == pytest.approx(ap, abs=1e-8), subset

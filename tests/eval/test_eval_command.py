@@ -89,7 +89,7 @@ def test_a_labelled_set_and_its_saved_predictions(
     next(saved.rglob("*.txt")).unlink()
     code, out, _ = run(capsys, "--data", str(drawn), "--predictions", str(saved))
     assert code == 0
-    assert "1 pictures have no prediction file" in out
+    assert "1 image without a prediction file" in out
     assert "protocol:" in out
     code, _, err = run(capsys, *arguments)
     assert code == 2

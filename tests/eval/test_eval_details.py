@@ -9,19 +9,51 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facetrain.core.faces import Faces, LabelledImage
+from facetrain.eval import details as module
 from facetrain.eval.average_precision import STEPS
+from facetrain.eval.benchmark import Scores
 from facetrain.eval.details import (
+    SIZE_EDGES,
+    Details,
+    LandmarkError,
+    OperatingPoint,
+    Outcome,
     SizeRecall,
-    false_alarms,
-    landmark_error,
-    measure_details,
-    operating_point,
-    outcomes,
-    recall_by_size,
+    above,
 )
-from facetrain.eval.labelled import labelled_curve
+from facetrain.eval.labelled import labelled_benchmark
 
 Case = tuple[list[Faces], list[LabelledImage]]
+
+
+def scored(found: list[Faces], images: list[LabelledImage]) -> Scores:
+    return labelled_benchmark(images).score(found)
+
+
+def measure_details(found: list[Faces], images: list[LabelledImage], **settings: float) -> Details:
+    return scored(found, images).details(**settings)
+
+
+def outcomes(found: list[Faces], images: list[LabelledImage], score: float | None = None) -> list[Outcome]:
+    everything = scored(found, images).outcomes
+    return everything if score is None else [above(o, f, score) for o, f in zip(everything, found, strict=True)]
+
+
+def recall_by_size(
+    found: list[Faces],
+    images: list[LabelledImage],
+    score: float | None = None,
+    edges: tuple[int, ...] = SIZE_EDGES,
+) -> list[SizeRecall]:
+    return module.recall_by_size(outcomes(found, images, score), images, edges)
+
+
+def operating_point(found: list[Faces], images: list[LabelledImage], precision: float) -> OperatingPoint | None:
+    return module.operating_point(outcomes(found, images), found, images, precision)
+
+
+def landmark_error(found: list[Faces], images: list[LabelledImage]) -> LandmarkError | None:
+    return measure_details(found, images).landmark_error
 
 
 def labelled(boxes: list, ignore: list[bool] | None = None, landmarks: np.ndarray | None = None) -> LabelledImage:
@@ -85,8 +117,7 @@ def test_json_has_null_where_there_is_no_value() -> None:
     nothing = json.loads(json.dumps(measure_details([], []).as_dict(), allow_nan=False))
     for name in ("recall", "precision", "false_alarms", "operating_point", "landmark_error"):
         assert nothing[name] is None
-    assert false_alarms([], [], 0.5) is None
-    # pictures, but no face that counts, and no detection: there are no false alarms, and there is no recall
+        # pictures, but no face that counts, and no detection: there are no false alarms, and there is no recall
     silent = measure_details([Faces.none(5)], [labelled([IGNORED], [True])])
     assert (silent.recall, silent.precision, silent.false_alarms, silent.operating_point) == (None, None, 0.0, None)
 
@@ -194,7 +225,7 @@ def test_numbers_equal_the_loops(case: Case, eighths: int, precision: float) -> 
     details = measure_details(found, pictures, score=score, precision=precision)
     assert details.recall == (hits / faces if faces else None)
     assert details.precision == (hits / (hits + alarms) if hits + alarms else None)
-    assert details.false_alarms == false_alarms(found, pictures, score) == alarms / len(pictures)
+    assert details.false_alarms == alarms / len(pictures)
     assert details.by_size == recall_by_size(found, pictures, score)
     assert details.by_size_any == recall_by_size(found, pictures)
     assert sum(row.faces for row in details.by_size) == faces
@@ -214,7 +245,7 @@ def test_numbers_equal_the_loops(case: Case, eighths: int, precision: float) -> 
 @given(cases())
 def test_agrees_with_the_curve(case: Case) -> None:
     found, pictures = case
-    curve = labelled_curve(found, pictures)
+    curve = scored(found, pictures).curves["all"]
     assert curve.faces == sum(row.faces for row in recall_by_size(found, pictures))
     assert curve.found[-1] == sum(row.found for row in recall_by_size(found, pictures))
     scores = np.concatenate([faces.scores for faces in found]).astype(float)

@@ -13,8 +13,7 @@ from facetrain.core.errors import OutputError, UsageError
 from facetrain.core.faces import Faces, LabelledImage
 from facetrain.core.images import read_image, write_image
 from facetrain.eval import report
-from facetrain.eval.details import measure_details
-from facetrain.eval.labelled import labelled_curve
+from facetrain.eval.labelled import labelled_benchmark
 
 Material = tuple[list[Faces], list[LabelledImage]]
 FACE, ELSEWHERE, IGNORED = (100, 100, 200, 220), (300, 50, 360, 110), (20, 20, 60, 60)
@@ -86,13 +85,15 @@ def material(folder: Path) -> Material:
 
 def write(folder: Path, results: Material, **settings: object) -> Path:
     faces, pictures = results
+    scores = labelled_benchmark(pictures).score(faces)
     given = {
         "title": "mine <v2>",
         "protocol": {"size": "original", "note": "<i>", "flip": False, "scales": [0.5, 1.0], "limit": None},
-        "curves": {"all": labelled_curve(faces, pictures)},
-        "details": measure_details(faces, pictures),
+        "scores": scores,
+        "details": scores.details(),
+        "intervals": {},
     }
-    return report.write_report(folder, found=faces, pictures=pictures, **{**given, **settings})
+    return report.write_report(folder, **{**given, **settings})
 
 
 def test_everything_is_there_and_escaped(tmp_path: Path) -> None:
@@ -188,12 +189,11 @@ def test_many_false_alarms_are_not_hidden_by_their_scores(tmp_path: Path) -> Non
     assert (small.max(2) < 40).mean() < 0.01  # no black plates
 
 
-def test_summary_landmarks_and_missing_values(tmp_path: Path) -> None:
+def test_landmarks_and_missing_values(tmp_path: Path) -> None:
     picture = labelled(tmp_path / "a.png", [FACE], landmarks=5)
     results = [found((*FACE, 0.9), landmarks=5)], [picture]
-    page = Page(write(tmp_path / "report", results, summary={"easy": 0.98765, "hard": None}))
-    assert "0.9877AP easy" in page.text
-    assert "–AP hard" in page.text
+    page = Page(write(tmp_path / "report", results))
+    assert "1.0000AP all" in page.text
     assert "over 1 face found" in page.text
     assert "right eye 2.6%, left eye 2.6%, nose 2.6%" in page.text
     assert "The detections have no landmarks" in Page(write(tmp_path / "none", ([found((*FACE, 0.9))], [picture]))).text
@@ -202,7 +202,7 @@ def test_summary_landmarks_and_missing_values(tmp_path: Path) -> None:
     assert "finds – of the faces" in nothing.text
     assert "No threshold reaches a precision of 0.95" in nothing.text
     assert "None to show." in nothing.section("Most false alarms")
-    assert "0 pictures" in Page(write(tmp_path / "empty", ([], []), curves={})).text
+    assert "0 pictures" in Page(write(tmp_path / "empty", ([], []))).text
 
 
 def test_replaces_an_earlier_report_and_nothing_else(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_link_to_the_folder_stays_one(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "index.html").is_file()
 
 
-@pytest.mark.parametrize("step", ["_draw_curves", "_draw_sheets", "_drawn", "_page"])
+@pytest.mark.parametrize("step", ["_draw_curves", "_draw_sheets", "_drawn", "whole_page"])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_in_the_middle_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: type[BaseException]

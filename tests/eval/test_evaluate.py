@@ -10,7 +10,7 @@ import pytest
 
 from facetrain.core.errors import DataError
 from facetrain.core.faces import Faces, Image, LabelledImage
-from facetrain.eval.labelled import labelled_curve, size_check
+from facetrain.eval.labelled import labelled_benchmark, size_check
 from facetrain.eval.pipeline import detect_pictures
 from facetrain.train.validation import Validation
 
@@ -59,7 +59,7 @@ FACE, OTHER = (2.0, 2.0, 22.0, 22.0), (30.0, 5.0, 50.0, 30.0)
 
 def measure(detector: FakeDetector, pictures: list[LabelledImage]) -> tuple[float | None, list[str], list]:
     told: list[tuple[int, int]] = []
-    result = Validation(pictures, None).measure(detector, lambda done, total: told.append((done, total)))
+    result = Validation(labelled_benchmark(pictures)).measure(detector, lambda done, total: told.append((done, total)))
     assert told == [(i, len(pictures)) for i in range(1, len(pictures) + 1)]
     return result.ap, result.unreadable, detector.batches
 
@@ -102,7 +102,7 @@ def test_unreadable_pictures_are_named_and_count_as_without_detections(picture: 
 
 
 def test_nothing_is_given_for_no_pictures() -> None:
-    assert labelled_curve([], []).ap is None
+    assert labelled_benchmark([]).score([]).ap == {"all": None}
     assert list(detect_pictures(FakeDetector({}), [])) == []
 
 

@@ -38,6 +38,17 @@ def run(
     ground_truth: Annotated[Path | None, typer.Option(help="Folder of the official .mat files.")] = None,
     at_score: Annotated[float, typer.Option(help="Count misses and false alarms at this score.")] = 0.5,
     at_precision: Annotated[float, typer.Option(help="Find the score threshold for this precision.")] = 0.95,
+    against_what: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="WEIGHTS|FOLDER",
+            help="Compare with other weights, or a folder of result files, on the same images.",
+        ),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(help="Draws of the images that the 95 % intervals come from; 0 for none.")
+    ] = 2000,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report into this folder.")] = None,
     save_predictions: Annotated[Path | None, typer.Option(help="Write result files into this new folder.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, a GPU's number, or mps (checkpoints).")] = "cpu",
@@ -46,11 +57,12 @@ def run(
 ) -> None:
     """Measure a detector on WIDER FACE or on your own labelled pictures."""
     from facetrain.cli.eval_text import evaluation_text
-    from facetrain.core.places import check_folder
     from facetrain.detect.load import find_weights
-    from facetrain.eval.benchmark import Source, evaluate_model
+    from facetrain.eval.against import against, other_source
+    from facetrain.eval.bootstrap import check_draws
+    from facetrain.eval.evaluate import Source, evaluate_model
     from facetrain.eval.protocol import EvalProtocol
-    from facetrain.eval.report import check_report_folder, write_report
+    from facetrain.eval.report import write_report
 
     if predictions is not None and weights is not None:
         raise UsageError("--predictions and --weights exclude each other", "measure one after the other")
@@ -60,11 +72,56 @@ def run(
         raise UsageError(f"--at-score {at_score:g}: must be from 0 to 1")
     if not 0 < at_precision <= 1:
         raise UsageError(f"--at-precision {at_precision:g}: must be above 0 and at most 1", "0.95 is 95 %")
+    check_draws(draws)
     chosen = weights or "yunet_n"
     source = Source(chosen, predictions, device, threads, family)
     protocol = EvalProtocol(size=size, score=score, nms=nms, flip=flip, scales=_scales(scales))
     if predictions is None:
         find_weights(chosen)
+    # family is not handed on: it is that of the first file
+    other = None if against_what is None else other_source(against_what, protocol, device, threads)
+    _check_folders(report, save_predictions)
+    if not Path(data).exists() and data != "sample":
+        raise InputError(f"--data {data}: no such folder", "the folder that holds WIDER_val, or `sample`")
+    with console.interruptible("nothing was measured, and nothing written"):
+        with console.progress("images") as advance:
+            result = evaluate_model(
+                source,
+                Path(data),
+                protocol,
+                widerface=widerface,
+                ground_truth=ground_truth,
+                present_only=present_only,
+                save_predictions=save_predictions,
+                score=at_score,
+                precision=at_precision,
+                draws=draws,
+                progress=lambda done, total: advance(1, total=total),
+            )
+        pair = None
+        if other is not None:
+            with console.progress("images, the other") as advance:
+                pair = against(result, source, other, protocol, lambda done, total: advance(1, total=total))
+    if report is not None:
+        page = write_report(
+            report,
+            title=f"{predictions or source.weights} on {data}",
+            protocol=result.protocol,
+            scores=result.scores,
+            details=result.details,
+            intervals=result.intervals,
+            against=pair,
+        )
+        console.say(f"report: {page}")
+    document = result.as_dict() | ({"against": pair.as_dict()} if pair else {})
+    console.result(document, evaluation_text(result, pair), as_json=json)
+
+
+def _check_folders(report: Path | None, save_predictions: Path | None) -> None:
+    """Raise UsageError for folders that could not be written in the end: now, and not after all the work."""
+    from facetrain.core.places import check_folder
+    from facetrain.eval.report import check_report_folder
+
     for flag, folder in (("report", report), ("save_predictions", save_predictions)):
         if folder is not None:
             check_folder(folder, flag)
@@ -74,36 +131,6 @@ def run(
             raise UsageError(
                 "--save-predictions cannot lie inside the --report folder", "give each a folder of its own"
             )
-    if not Path(data).exists() and data != "sample":
-        raise InputError(f"--data {data}: no such folder", "the folder that holds WIDER_val, or `sample`")
-    with (
-        console.interruptible("nothing was measured, and nothing written"),
-        console.progress("pictures") as advance,
-    ):
-        result = evaluate_model(
-            source,
-            Path(data),
-            protocol,
-            widerface=widerface,
-            ground_truth=ground_truth,
-            present_only=present_only,
-            save_predictions=save_predictions,
-            score=at_score,
-            precision=at_precision,
-            progress=lambda done, total: advance(1, total=total),
-        )
-    if report is not None:
-        page = write_report(
-            report,
-            title=f"{predictions or source.weights} on {data}",
-            protocol=result.protocol,
-            curves=result.curves,
-            details=result.details,
-            found=result.found,
-            pictures=result.pictures,
-        )
-        console.say(f"report: {page}")
-    console.result(result.as_dict(), evaluation_text(result), as_json=json)
 
 
 def _scales(text: str) -> tuple[float, ...]:

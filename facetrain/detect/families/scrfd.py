@@ -49,7 +49,7 @@ class Scrfd:
         corner = cell_of(passed // self.priors, math.ceil(width / stride))  # (N, 2), in strides
         distances = shaped(outputs, level.box, count, 4)[passed]
         boxes = np.concatenate([corner - distances[:, :2], corner + distances[:, 2:]], 1) * np.float32(stride)
-        landmarks = np.zeros((len(passed), 0, 2), np.float32)
+        landmarks: Floats = np.zeros((len(passed), 0, 2), np.float32)
         if level.kps is not None:
             points = shaped(outputs, level.kps, count, 10)[passed].reshape(-1, 5, 2)
             landmarks = (points + corner[:, None]) * np.float32(stride)

@@ -1,0 +1,130 @@
+"""A measurement beside that of another detector, in words."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facetrain.core.errors import InputError
+from facetrain.detect.load import find_weights
+from facetrain.eval.difference import BESIDE_AP, Difference, check_same_protocol, difference, verdict
+from facetrain.eval.evaluate import Evaluation, Source, evaluate_on
+from facetrain.eval.prediction_files import read_protocol
+from facetrain.eval.protocol import EvalProtocol
+
+_TITLES = {
+    "recall": "recall",
+    "precision": "precision",
+    "false_alarms": "false alarms per image",
+    "landmark_error.mean": "landmark error",
+}
+
+
+@dataclass(frozen=True)
+class Against:
+    """A detector measured against another one on the same images.
+
+    own, name:  the two as they are called; a difference is own less other
+    numbers:    (own, other) value of each difference
+    """
+
+    own: str
+    name: str
+    differences: Mapping[str, Difference]
+    numbers: Mapping[str, tuple[float, float]]
+
+    @staticmethod
+    def of(own: Evaluation, other: Evaluation, names: tuple[str, str]) -> "Against":
+        """The differences of two measurements. Raises UsageError as `difference` does."""
+        found = difference(other, own)
+        here, there = ({**some.intervals, **some.details.intervals} for some in (own, other))
+        return Against(*names, found, {name: (here[name].value, there[name].value) for name in found})
+
+    def sentences(self) -> list[str]:
+        """What can be said of each AP."""
+        return [
+            f"{key}: {verdict(d, self.own, self.name)}" for key, d in self.differences.items() if key not in BESIDE_AP
+        ]
+
+    def others(self) -> list[str]:
+        """The numbers beside AP, a line each."""
+        lines = []
+        for key, found in self.differences.items():
+            if key in BESIDE_AP:
+                own, other = self.numbers[key]
+                span = "" if found.low is None or found.high is None else f" [{found.low:+.4f}, {found.high:+.4f}]"
+                lines.append(f"{_TITLES[key]}: {own:.4f} against {other:.4f}, {found.value:+.4f}{span}")
+        return lines
+
+    def note(self) -> str:
+        """How the differences were found."""
+        first = next(iter(self.differences.values()), None)
+        if first is None or not first.draws:
+            return "no draws, no intervals"
+        aps = sum(key not in BESIDE_AP for key in self.differences)
+        several = f"; {aps} APs looked at together, told apart at 5 % in all (Holm)" if aps > 1 else ""
+        return (
+            f"in brackets: 95 % intervals of the difference, {first.draws:,} draws of the same images for both{several}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON. `estimate` is own less other."""
+        return {
+            "own": self.own,
+            "other": self.name,
+            "differences": {
+                key: {"own": self.numbers[key][0], "other": self.numbers[key][1], **found.as_dict()}
+                for key, found in self.differences.items()
+            },
+        }
+
+
+def other_source(what: str, protocol: EvalProtocol, device: str, threads: int | None) -> Source:
+    """Weights, or a folder of result files. Raises InputError where there is neither.
+
+    UsageError where the files say that they came about by another protocol than this one, what differs being named.
+    """
+    if Path(what).is_dir():
+        check_same_protocol(protocol.as_dict(), {**read_protocol(Path(what)), "source": "prediction files"})
+        return Source(None, Path(what))
+    find_weights(what)
+    return Source(what, None, device, threads)
+
+
+def against(
+    result: Evaluation,
+    source: Source,
+    other: Source,
+    protocol: EvalProtocol,
+    progress: Callable[[int, int], None] | None = None,
+) -> Against:
+    """Measure another detector on the images of `result` and say how the two compare.
+
+    source: what `result` was measured of. Raises InputError where result files of the other are missing.
+    """
+    measured = evaluate_on(
+        result.scores.benchmark,
+        other,
+        protocol,
+        score=result.details.score,
+        precision=result.details.wanted_precision,
+        draws=result.resampling.draws,
+        seed=result.resampling.seed,
+        progress=progress,
+    )
+    if measured.missing:
+        count, some = len(measured.missing), ", ".join(measured.missing[:3])
+        raise InputError(
+            f"`against` {other.predictions}: of other images: no file for {count:,} of {len(measured.found):,}, "
+            f"such as {some}",
+            "both must be of the same images",
+        )
+    return Against.of(result, measured, _names(source, other))
+
+
+def _names(*sources: Source) -> tuple[str, str]:
+    """Two short names, longer ones where the short ones are the same."""
+    given = [str(some.predictions or some.weights) for some in sources]
+    short = [Path(name).name for name in given]
+    first, second = given if short[0] == short[1] else short
+    return (first, f"{second} (again)") if first == second else (first, second)

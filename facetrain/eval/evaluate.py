@@ -1,0 +1,280 @@
+"""One measurement from weights or prediction files to AP, protocol, details and intervals."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from facetrain.core.errors import InputError, UsageError
+from facetrain.core.faces import Detector, Faces, LabelledImage
+from facetrain.core.hardware import available_cores
+from facetrain.data.labels.layout import load_split
+from facetrain.data.sample import sample_root
+from facetrain.eval.average_precision import Curve
+from facetrain.eval.benchmark import Benchmark, Scores
+from facetrain.eval.bootstrap import DRAWS, SEED, Estimate, Resampling
+from facetrain.eval.details import Details
+from facetrain.eval.labelled import labelled_benchmark, size_check
+from facetrain.eval.pipeline import detect_pictures, first_error
+from facetrain.eval.prediction_files import (
+    Prediction,
+    check_free,
+    check_names,
+    read_predictions,
+    read_protocol,
+    write_predictions,
+)
+from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
+from facetrain.eval.wider_truth import find_truth, load_truth
+from facetrain.eval.widerface import picture_paths, widerface_benchmark
+
+_GPU_BATCH = 16
+_OF_THE_SET = ("images", "present_only")  # what a protocol says of the images and not of how they are shown
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished measurement.
+
+    protocol:   how images were shown and which of them
+    resampling: the draws that give the intervals
+    intervals: of the AP of each subset that has one
+    details:   with intervals of their own
+    missing:   images without a prediction file, which count as without detections
+    """
+
+    scores: Scores
+    protocol: dict[str, Any]
+    seconds: dict[str, float]
+    resampling: Resampling
+    intervals: Mapping[str, Estimate]
+    details: Details
+    missing: Sequence[str] = ()
+
+    @property
+    def benchmark(self) -> str:
+        """`widerface`, or `labelled`."""
+        return self.scores.benchmark.name
+
+    @property
+    def pictures(self) -> Sequence[LabelledImage]:
+        """The images and their labels."""
+        return self.scores.benchmark.images
+
+    @property
+    def found(self) -> Sequence[Faces]:
+        """What was found in each image."""
+        return self.scores.found
+
+    @property
+    def curves(self) -> Mapping[str, Curve]:
+        """Per subset: easy, medium and hard, or `all` on a labelled set."""
+        return self.scores.curves
+
+    @property
+    def ap(self) -> dict[str, float | None]:
+        """AP of each subset; None where no face counts."""
+        return self.scores.ap
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON document."""
+        return {
+            "benchmark": self.benchmark,
+            **self.ap,
+            "images": len(self.pictures),
+            "intervals": {name: estimate.as_dict() for name, estimate in self.intervals.items()},
+            "protocol": self.protocol,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "details": self.details.as_dict(),
+            "missing_predictions": list(self.missing),
+        }
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where detections come from: weights that look at pictures, or files of earlier detections.
+
+    family: the detector family to take an ONNX file for; None: recognised
+    """
+
+    weights: str | None = "yunet_n"
+    predictions: Path | None = None
+    device: str = "cpu"
+    threads: int | None = None
+    family: str | None = None
+
+
+def evaluate_model(
+    source: Source,
+    data: Path,
+    protocol: EvalProtocol,
+    *,
+    widerface: bool = False,
+    ground_truth: Path | None = None,
+    present_only: bool = False,
+    save_predictions: Path | None = None,
+    score: float = 0.5,
+    precision: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure on WIDER FACE, or on any labelled set in one of facetrain's layouts (its val part).
+
+    ground_truth: folder of the three official .mat files; by default found below `data`
+    present_only: measure on the images that are there; otherwise a missing one is an error
+    score, precision: where false alarms are counted, and what a threshold is looked for
+    draws, seed:  of the bootstrap that gives the 95 % intervals; 0: none
+    """
+    if save_predictions is not None:
+        check_free(save_predictions)  # now, and not after all the work
+    began = time.perf_counter()
+    needed = source.predictions is None
+    benchmark = load_benchmark(
+        data, widerface=widerface, ground_truth=ground_truth, present_only=present_only, needed=needed
+    )
+    if save_predictions is not None:
+        check_names(names_of(benchmark))
+    seconds = time.perf_counter() - began
+    result = evaluate_on(
+        benchmark, source, protocol, score=score, precision=precision, draws=draws, seed=seed, progress=progress
+    )
+    if save_predictions is not None:
+        predictions = [_as_prediction(faces) for faces in result.found]
+        rules = {key: value for key, value in result.protocol.items() if key not in _OF_THE_SET}
+        write_predictions(save_predictions, names_of(benchmark), predictions, rules)
+    shown = {**result.protocol, "present_only": present_only}
+    return replace(result, protocol=shown, seconds={"labels": seconds, **result.seconds})
+
+
+def load_benchmark(
+    data: Path,
+    *,
+    widerface: bool = False,
+    ground_truth: Path | None = None,
+    present_only: bool = False,
+    needed: bool = True,
+) -> Benchmark:
+    """Images and truth below `data`; `sample` is the set that facetrain draws itself.
+
+    needed: whether the images themselves will be looked at. Raises InputError or DataError for what is missing.
+    """
+    if str(data) == "sample" and not data.is_dir():
+        data = sample_root()
+    if widerface:
+        truth = load_truth(find_truth(ground_truth or data))
+        if needed or present_only:
+            truth, paths = picture_paths(data, truth, present_only=present_only)
+        else:
+            paths = [data / "WIDER_val" / "images" / f"{name}.jpg" for name in truth.names]
+        return widerface_benchmark(truth, paths)
+    labelled = load_split(data, "val", 5).pictures
+    there = [image for image in labelled if image.path.is_file()]
+    if not there:
+        raise InputError(f"{data}: none of the {len(labelled)} labelled pictures is there")
+    missing = [image.name for image in labelled if not image.path.is_file()]
+    if missing and needed and not present_only:
+        raise InputError(
+            f"{data}: {len(missing):,} of {len(labelled):,} labelled pictures are missing, such as {missing[0]}",
+            "`present_only` measures on those that are there",
+        )
+    return labelled_benchmark(there if present_only else labelled)
+
+
+def names_of(benchmark: Benchmark) -> list[str]:
+    """The name of each image in prediction files, `<event>/<image>` without suffix."""
+    if benchmark.name == "widerface":
+        return [image.name for image in benchmark.images]
+    return [str(PurePosixPath(image.name).with_suffix("")) for image in benchmark.images]
+
+
+def evaluate_on(
+    benchmark: Benchmark,
+    source: Source,
+    protocol: EvalProtocol,
+    *,
+    score: float = 0.5,
+    precision: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure on a benchmark that is loaded already; see `evaluate_model`."""
+    resampling = benchmark.resampling(draws, seed)
+    began = time.perf_counter()
+    missing: list[str] = []
+    if source.predictions is not None:
+        predictions, missing = read_predictions(source.predictions, names_of(benchmark))
+        found = [_as_faces(prediction) for prediction in predictions]
+        shown: dict[str, Any] = {**read_protocol(source.predictions), "source": "prediction files"}
+    else:
+        found, shown = detect_labelled(source, benchmark.images, protocol, progress)
+    seconds = {"detections": time.perf_counter() - began}
+    began = time.perf_counter()
+    scores = benchmark.score(found)
+    _ = scores.ap
+    seconds["evaluation"] = time.perf_counter() - began
+    began = time.perf_counter()
+    details = scores.details(score=score, precision=precision, resampling=resampling)
+    intervals = scores.intervals(resampling)
+    seconds["intervals"] = time.perf_counter() - began
+    return Evaluation(scores, {**shown, "images": len(found)}, seconds, resampling, intervals, details, missing)
+
+
+def _as_faces(prediction: Prediction) -> Faces:
+    """Detections of a file as Faces without landmarks, with all the digits of the file."""
+    boxes, scores = prediction
+    return Faces(boxes, scores, np.zeros((len(scores), 0, 2), np.float32))
+
+
+def _as_prediction(faces: Faces) -> Prediction:
+    """Detections in the doubles that files hold."""
+    return faces.boxes.astype(np.float64), faces.scores.astype(np.float64)
+
+
+def detect_labelled(
+    source: Source, pictures: Sequence[LabelledImage], protocol: EvalProtocol, progress: Progress | None = None
+) -> tuple[list[Faces], dict[str, Any]]:
+    """Detections of every picture, and the protocol as it was. Raises DataError for the first that cannot be read."""
+    from facetrain.detect.load import FaceDetector
+
+    if source.weights is None:
+        raise UsageError("nothing to measure: neither weights nor predictions", "give `weights` or `predictions`")
+    cores = source.threads or available_cores()
+    settings: dict[str, Any] = {
+        "device": source.device,
+        "family": source.family,
+        # detections must score more than the threshold, a detector keeps those that reach it: the protocol drops these
+        "score": protocol.score,
+        "nms": protocol.nms,
+        "max_candidates": protocol.max_candidates,
+    }
+    detector = FaceDetector(source.weights, threads=source.threads, **settings)
+    if detector.own_threshold > protocol.score:
+        own = detector.own_threshold
+        raise UsageError(
+            f"{source.weights}: the file itself drops faces that score less than {own:g}, so that AP at `score` "
+            f"{protocol.score:g} cannot be measured",
+            f"measure what it gives with `score` {own:g}, or export it raw or with a threshold of {protocol.score:g}",
+        )
+    parallel = detector.path.suffix.lower() == ".onnx" and source.device == "cpu"
+    if parallel:
+        # several pictures at once, one thread each, beat one picture on several threads: nothing waits for anything
+        detector = FaceDetector(source.weights, threads=1, **settings)
+    if detector.fixed_size is not None:
+        protocol = replace(protocol, size="original")  # the file itself fits every picture into its own size
+    shown: Detector = ProtocolDetector(detector, protocol)
+    found = detect_pictures(
+        shown,
+        [picture.path for picture in pictures],
+        workers=cores if parallel else 1,
+        batch=1 if source.device == "cpu" else _GPU_BATCH,
+        check=size_check(pictures),
+        progress=progress,
+    )
+    size = "fixed {}x{}".format(*detector.fixed_size) if detector.fixed_size else protocol.size
+    return first_error(found), {**protocol.as_dict(), "size": size}
