@@ -4,6 +4,8 @@ from facetrain.cli import console
 from facetrain.compare.results import Comparison, Row, Speed, ratio
 from facetrain.compare.timing import Times
 from facetrain.core.inert import for_markdown
+from facetrain.eval.difference import brackets, signed, told
+from facetrain.eval.wider_truth import SUBSETS
 
 _FIXED = "*"
 _ABSENT = "-"
@@ -12,8 +14,11 @@ _ABSENT = "-"
 def comparison_text(found: Comparison) -> str:
     """Everything as plain text: what the models are, how fast, how good, and how far they agree."""
     blocks = ["\n".join(_about(found)), console.table([_cost_heading(found), *_cost_rows(found)], numbers_from=3)]
-    if any(row.one_core for row in found.rows) or found.protocol:
+    if any(row.one_core for row in found.rows):
         blocks.append(console.table([_speed_heading(found), *_speed_rows(found)]))
+    if found.protocol:
+        blocks.append(console.table([["AP", "easy", "medium", "hard"], *_ap_rows(found)]))
+        blocks.append(_pairs(found))
     if found.look:
         blocks.append("\n".join(_agreement(found)))
     blocks.append("\n".join(_notes(found)))
@@ -35,7 +40,19 @@ def comparison_markdown(found: Comparison) -> str:
     )
     about = "\n".join(f"- {line}" for line in _about(found))
     notes = "\n".join(f"- {_escape(line)}" for line in _notes(found))
-    return "\n\n".join(block for block in (table, about, notes) if block) + "\n"
+    return "\n\n".join(block for block in (table, about, notes, _markdown_pairs(found)) if block) + "\n"
+
+
+def _markdown_pairs(found: Comparison) -> str:
+    """The differences as a table of their own, models by their names."""
+    lines = ["| second | first | | AP, second less first | 95 % | |", "| --- | --- | --- | ---: | --- | --- |"]
+    for pair in found.pairs:
+        names = [_escape(found.rows[number].name) for number in (pair.second, pair.first)]
+        for subset, difference in pair.differences.items():
+            span = brackets(difference.low, difference.high, 4, sign=True)
+            cells = [*names, subset, signed(difference.value), span, told(difference)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"- {_about_pairs(found)}"]) if found.pairs else ""
 
 
 def _about(found: Comparison) -> list[str]:
@@ -83,8 +100,7 @@ def _cost_rows(found: Comparison) -> list[list[str]]:
 
 
 def _speed_heading(found: Comparison) -> list[str]:
-    ap = ["easy", "medium", "hard"] if found.protocol else []
-    return ["model", "network ms", "p90", "±", "end to end ms", "p90", "±", *_fps_heading(found), *ap]
+    return ["model", "network ms", "p90", "±", "end to end ms", "p90", "±", *_fps_heading(found)]
 
 
 def _speed_rows(found: Comparison) -> list[list[str]]:
@@ -94,7 +110,7 @@ def _speed_rows(found: Comparison) -> list[list[str]]:
         cells = [row.name]
         for times in (one.network, one.end_to_end) if one else (None, None):
             cells += [f"{times.median:.2f}", f"{times.p90:.2f}", _percent(times.spread)] if times else [_ABSENT] * 3
-        rows.append([*cells, *_fps(found, row), *_ap(found, row)])
+        rows.append([*cells, *_fps(found, row)])
     return rows
 
 
@@ -111,8 +127,46 @@ def _fps(found: Comparison, row: Row) -> list[str]:
 def _ap(found: Comparison, row: Row) -> list[str]:
     if not found.protocol:
         return []
-    values = row.accuracy.ap.values() if row.accuracy else [None] * 3
-    return [_ABSENT if value is None else f"{value:.3f}" for value in values]
+    cells = []
+    for subset in SUBSETS:
+        value = row.accuracy.ap[subset] if row.accuracy else None
+        span = row.intervals.get(subset)
+        behind = f" {brackets(span.low, span.high, 3)}" if span and span.low is not None else ""
+        cells.append(_ABSENT if value is None else f"{value:.3f}{behind}")
+    return cells
+
+
+def _ap_rows(found: Comparison) -> list[list[str]]:
+    return [[f"{number} {row.name}", *_ap(found, row)] for number, row in enumerate(found.rows, 1)]
+
+
+def _pair_rows(found: Comparison) -> list[list[str]]:
+    """A line for each two models and each subset."""
+    rows = []
+    for pair in found.pairs:
+        for subset, difference in pair.differences.items():
+            span = brackets(difference.low, difference.high, 4, sign=True)
+            rows.append(
+                [f"{pair.second + 1} less {pair.first + 1}", subset, signed(difference.value), span, told(difference)]
+            )
+    return rows
+
+
+def _pairs(found: Comparison) -> str:
+    rows = _pair_rows(found)
+    if not rows:
+        return ""
+    reasons = {difference.why for pair in found.pairs for difference in pair.differences.values()}
+    if len(reasons) == 1 and reasons != {""}:
+        return f"no intervals: {reasons.pop()}"
+    return console.table([["differences", "", "AP", "95 %", ""], *rows], 2, 3) + "\n" + _about_pairs(found)
+
+
+def _about_pairs(found: Comparison) -> str:
+    protocol = found.protocol or {}
+    count = sum(len(pair.differences) for pair in found.pairs)
+    several = f"; {count} differences looked at together, better or worse at 5 % in all (Holm)" if count > 1 else ""
+    return f"95 % intervals: {protocol['draws']:,} draws of the same {protocol['images']:,} images for all{several}"
 
 
 def _agreement(found: Comparison) -> list[str]:

@@ -6,6 +6,7 @@ from facetrain.cli import console
 from facetrain.eval.against import Against
 from facetrain.eval.bootstrap import Estimate
 from facetrain.eval.details import Details
+from facetrain.eval.difference import brackets
 from facetrain.eval.evaluate import Evaluation
 
 _WIDTH = 80
@@ -91,10 +92,7 @@ def _behind(interval: Estimate | None) -> str:
 
 def _span(interval: Estimate | None, digits: int) -> str:
     """An interval in brackets, as narrow as it can be read; empty where there is none."""
-    if interval is None or interval.low is None or interval.high is None:
-        return ""
-    low, high = (f"{end:.{digits}f}".removeprefix("0") for end in (interval.low, interval.high))
-    return f"[{low}, {high}]"
+    return "" if interval is None else brackets(interval.low, interval.high, digits)
 
 
 def _wrapped(text: str) -> list[str]:

@@ -10,6 +10,7 @@ from facetrain.compare.accuracy import KnownBenchmark, load_widerface, measure_a
 from facetrain.compare.agreement import agreements
 from facetrain.compare.machine import describe_machine
 from facetrain.compare.models import OpenModel, cost_of, distinct_names, open_model, works_of
+from facetrain.compare.pairs import Pair, compare_pairs, intervals_of
 from facetrain.compare.results import Comparison, Look, Row, Speed
 from facetrain.compare.timing import REPEATS, ROUNDS, time_in_turn, times_of
 from facetrain.core.errors import FacetrainError, UsageError
@@ -17,6 +18,7 @@ from facetrain.core.faces import Image
 from facetrain.core.files import sha256
 from facetrain.core.hardware import available_cores
 from facetrain.core.images import read_image
+from facetrain.eval.bootstrap import DRAWS, SEED, check_draws
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 
 MOST_SIDE = 4096  # pixels of a timed picture's side
@@ -34,6 +36,7 @@ class Settings:
     at_score:     least score of a face where faces are drawn, compared and timed
     rounds, repeats: how many turns each model has, and how many runs are measured in a turn
     fresh:        measure AP anew even if it is known
+    draws, seed:  of the images, for the intervals of AP and its differences; 0: none
     """
 
     protocol: EvalProtocol = field(default_factory=EvalProtocol)
@@ -43,6 +46,8 @@ class Settings:
     rounds: int = ROUNDS
     repeats: int = REPEATS
     fresh: bool = False
+    draws: int = DRAWS
+    seed: int = SEED
 
     def __post_init__(self) -> None:
         """Refuse a size or a score that means nothing."""
@@ -53,6 +58,7 @@ class Settings:
             raise UsageError(f"`at_score` {self.at_score:g}: must be from 0 to 1")
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise UsageError(f"`threads` {self.threads}: must be from 1 to 1024")
+        check_draws(self.draws)
 
 
 def compare_models(
@@ -86,7 +92,7 @@ def compare_models(
     given = [str(model) for model in models]
     rows = [Row(name, text) for name, text in zip(distinct_names(given), given, strict=True)]
     run = _Run(rows, {}, settings, progress or _silent, report or _deaf)
-    look, interrupted = None, False
+    look, interrupted, pairs = None, False, []
     try:
         _open(run, families or {})
         _time(run, 1)
@@ -96,11 +102,13 @@ def compare_models(
             look = _look(run, image, pixels)
         if known is not None:
             _measure(run, known, threads)
+            pairs = _tell_apart(run, known)
     except KeyboardInterrupt:
         interrupted = True
     shown = None
     if known is not None:
         shown = {**settings.protocol.as_dict(), "images": len(known.benchmark.images), "present_only": present_only}
+        shown |= {"draws": settings.draws, "seed": settings.seed}
     timing = {
         "size": list(settings.timed_size),
         "score": settings.at_score,
@@ -108,7 +116,7 @@ def compare_models(
         "rounds": settings.rounds,
         "repeats": settings.repeats,
     }
-    return Comparison(rows, describe_machine(cores, threads), timing, shown, look, interrupted)
+    return Comparison(rows, describe_machine(cores, threads), timing, shown, look, interrupted, pairs)
 
 
 @dataclass(frozen=True)
@@ -225,6 +233,16 @@ def _measure(run: _Run, known: KnownBenchmark, threads: int) -> None:
                 run.know(number, accuracy=accuracy)
             except FacetrainError as error:
                 run.fail(number, error)
+
+
+def _tell_apart(run: _Run, known: KnownBenchmark) -> list[Pair]:
+    """The interval of each AP, and of the difference of every two, from one set of draws."""
+    resampling = known.benchmark.resampling(run.settings.draws, run.settings.seed)
+    for number, row in enumerate(run.rows):
+        if row.accuracy is not None:
+            run.know(number, intervals=intervals_of(row.accuracy, resampling))
+    measured = {number: row.intervals for number, row in enumerate(run.rows) if row.intervals}
+    return compare_pairs(measured, resampling)
 
 
 @contextmanager

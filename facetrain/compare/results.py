@@ -1,16 +1,18 @@
 """What a comparison gives: a row for each model, and all of them with how they were measured."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from facetrain.compare.accuracy import Accuracy
 from facetrain.compare.agreement import Agreement, agreement_dict
 from facetrain.compare.models import Cost
+from facetrain.compare.pairs import Pair
 from facetrain.compare.timing import Times
 from facetrain.core.errors import FacetrainError
 from facetrain.core.faces import Faces, Image
+from facetrain.eval.bootstrap import Estimate
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Row:
 
     name:      its file's name, as long as is needed to tell it from the others
     one_core, all_cores: its speed; all_cores is None where only one thread was asked for
+    intervals: of the AP of each subset
     error:     what went wrong; what was known before stays
     """
 
@@ -55,6 +58,7 @@ class Row:
     one_core: Speed | None = None
     all_cores: Speed | None = None
     accuracy: Accuracy | None = None
+    intervals: Mapping[str, Estimate] = field(default_factory=dict)
     error: FacetrainError | None = None
 
     def as_dict(self, smallest: int | None) -> dict[str, Any]:
@@ -80,6 +84,7 @@ class Row:
             "easy": ap.get("easy"),
             "medium": ap.get("medium"),
             "hard": ap.get("hard"),
+            "intervals": {subset: some.as_dict() for subset, some in self.intervals.items()},
             "detections": accuracy.detections if accuracy else None,
             "ap_size": accuracy.size if accuracy else None,
             "ap_cached": accuracy.cached if accuracy else None,
@@ -103,6 +108,7 @@ class Comparison:
 
     protocol: of the AP columns; None where AP was not asked for
     look:     the picture that was looked at, if one was given
+    pairs:    which of two models has the higher AP, each with each
     interrupted: somebody stopped it; what was finished by then is there
     """
 
@@ -112,6 +118,7 @@ class Comparison:
     protocol: dict[str, Any] | None
     look: Look | None
     interrupted: bool
+    pairs: Sequence[Pair] = ()
 
     @property
     def smallest(self) -> int | None:
@@ -128,6 +135,7 @@ class Comparison:
             "timing": self.timing,
             "protocol": self.protocol,
             "models": [row.as_dict(self.smallest) for row in self.rows],
+            "pairs": [pair.as_dict(names) for pair in self.pairs],
             "image": str(look.path) if look else None,
             "faces": {names[number]: faces.as_dicts() for number, faces in look.found.items()} if look else None,
             "agreement": [agreement_dict(pair, names) for pair in look.pairs] if look else None,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from facetrain.core.faces import Faces, LabelledImage
 from facetrain.eval.average_precision import Curve, Matches, Tally, curve, match, tally
-from facetrain.eval.bootstrap import DRAWS, SEED, Estimate, Resampling, ap_estimate
+from facetrain.eval.bootstrap import DRAWS, SEED, Estimate, Resampling, ap_estimate, mean_estimate
 from facetrain.eval.details import Details, Outcome, measure_details, outcomes_of
 
 Mask = NDArray[np.bool_]
@@ -102,3 +102,7 @@ class Scores:
     def intervals(self, resampling: Resampling) -> dict[str, Estimate]:
         """AP of each subset that has one, with its interval."""
         return {name: ap_estimate(ap, self.tallies[name], resampling) for name, ap in self.ap.items() if ap is not None}
+
+    def mean_interval(self, resampling: Resampling) -> Estimate | None:
+        """`mean_ap` with its interval."""
+        return mean_estimate(list(self.intervals(resampling).values()), resampling)

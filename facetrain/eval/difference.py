@@ -4,6 +4,7 @@ Both are measured in the same draws of the images (eval/bootstrap.py), so that w
 falls out: the interval of a difference is far narrower than those of the two numbers.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,11 @@ class Difference:
     def told(self) -> bool | None:
         """Whether the two can be told apart at the 5 % level; None where there is no interval."""
         return None if self.adjusted is None else self.adjusted < LEVEL
+
+    @property
+    def same(self) -> bool:
+        """Whether no image makes a difference."""
+        return self.low is None and self.p == 1
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -172,6 +178,8 @@ def check_same_protocol(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
 
 def verdict(found: Difference, b: str, a: str, unit: str = "") -> str:
     """A difference of a number that is better when higher, in a sentence."""
+    if found.same:
+        return f"{b} and {a} are the same on all {found.images:,} images{unit}"
     if found.low is None or found.high is None:
         return f"{b} {signed(found.value)} against {a}; no interval: {found.why}"
     span = f"[{signed(found.low)}, {signed(found.high)}]"
@@ -181,12 +189,28 @@ def verdict(found: Difference, b: str, a: str, unit: str = "") -> str:
         if found.low * found.high < 0:  # told apart by p, though its own interval reaches over 0
             return f"{b} is {word} than {a} by {plain(abs(found.value))} {span}{unit}"
         return f"{b} is {word} than {a} by {plain(abs(found.value))} [{plain(low)}, {plain(high)}]{unit}"
-    if found.needed is None:
-        return f"{b} and {a} are the same on all {found.images:,} images{unit}"
-    return (
-        f"{b} and {a} cannot be told apart on {found.images:,} images: {signed(found.value)} {span}{unit}; "
-        f"about {about(found.needed)} would do"
-    )
+    more = f"; about {about(found.needed)} would do" if found.needed else ""
+    return f"{b} and {a} cannot be told apart on {found.images:,} images: {signed(found.value)} {span}{unit}{more}"
+
+
+def told(found: Difference) -> str:
+    """Whether a difference can be told from luck, in a few words."""
+    if found.told is None:
+        return f"no interval: {found.why}"
+    if found.told:
+        return "better" if found.value > 0 else "worse"
+    if found.same:
+        return "the same on all images"
+    more = f"; about {about(found.needed)} images would do" if found.needed else ""
+    return f"cannot be told apart{more}"
+
+
+def brackets(low: float | None, high: float | None, digits: int, *, sign: bool = False) -> str:
+    """An interval, without zeros before the point; empty where there is none. sign: with + and -."""
+    if low is None or high is None:
+        return ""
+    ends = (f"{end:+.{digits}f}" if sign else f"{end:.{digits}f}" for end in (low, high))
+    return f"[{', '.join(map(_without_zero, ends))}]"
 
 
 def about(count: int) -> str:
@@ -199,7 +223,12 @@ def about(count: int) -> str:
 
 def plain(value: float) -> str:
     """An AP or a part of one, to four digits: `.0041`."""
-    return f"{value:.4f}".replace("0.", ".", 1)
+    return _without_zero(f"{value:.4f}")
+
+
+def _without_zero(number: str) -> str:
+    """`-0.12` as `-.12`; `10.12` as it is."""
+    return re.sub(r"^([+-]?)0\.", r"\1.", number)
 
 
 def signed(value: float) -> str:

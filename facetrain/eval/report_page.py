@@ -184,7 +184,8 @@ def _sizes(details: Details) -> str:
     return (
         '<table class="sizes"><tr><th>pixels</th><th></th><th class="n">recall</th><th></th>'
         f'<th class="n">faces</th></tr>\n{rows}</table><p class="soft">Shorter side of the face. Full bars: at a '
-        f"score of {details.score:g}. Pale: by any detection, however low its score; no threshold brings back the rest.</p>"
+        f"score of {details.score:g}. Pale: by any detection, however low its score; no threshold brings back the "
+        "rest.</p>"
     )
 
 

@@ -184,10 +184,22 @@ def _judge(
     comparison = measure(
         before, after, quantised.data, progress=lambda done, total: advance(1, total=calibrated + 2 * total)
     )
-    drop = comparison["largest_drop"]
-    if quantised.max_drop is not None and drop is not None and drop > quantised.max_drop:
-        raise ExportError(
-            f"{quantised.precision} loses {drop:.4f} AP, `max_drop` allows {quantised.max_drop:g}; nothing was written",
-            "calibrate with more pictures, or take fp16 or fp32",
-        )
+    if quantised.max_drop is not None:
+        _refuse_drop(quantised.precision, comparison["largest_drop"], comparison["far_drop"], quantised.max_drop, say)
     return checks, comparison
+
+
+def _refuse_drop(precision: str, drop: float | None, far: float | None, most: float, say: Say) -> None:
+    """Raise ExportError where the images do not rule out a larger loss of AP than is allowed."""
+    if drop is None:
+        return
+    if far is None:
+        say("`max_drop` is held against the drop itself: there are too few images for an interval")
+    if max(drop, far or drop) > most:
+        span = "" if far is None else f", and up to {far:.4f} by the far end of its 95 % interval"
+        hint = "calibrate with more pictures, or take fp16 or fp32"
+        if drop <= most:
+            hint = f"judge on more images, which narrows the interval; {hint}"
+        raise ExportError(
+            f"{precision} loses {drop:.4f} AP{span}; `max_drop` allows {most:g}; nothing was written", hint
+        )

@@ -12,7 +12,8 @@ import onnxruntime
 from facetrain.core.errors import DataError
 from facetrain.core.files import as_native
 from facetrain.core.hardware import cpu_name
-from facetrain.eval.evaluate import Evaluation, Source, evaluate_model
+from facetrain.eval.difference import Difference, brackets, difference
+from facetrain.eval.evaluate import Source, evaluate_on, load_benchmark
 from facetrain.eval.protocol import EvalProtocol
 from facetrain.eval.wider_truth import has_truth
 
@@ -36,18 +37,25 @@ def measure(
     """What `after` loses and gains against `before`, ready for JSON.
 
     data: a set in one of facetrain's layouts, whose validation part is judged: WIDER FACE's easy, medium and hard
-    where its ground truth is there (of the pictures that are), else `all`. Without it `ap` and `largest_drop` are None.
+    where its ground truth is there (of the images that are), else `all`. Without it `ap`, `largest_drop` and `far_drop`
+    are None. Each drop has the interval of a paired bootstrap; `far_drop` is the largest of their far ends, and None
+    where there are too few images for one.
     threads: pictures at once while AP is measured; latency is of one thread always.
     """
     protocol = protocol or EvalProtocol()
-    ap, worst = None, None
+    ap, worst, far = None, None, None
     if data is not None:
-        first, second = (_evaluate(path, data, protocol, threads, progress) for path in (before, after))
+        benchmark = load_benchmark(data, widerface=has_truth(data), present_only=True)
+        sources = [Source(weights=str(path), threads=threads) for path in (before, after)]
+        first, second = (evaluate_on(benchmark, source, protocol, progress=progress) for source in sources)
         lost = drops(first.ap, second.ap)
         worst = largest_drop(lost)
+        spans = {name: found for name, found in difference(second, first).items() if name in lost}
+        far = _far_end(spans)
         ap = {
             "benchmark": first.benchmark,
             "images": len(first.found),
+            "intervals": {name: found.as_dict() for name, found in spans.items()},
             "before": first.ap,
             "after": second.ap,
             "drop": lost,
@@ -56,6 +64,7 @@ def measure(
     return {
         "ap": ap,
         "largest_drop": worst,
+        "far_drop": far,
         "bytes": {"before": before.stat().st_size, "after": after.stat().st_size},
         "latency": latency(before, after),
     }
@@ -73,6 +82,13 @@ def drops(before: AP, after: AP) -> dict[str, float | None]:
 def largest_drop(lost: AP) -> float | None:
     """The largest of the drops; None where no subset has a value."""
     return max((value for value in lost.values() if value is not None), default=None)
+
+
+def _far_end(spans: Mapping[str, Difference]) -> float | None:
+    """The largest drop that any of the intervals still holds; None where one has no interval."""
+    ends = [0.0 if found.same else found.high for found in spans.values()]
+    known = [end for end in ends if end is not None]
+    return max(known) if known and len(known) == len(ends) else None
 
 
 def latency(before: Path, after: Path) -> dict[str, Any]:
@@ -114,39 +130,35 @@ def latency(before: Path, after: Path) -> dict[str, Any]:
 
 def text(result: Mapping[str, Any], name: str = "after") -> str:
     """A measurement as a table for people. name: what `after` is, such as int8."""
-    rows = [["", "fp32", name, "difference"]]
+    rows = [["", "fp32", name, "difference", ""]]
     if result["ap"] is not None:
         for subset, lost in result["ap"]["drop"].items():
             values = [result["ap"][when][subset] for when in ("before", "after")]
             cells = ["-" if value is None else f"{value:.4f}" for value in values]
-            rows.append([f"AP {subset}", *cells, "-" if lost is None else f"{-lost:+.4f}"])
+            span = result["ap"]["intervals"].get(subset, {"low": None})
+            ends = "" if span["low"] is None else brackets(-span["high"], -span["low"], 4, sign=True)
+            rows.append([f"AP {subset}", *cells, "-" if lost is None else f"{-lost:+.4f}", ends])
     size, speed = result["bytes"], result["latency"]
-    rows.append(["bytes", f"{size['before']:,}", f"{size['after']:,}", f"{size['after'] / size['before'] - 1:+.0%}"])
-    rows.append(["ms", f"{speed['before_ms']:.2f}", f"{speed['after_ms']:.2f}", f"{speed['ratio'] - 1:+.0%}"])
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    rows.append(
+        ["bytes", f"{size['before']:,}", f"{size['after']:,}", f"{size['after'] / size['before'] - 1:+.0%}", ""]
+    )
+    rows.append(["ms", f"{speed['before_ms']:.2f}", f"{speed['after_ms']:.2f}", f"{speed['ratio'] - 1:+.0%}", ""])
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = []
     for first, *cells in rows:
         padded = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *padded]))
+        lines.append("  ".join([first.ljust(widths[0]), *padded]).rstrip())
     shown = f"{speed['width']}x{speed['height']}" + (f", {speed['batch']} at once" if speed["batch"] > 1 else "")
     lines.append(f"ms: {shown}, one thread of {speed['processor']}, onnxruntime {speed['onnxruntime']}")
     if result["ap"] is not None:
         protocol = ", ".join(f"{name} {result['ap']['protocol'][name]}" for name in ("size", "score", "nms"))
-        lines.append(f"AP: {result['ap']['images']:,} pictures, {protocol}")
+        lines.append(f"AP: {result['ap']['images']:,} images, {protocol}")
+        spans = result["ap"]["intervals"].values()
+        draws = next((span["draws"] for span in spans if span["low"] is not None), 0)
+        if draws:
+            lines.append(f"in brackets: 95 % intervals of the difference, {draws:,} draws of the same images for both")
+        lines += sorted({f"no interval: {span['why']}" for span in spans if "why" in span})
     return "\n".join(lines)
-
-
-def _evaluate(
-    path: Path, data: Path, protocol: EvalProtocol, threads: int | None, progress: Progress | None
-) -> Evaluation:
-    return evaluate_model(
-        Source(weights=str(path), threads=threads),
-        data,
-        protocol,
-        widerface=has_truth(data),
-        present_only=True,
-        progress=progress,
-    )
 
 
 def _session(path: Path) -> Any:

@@ -9,6 +9,8 @@ from torch import Tensor
 from facetrain import __version__
 from facetrain.config.schema import Config
 from facetrain.core.run_dir import RunDir
+from facetrain.eval.bootstrap import Estimate, Resampling
+from facetrain.eval.difference import brackets, difference_of, holm
 from facetrain.model.detector import ModelDetector
 from facetrain.model.weights import save_checkpoint
 from facetrain.model.yunet import build
@@ -17,6 +19,8 @@ from facetrain.train.hardware import tuned_kernels
 from facetrain.train.prepare import Setup
 from facetrain.train.state import TrainState
 from facetrain.train.validation import Validation, ValidationResult
+
+_SHOWN = 6  # epochs in a message
 
 
 def validate(
@@ -53,6 +57,42 @@ def keep_best(
     if run is not None:
         images = report.images if report else 0
         save_checkpoint(run.best, weights, config, _info(state, epoch) | {"ap": ap, "validation_pictures": images})
+
+
+class Contest:
+    """The validations of this process, to say which other weights the chosen ones cannot be told apart from."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, Estimate] = {}
+
+    def add(self, epoch: int, report: ValidationResult) -> None:
+        """Remember a validation."""
+        if report.estimate is not None and len(report.estimate.samples):
+            self.known[epoch] = report.estimate
+
+    def sentence(self, best: int | None, resampling: Resampling) -> str:
+        """What the choice of an epoch is worth; empty where nothing can be said, or the others are clearly worse."""
+        if best not in self.known:
+            return ""
+        chosen = self.known[best]
+        others = {
+            epoch: difference_of(chosen, other, resampling) for epoch, other in self.known.items() if epoch != best
+        }
+        near = [epoch for epoch, found in holm(others).items() if found.told is False]
+        if not near:
+            return ""
+        span = brackets(chosen.low, chosen.high, 3)
+        epochs = f"epoch {near[0] + 1}" if len(near) == 1 else f"{len(near)} other epochs ({_listed(near)})"
+        return (
+            f"best.pt is epoch {best + 1}, AP {chosen.value:.3f}{span and ' ' + span}; {epochs} cannot be told apart "
+            f"from it on these {len(resampling.strata):,} images: the choice between them is within noise"
+        )
+
+
+def _listed(epochs: list[int]) -> str:
+    """The last few epochs, counted from 1."""
+    shown = ", ".join(str(epoch + 1) for epoch in epochs[-_SHOWN:])
+    return shown if len(epochs) <= _SHOWN else f"… {shown}"
 
 
 def keep_numbered(run: RunDir, config: Config, state: TrainState, epoch: int, weights: Mapping[str, Tensor]) -> None:

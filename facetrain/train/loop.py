@@ -16,7 +16,7 @@ from facetrain.model.weights import load_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train.accelerate import accelerated
 from facetrain.train.begin import Beginning, begin_again, begin_new
-from facetrain.train.best import keep_best, keep_numbered, validate
+from facetrain.train.best import Contest, keep_best, keep_numbered, validate
 from facetrain.train.distributed import check_batch, check_same, join
 from facetrain.train.ema import Ema
 from facetrain.train.environment import describe_environment, interruptible
@@ -152,6 +152,7 @@ def train_model(
                 save_state(run, now, state, model, ema, optimizer)
 
         report: ValidationResult | None = None
+        contest = Contest()
         started = saved_at = clock()
         stop = time_is_up = False
 
@@ -226,6 +227,7 @@ def train_model(
                         break
                     metrics.write("val", state.step, epoch=epoch, **report.as_dict())
                     keep_best(run, now, state, report, epoch, weights_now)
+                    contest.add(epoch, report)
                     for problem in report.unreadable[:5]:
                         events.note(f"warning: not validated on, counted as without detections: {problem}")
                     events.note(f"epoch {epoch + 1}: {report}, best {format_ap(state.best_ap)}")
@@ -240,6 +242,8 @@ def train_model(
                 if time_is_up:
                     break
             metrics.close()
+            if setup.val is not None and (line := contest.sentence(state.best_epoch, setup.val.resampling)):
+                events.note(line)
         setup.store.close()
         return TrainResult(
             run=None if dry_run else planned,

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.data.labels.layout import load_split
 from facetrain.eval.benchmark import Benchmark
+from facetrain.eval.bootstrap import Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
 from facetrain.eval.pipeline import detect_pictures
 from facetrain.eval.wider_truth import find_truth, has_truth, load_truth
@@ -25,13 +27,18 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """AP over the validation pictures. ap: mean of the subsets, or the labelled AP; None where no face counts."""
+    """AP over the validation pictures.
+
+    ap:       mean of the subsets, or the labelled AP; None where no face counts
+    estimate: the same with its interval and its draws, to be compared with that of other weights
+    """
 
     ap: float | None
     subsets: dict[str, float | None]
     images: int
     detections: int
     unreadable: list[str]
+    estimate: Estimate | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for metrics.jsonl."""
@@ -53,6 +60,11 @@ class Validation:
     """The benchmark to validate on: WIDER FACE's official one, or the labels of a set."""
 
     benchmark: Benchmark
+
+    @cached_property
+    def resampling(self) -> Resampling:
+        """Draws of the images, the same for all weights of a run."""
+        return self.benchmark.resampling()
 
     @property
     def official(self) -> bool:
@@ -96,7 +108,9 @@ class Validation:
         found = [Faces.none() if isinstance(faces, DataError) else faces for faces in joint]
         scores = self.benchmark.score(found)
         subsets = scores.ap if self.official else {}
-        return ValidationResult(scores.mean_ap, subsets, len(found), sum(len(faces) for faces in found), unreadable)
+        count = sum(len(faces) for faces in found)
+        estimate = scores.mean_interval(self.resampling)
+        return ValidationResult(scores.mean_ap, subsets, len(found), count, unreadable, estimate)
 
 
 def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Events) -> Validation | None:

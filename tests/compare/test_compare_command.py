@@ -14,10 +14,23 @@ from facetrain.compare.models import timed_picture
 
 ROW_KEYS = [
     "name", "path", "kind", "family", "bytes", "sha256", "size", "fixed_size", "parameters", "parameters_ratio",
-    "multiply_adds", "mflops", "published_mflops", "one_core", "all_cores", "easy", "medium", "hard", "detections",
-    "ap_size", "ap_cached", "failed",
+    "schema", "facetrain", "machine", "timing", "protocol", "models", "pairs", "image", "faces", "agreement",
+    "interrupted",
 ]  # fmt: skip
-KEYS = ["schema", "facetrain", "machine", "timing", "protocol", "models", "image", "faces", "agreement", "interrupted"]
+]  # fmt: skip
+KEYS = [
+    "schema",
+    "facetrain",
+    "machine",
+    "timing",
+    "protocol",
+    "models",
+    "pairs",
+    "image",
+    "faces",
+    "agreement",
+    "interrupted",
+]
 QUICK = ("--fps-size", "64", "--threads", "1")
 
 
@@ -77,6 +90,11 @@ def test_everything_at_once(
     assert "AP of 3 models from an earlier measurement" in out
     assert f"{document['models'][2]['hard']:.3f}" in out
     assert "64x40*" in out
+    assert "no intervals: 5 images are too few, 20 are needed" in out
+    assert [(pair["first"], pair["second"]) for pair in document["pairs"]] == [
+        (names[0], names[1]), (names[0], names[2]), (names[1], names[2])
+    ]  # fmt: skip
+    assert {d["low"] for pair in document["pairs"] for d in pair["differences"].values()} == {None}
 
 
 def test_without_widerface_there_is_no_ap(nets: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

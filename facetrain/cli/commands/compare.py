@@ -41,6 +41,9 @@ def run(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw AP (hard) over latency: .png, .svg or .pdf.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
+    draws: Annotated[
+        int, typer.Option(help="Draws of the images that the 95 % intervals come from; 0 for none.")
+    ] = 2000,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure AP anew, even if it is known.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -65,6 +68,7 @@ def run(
             threads=threads,
             at_score=at_score,
             fresh=fresh,
+            draws=draws,
         ),
         progress=console.progress,
         report=console.say_error,
