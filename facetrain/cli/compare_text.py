@@ -156,9 +156,9 @@ def _pairs(found: Comparison) -> str:
     rows = _pair_rows(found)
     if not rows:
         return ""
-    reasons = {difference.why for pair in found.pairs for difference in pair.differences.values()}
-    if len(reasons) == 1 and reasons != {""}:
-        return f"no intervals: {reasons.pop()}"
+    every = [difference for pair in found.pairs for difference in pair.differences.values()]
+    if all(difference.told is not True and difference.low is None for difference in every):
+        return "no intervals: " + "; ".join(sorted({difference.why for difference in every} - {""}))
     return console.table([["differences", "", "AP", "95 %", ""], *rows], 2, 3) + "\n" + _about_pairs(found)
 
 

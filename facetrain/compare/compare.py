@@ -92,7 +92,7 @@ def compare_models(
     given = [str(model) for model in models]
     rows = [Row(name, text) for name, text in zip(distinct_names(given), given, strict=True)]
     run = _Run(rows, {}, settings, progress or _silent, report or _deaf)
-    look, interrupted, pairs = None, False, []
+    look, interrupted, pairs = None, False, list[Pair]()
     try:
         _open(run, families or {})
         _time(run, 1)
@@ -102,11 +102,11 @@ def compare_models(
             look = _look(run, image, pixels)
         if known is not None:
             _measure(run, known, threads)
-            pairs = _tell_apart(run, known)
     except KeyboardInterrupt:
         interrupted = True
     shown = None
     if known is not None:
+        pairs = _tell_apart(run, known)  # of what was measured, after Ctrl-C too
         shown = {**settings.protocol.as_dict(), "images": len(known.benchmark.images), "present_only": present_only}
         shown |= {"draws": settings.draws, "seed": settings.seed}
     timing = {

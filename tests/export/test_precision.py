@@ -9,12 +9,14 @@ import pytest
 from onnx import numpy_helper
 from small_models import file_of, network
 
-from facetrain.core.errors import DataError, InputError
+from facetrain.core.errors import DataError, ExportError, InputError
 from facetrain.data.sample import write_sample
+from facetrain.eval.difference import Difference
 from facetrain.eval.protocol import EvalProtocol
 from facetrain.export.onnx import onnx_bytes, onnx_model
+from facetrain.export.onnx_export import _refuse_drop
 from facetrain.export.onnx_request import OnnxOptions
-from facetrain.export.precision import drops, largest_drop, latency, measure, text
+from facetrain.export.precision import _far_end, drops, largest_drop, latency, measure, text
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,8 @@ def test_the_same_file_loses_nothing_and_a_damaged_one_does(files: tuple[Path, P
     assert lines[1].split() == ["AP", "all", f"{before:.4f}", f"{after:.4f}", f"-{lost:.4f}"]
     assert lines[2].split()[0] == "bytes"
     assert lines[3].split()[0] == "ms"
-    assert "5 pictures, size 320, score 0.02" in lines[-1]
+    assert "5 images, size 320, score 0.02" in lines[-2]
+    assert lines[-1] == "no interval: 5 images are too few, 20 are needed"
 
 
 def test_without_data_there_is_no_ap(files: tuple[Path, Path]) -> None:
@@ -110,3 +113,44 @@ def test_errors(files: tuple[Path, Path], tmp_path: Path) -> None:
         measure(files[0], broken)
     with pytest.raises(InputError, match="no such folder"):
         measure(*files, tmp_path / "missing")
+
+
+def drop(value: float, low: float | None, high: float | None, p: float | None) -> Difference:
+    return Difference(value, low, high, p, p, 400, 100, 2000, 0, "x")
+
+
+def test_the_limit_is_held_against_the_far_end() -> None:
+    spans = {"easy": drop(0.001, -0.001, 0.003, 0.3), "hard": drop(0.002, 0.0005, 0.0035, 0.01)}
+    assert _far_end(spans) == 0.0035
+    assert _far_end({"all": drop(0, None, None, 1)}) == 0  # the same on every image
+    assert _far_end({"all": drop(0.1, None, None, None)}) is None
+    assert _far_end({**spans, "all": drop(0.1, None, None, None)}) is None
+
+    said: list[str] = []
+    _refuse_drop("int8", 0.002, 0.0035, 0.004, said.append)
+    _refuse_drop("int8", None, None, 0.0, said.append)
+    _refuse_drop("int8", -0.002, 0.0, 0.0, said.append)
+    assert said == []
+    with pytest.raises(
+        ExportError, match=r"loses 0\.0020 AP, and up to 0\.0035 by the far end .* allows 0\.003;"
+    ) as error:
+        _refuse_drop("int8", 0.002, 0.0035, 0.003, said.append)
+    assert "judge on more images" in str(error.value.hint)
+    with pytest.raises(ExportError, match=r"loses 0\.0100 AP, and up to 0\.0200") as error:
+        _refuse_drop("int8", 0.01, 0.02, 0.003, said.append)
+    assert "more images" not in str(error.value.hint)
+    _refuse_drop("int8", 0.002, None, 0.003, said.append)
+    assert "too few images for an interval" in said[0]
+    with pytest.raises(ExportError, match=r"loses 0\.0040 AP; `max_drop`"):
+        _refuse_drop("int8", 0.004, None, 0.003, said.append)
+
+
+def test_a_drop_has_an_interval_and_it_is_shown(files: tuple[Path, Path], tmp_path: Path) -> None:
+    write_sample(tmp_path / "drawn", train=1, val=24)
+    worse = measure(*files, tmp_path / "drawn", protocol=EvalProtocol(size="96"))
+    span = worse["ap"]["intervals"]["all"]
+    assert (span["estimate"], span["draws"], span["images"]) == (worse["largest_drop"], 2000, 24)
+    assert span["low"] < worse["largest_drop"] < span["high"] == worse["far_drop"]
+    lines = text(worse, "int8")
+    assert f"[-{span['high']:.4f}, -{span['low']:.4f}]".replace("-0.", "-.") in lines
+    assert "2,000 draws of the same images for both" in lines
