@@ -58,10 +58,14 @@ def _details(details: Details) -> list[str]:
     rows = [["shorter side, px", "faces", "recall", "95 %"]]
     for size, span in zip(details.by_size, spans, strict=True):
         name = f"{size.low}+" if size.high is None else f"{size.low}-{size.high}"
-        rows.append([name, f"{size.faces:,}", "-" if size.recall is None else f"{size.recall:.3f}", span])
+        rows.append([name, f"{size.faces:,}", "-" if size.recall is None else f"{size.recall:.3f}", span or "-"])
     if not any(spans):
         rows = [row[:-1] for row in rows]
-    lines = ["", f"at score {details.score:g}:", console.table(rows), ""]
+    lines = ["", f"at score {details.score:g}:", console.table(rows)]
+    found = [known.get(f"by_size.{number}.recall") for number in range(len(details.by_size))]
+    if any(spans) and (reasons := {some.why for some in found if some is not None and some.why}):
+        lines += _wrapped(f"-: no interval: {'; '.join(sorted(reasons))}")
+    lines.append("")
     if details.recall is not None and details.false_alarms is not None:
         recall, alarms = (_behind(known.get(name)) for name in ("recall", "false_alarms"))
         lines += _wrapped(

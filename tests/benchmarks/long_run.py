@@ -59,6 +59,7 @@ TAIL = Stage(
 # A network's stages in their order. The first starts from the bundled weights, or from drawn ones.
 PLAN = {name: [SMALL, AGAIN, LARGE, BOTH, TAIL] for name in ("yunet_n", "yunet_s")}
 SEED = 0
+SUBSETS = ("easy", "medium", "hard")
 
 
 def reference() -> Path:
@@ -217,8 +218,8 @@ def running(work: Path) -> Iterator[tuple[Place, int]]:
             yield place, pid
 
 
-def measure(weights: Path) -> dict[str, float]:
-    """Easy, medium and hard of a checkpoint on the validation pictures that are there, at original size."""
+def evaluation(weights: Path) -> dict[str, Any]:
+    """What `facetrain eval` says of a checkpoint on the validation pictures that are there, at original size."""
     with tempfile.TemporaryDirectory() as scratch:
         onnx = Path(scratch) / "weights.onnx"
         line = [sys.executable, "-m", "facetrain", "export-onnx", "--weights", str(weights), "--output", str(onnx)]
@@ -226,8 +227,21 @@ def measure(weights: Path) -> dict[str, float]:
         data = ["--widerface", "--present-only", "--data", str(reference() / "widerface")]
         line = [sys.executable, "-m", "facetrain", "eval", *data, "--weights", str(onnx), "--json", "--threads", "1"]
         done = subprocess.run(line, check=True, capture_output=True, text=True)
-    ap = json.loads(done.stdout)
-    return {name: round(ap[name], 4) for name in ("easy", "medium", "hard")}
+    return dict(json.loads(done.stdout))
+
+
+def measure(weights: Path) -> dict[str, float]:
+    """Easy, medium and hard."""
+    found = evaluation(weights)
+    return {name: round(found[name], 4) for name in SUBSETS}
+
+
+def intervals(weights: Path) -> dict[str, str]:
+    """The 95 % interval of each, in brackets."""
+    from facetrain.eval.difference import brackets
+
+    found = evaluation(weights)["intervals"]
+    return {name: brackets(found[name]["low"], found[name]["high"], 3) for name in SUBSETS}
 
 
 def mean(ap: dict[str, float] | None) -> float:
@@ -313,21 +327,25 @@ def install() -> None:
         if mean(info["ap"]) <= mean(bundled):
             print(f"{network}: {info['ap']} is no better than the bundled {bundled}")
             continue
+        cells = " | ".join(f"{info['ap'][name]:.3f} {span}" for name, span in intervals(path).items())
         hashes = {made.suffix: sha256(made) for made in write_bundle(path, network, FOLDER)}
-        (FOLDER / f"{network}.md").write_text(card(network, info, hashes), encoding="utf-8")
+        (FOLDER / f"{network}.md").write_text(card(network, info, hashes, cells), encoding="utf-8")
         readme = ROOT / "README.md"
-        readme.write_text(with_row(readme.read_text(encoding="utf-8"), network, info["ap"]), encoding="utf-8")
+        readme.write_text(with_row(readme.read_text(encoding="utf-8"), network, cells), encoding="utf-8")
         path.unlink()  # bundled now, and the next stage starts from there
         print(f"{network}: {info['ap']} replaces {bundled}")
 
 
-RELEASED = {"yunet_n": (0.909, 0.888, 0.799), "yunet_s": (0.901, 0.875, 0.751)}
+RELEASED = {
+    "yunet_n": "0.909 [.NNN, .NNN] | 0.888 [.NNN, .NNN] | 0.799 [.NNN, .NNN]",
+    "yunet_s": "0.901 [.NNN, .NNN] | 0.875 [.NNN, .NNN] | 0.751 [.NNN, .NNN]",
+}
 SIZES = {"yunet_n": "75,856 parameters, 149 MFLOPs at 320×320", "yunet_s": "54,608 parameters, 96 MFLOPs at 320×320"}
 
 
-def card(network: str, info: dict[str, Any], hashes: dict[str, str]) -> str:
-    """The model card of bundled weights."""
-    ap, released, hours = info["ap"], RELEASED[network], info["processor_s"] / 3600
+def card(network: str, info: dict[str, Any], hashes: dict[str, str], cells: str) -> str:
+    """The model card of bundled weights. cells: its AP with intervals, as they stand in a table."""
+    hours = info["processor_s"] / 3600
     rows = "\n".join(f"| {network}{suffix} | {value} |" for suffix, value in hashes.items())
     return f"""# {network}: weights that come with facetrain
 
@@ -351,8 +369,10 @@ evenly from all 61 kinds of scene; original size, score > 0.02, NMS 0.45). These
 
 | | easy | medium | hard |
 | --- | --- | --- | --- |
-| these weights | {ap["easy"]:.3f} | {ap["medium"]:.3f} | {ap["hard"]:.3f} |
-| released by the YuNet authors (640 epochs, all pictures) | {released[0]:.3f} | {released[1]:.3f} | {released[2]:.3f} |
+| these weights | {cells} |
+| released by the YuNet authors (640 epochs, all pictures) | {RELEASED[network]} |
+
+In brackets: 95 % intervals, of what other pictures of the same kinds would have given.
 
 Where every face matters, train longer or use the released weights: facetrain reads them. Errors have not been measured
 by age, sex or skin colour.
@@ -361,11 +381,10 @@ by age, sex or skin colour.
 """
 
 
-def with_row(readme: str, network: str, ap: dict[str, float]) -> str:
+def with_row(readme: str, network: str, cells: str) -> str:
     """README with a network's AP in compare's table and in that of the bundled weights, where it may be new."""
-    cells = " | ".join(f"{ap[name]:.3f}" for name in ("easy", "medium", "hard"))
     bundled = f"| bundled `{network}` | {cells} |"
-    readme = re.sub(rf"(?m)^(\| {network} \|.*?)(?:\| [\d.]+ ){{3}}\|$", rf"\1| {cells} |", readme)
+    readme = re.sub(rf"(?m)^(\| {network} \|.*?)(?:\| [\d.]+(?: \[[^|]*\])? ){{3}}\|$", rf"\1| {cells} |", readme)
     readme, known = re.subn(rf"(?m)^\| bundled `{network}` \|.*$", bundled, readme)
     return readme if known else re.sub(r"(?m)^(\| released YuNet-n, )", rf"{bundled}\n\1", readme, count=1)
 
