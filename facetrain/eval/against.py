@@ -126,5 +126,7 @@ def _names(*sources: Source) -> tuple[str, str]:
     """Two short names, longer ones where the short ones are the same."""
     given = [str(some.predictions or some.weights) for some in sources]
     short = [Path(name).name for name in given]
+    if given[0] == given[1]:
+        return short[0], f"{short[1]} (again)"
     first, second = given if short[0] == short[1] else short
-    return (first, f"{second} (again)") if first == second else (first, second)
+    return first, second

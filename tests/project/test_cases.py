@@ -86,7 +86,7 @@ def test_long_names(cases: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_equal_stems_are_refused_before_the_work(
     cases: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("facetrain.eval.benchmark.detect_pictures", lambda *_, **__: pytest.fail("looked already"))
+    monkeypatch.setattr("facetrain.eval.evaluate.detect_pictures", lambda *_, **__: pytest.fail("looked already"))
     assert run_cli(["eval", "--data", str(cases / "same_stem"), "--save-predictions", "new"]) in (1, 2)
     assert "two pictures have this name" in capfd.readouterr().err
 

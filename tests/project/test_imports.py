@@ -58,7 +58,7 @@ def test_every_command_is_seen():
 
 
 @pytest.mark.parametrize(
-    "module", ["facetrain.detect.load", "facetrain.eval.benchmark", "facetrain.compare.compare", *LABELS]
+    "module", ["facetrain.detect.load", "facetrain.eval.evaluate", "facetrain.compare.compare", *LABELS]
 )
 def test_module_leaves_torch_alone(module):
     assert not loaded(f"import {module}") & TORCH

@@ -91,11 +91,12 @@ def test_what_is_better_becomes_bundled_without_any_path(
     released = "| released YuNet-n, 640 epochs | 0.909 | 0.888 | 0.799 |\n"
     (tmp_path / "README.md").write_text("before\n" + row.format("0.794", "0.750", "0.618") + other + released)
     monkeypatch.setattr(long_run, "measure", lambda path: pytest.fail("nothing was bundled"))
-    monkeypatch.setattr(long_run, "intervals", lambda path: dict.fromkeys(AP, "[.7, .9]"))
+    cells = "0.845 [.7, .9] | 0.826 [.7, .9] | 0.730 [.7, .9]"
+    monkeypatch.setattr(long_run, "table_cells", lambda path: cells)
     long_run.install()
     readme = (tmp_path / "README.md").read_text()
-    added = "| bundled `yunet_n` | 0.845 [.7, .9] | 0.826 [.7, .9] | 0.730 [.7, .9] |\n"
-    assert readme == "before\n" + row.format("0.845 [.7, .9]", "0.826 [.7, .9]", "0.730 [.7, .9]") + other + added + released
+    added = f"| bundled `yunet_n` | {cells} |\n"
+    assert readme == "before\n" + row.format(*cells.split(" | ")) + other + added + released
     again = long_run.with_row(readme, "yunet_n", "0.900 | 0.800 | 0.700")
     assert again.count("| bundled `yunet_n` | 0.900 | 0.800 | 0.700 |") == 1
     assert "0.845" not in again
@@ -116,7 +117,7 @@ def test_what_is_better_becomes_bundled_without_any_path(
     )
     assert FaceDetector(weights / "yunet_n.onnx") is not None
     card = (weights / "yunet_n.md").read_text(encoding="utf-8")
-    assert "| these weights | 0.845 [.7, .9] | 0.826 [.7, .9] | 0.730 [.7, .9] |" in card
+    assert f"| these weights | {cells} |" in card
     assert "250,000 crops in 1.5 processor hours" in " ".join(card.split())
     monkeypatch.setattr(long_run, "measure", lambda path: {"easy": 0.9, "medium": 0.9, "hard": 0.8})
     assert not (tmp_path / "kept" / "yunet_n.pt").exists()
