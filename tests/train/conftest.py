@@ -9,7 +9,7 @@ import pytest
 from train_runs import draw_set, tiny_config, train
 
 from facetrain.core.run_dir import RunDir
-from facetrain.train import loop
+from facetrain.train import training
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Curves take longer than these runs; only the test that looks at them has them drawn."""
     if "with_curves" not in request.fixturenames:
-        monkeypatch.setattr(loop, "draw_curves", lambda run: None)
+        monkeypatch.setattr(training, "draw_curves", lambda run: None)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from facetrain.config.load import config_to_yaml
 from facetrain.core.errors import DataError, FacetrainError, InputError
 from facetrain.core.run_dir import RunDir
 from facetrain.model.safe_file import read_tensors
-from facetrain.train import loop
+from facetrain.train import training
 from facetrain.train.loop import train_model
 from facetrain.train.metrics import read_metrics
 
@@ -54,7 +54,7 @@ def test_run_continues_after_a_crash_as_if_nothing_had_been(
 def test_run_continues_from_a_save_within_an_epoch(
     data: Path, tmp_path: Path, unbroken: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)  # after every step
+    monkeypatch.setattr(training, "_SAVE_EVERY_S", 0.0)  # after every step
     with pytest.raises(Crash):
         train_model(tiny_config(data), runs=tmp_path, events=crash_at(6))
     run, events = RunDir(tmp_path / "run-1"), Recorder()
@@ -68,7 +68,7 @@ def test_crash_after_a_validation_writes_no_line_twice(
     data: Path, tmp_path: Path, unbroken: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The state of the epoch's last step may be saved before its validation, which is then done again."""
-    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(training, "_SAVE_EVERY_S", 0.0)
 
     class Crashing(Recorder):
         def note(self, text: str) -> None:

@@ -89,8 +89,8 @@ FULL = """
 import resource, sys, threading, time
 from pathlib import Path
 from facetrain.cli.app import run_cli
-from facetrain.train import loop
-loop._SAVE_EVERY_S = 0.0
+from facetrain.train import training
+training._SAVE_EVERY_S = 0.0
 metrics = Path(sys.argv[1])
 def fill():
     while not metrics.exists() or metrics.read_text().count("train") < 4:

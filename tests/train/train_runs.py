@@ -16,7 +16,7 @@ import torch
 from facetrain.config.schema import Config, DataConfig, EvalConfig, ModelConfig, TrainConfig
 from facetrain.core.run_dir import RunDir
 from facetrain.model.safe_file import read_tensors
-from facetrain.train import loop
+from facetrain.train import training
 from facetrain.train.events import Progress
 from facetrain.train.loop import train_model
 from facetrain.train.metrics import read_metrics
@@ -171,8 +171,8 @@ def wait_for_step(process: "subprocess.Popen[str]", run: RunDir, number: int) ->
 
 def live(config: Config, runs: str) -> None:
     """A process's life: begin the run, or go on with it; saves after every step."""
-    loop._SAVE_EVERY_S = 0.0
-    loop.draw_curves = lambda run: None  # type: ignore[assignment]
+    training._SAVE_EVERY_S = 0.0
+    training.draw_curves = lambda run: None  # type: ignore[assignment]
     run = RunDir(Path(runs) / "r")
     if run.last.exists():
         train_model(resume=run)

@@ -1,0 +1,199 @@
+"""A run under way: what it is made of, an epoch of it, and what follows an epoch."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from facetrain.config.load import config_to_yaml
+from facetrain.config.schema import Config
+from facetrain.core.files import write_text
+from facetrain.core.run_dir import RunDir
+from facetrain.data.batch import Batch
+from facetrain.data.batches import ahead, epoch_batches
+from facetrain.model.yunet import YuNet
+from facetrain.train.best import Contest, keep_best, keep_numbered, validate
+from facetrain.train.distributed import World
+from facetrain.train.ema import Ema
+from facetrain.train.ending import Ending
+from facetrain.train.environment import interruptible
+from facetrain.train.events import Events, tell_progress
+from facetrain.train.hardware import memory_errors, tuned_kernels
+from facetrain.train.metrics import MetricsLog, draw_curves
+from facetrain.train.optim import set_rate
+from facetrain.train.pace import Clock, Pace
+from facetrain.train.prepare import Setup, tell_cost
+from facetrain.train.preview import draw_batch
+from facetrain.train.state import TrainState, save_state, saving_on_failure
+from facetrain.train.step import seen_finite
+from facetrain.train.validation import ValidationResult, format_ap
+from facetrain.train.window import Window
+
+_SAVE_EVERY_S = 120.0
+
+
+@dataclass
+class Training:
+    """A run of this process.
+
+    config: as it is by now, the plan in it included
+    run:    what is written; None in a dry run, and in a process that does not write
+    step:   trains on a batch and returns its losses
+    report: of the last validation
+    """
+
+    config: Config
+    run: RunDir | None
+    setup: Setup
+    world: World
+    model: YuNet
+    optimizer: torch.optim.Optimizer
+    ema: Ema | None
+    state: TrainState
+    pace: Pace
+    step: Callable[[Batch], dict[str, Tensor]]
+    events: Events
+    clock: Clock
+    max_time: float | None
+    dry_run: bool
+    report: ValidationResult | None = None
+    contest: Contest = field(default_factory=Contest)
+
+    def __post_init__(self) -> None:
+        """Start the clocks."""
+        self.window = Window(self.setup, self.pace)
+        self.started = self.saved_at = self.clock()
+
+    def save(self) -> None:
+        """Write last.pt."""
+        if self.state.budget is not None:
+            self.state.spent = self.pace.spent()
+        if self.run is not None:
+            save_state(self.run, self.config, self.state, self.model, self.ema, self.optimizer)
+
+    @contextmanager
+    def guarded(self) -> Iterator[Ending]:
+        """Around all steps: a signal asks for the end, and an error saves what is good before it goes on."""
+        with (
+            interruptible(self.events.note) as asked,
+            saving_on_failure(self.run, self.save, self.window.all_finite),
+            memory_errors(),
+            tuned_kernels(True),
+        ):
+            yield Ending(self.pace, self.world, asked, self.clock, self.started, self.max_time, self.dry_run)
+
+    def run_all(self, ending: Ending) -> None:
+        """Epoch after epoch until the run is over, or should stop."""
+        metrics = MetricsLog(self.run, self.state.step, self.state.epoch)
+        while not self.over:
+            self.run_epoch(metrics, ending)
+            if not self.end_epoch(metrics, ending):
+                break
+        metrics.close()
+        val = self.setup.val
+        if val is not None and (line := self.contest.sentence(self.state.best_epoch, val.resampling)):
+            self.events.note(line)
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are done."""
+        return self.pace.over(self.state.epoch * self.setup.steps_per_epoch)
+
+    def run_epoch(self, metrics: MetricsLog, ending: Ending) -> None:
+        """The steps of the epoch that are left."""
+        state, window, place = self.state, self.window, self.setup.device
+        batches = epoch_batches(
+            self.setup.store,
+            self.config.data,
+            self.config.model.landmarks,
+            batch=self.config.train.batch,
+            seed=self.config.train.seed,
+            epoch=state.epoch,
+            first_step=state.step - state.epoch * self.setup.steps_per_epoch,
+            part=self.world.part(self.config.train.batch),
+        )
+        window.restart()
+        rate = 0.0
+        # a GPU computes while the next batch is made; on a CPU both would only fight for the cores
+        for crops, batch in window.timed(ahead(batches, device=place) if place.type == "cuda" else batches):
+            if state.step == 0 and self.run is not None:
+                draw_batch(batch, self.config.model.landmarks.names, self.run.first_batch)
+            rate = self.pace.rate(state.epoch, state.step)
+            set_rate(self.optimizer, rate)
+            losses = self.step(batch)
+            state.step += 1
+            window.add(state.step, crops, losses)
+            self.follow_plan(metrics)
+            if window.due or not seen_finite(losses):
+                tell_progress(window.close(state.epoch, rate, state.best_ap), metrics, self.events)
+            if self.ema is not None:
+                self.ema.update(self.model, state.step - 1)
+            if ending.after(state.step):
+                break
+            if window.looked_at and self.clock() - self.saved_at > _SAVE_EVERY_S:
+                self.save()
+                self.saved_at = self.clock()
+        if not window.looked_at:
+            tell_progress(window.close(state.epoch, rate, state.best_ap), metrics, self.events)
+
+    def follow_plan(self, metrics: MetricsLog) -> None:
+        """Where the clock asks for another number of steps, say it and write it down: a repeat then needs no clock."""
+        decision = self.pace.look_at_clock(self.state.step, self.world)
+        if decision is None:
+            return
+        self.config = replace(self.config, train=replace(self.config.train, plan=self.pace.plan))
+        if decision.line:
+            self.events.note(decision.line)
+        metrics.write("plan", self.state.step, total=self.pace.total)
+        if self.run is not None:
+            write_text(self.run.config, config_to_yaml(self.config))
+
+    def end_epoch(self, metrics: MetricsLog, ending: Ending) -> bool:
+        """Validate and save. Whether there is to be another epoch."""
+        state = self.state
+        if ending.dry_run:
+            tell_cost(self.setup, self.pace, self.clock() - self.started, self.events)
+            return False
+        if ending.interrupted:
+            self.save()
+            self.draw()
+            return False
+        weights = self.ema.state if self.ema else self.model.state_dict()
+        if self.setup.val is None:
+            keep_best(self.run, self.config, state, None, state.epoch, weights)
+        elif ending.last_epoch(state.step) or self.pace.worth_validating(state.epoch, state.step, self.world):
+            self.validate(weights, metrics, ending)
+            if ending.interrupted:
+                self.save()
+                return False
+        if self.run is not None and self.pace.due(self.config.train.keep_every, state.epoch, state.step):
+            keep_numbered(self.run, self.config, state, state.epoch, weights)
+        if state.step == (state.epoch + 1) * self.setup.steps_per_epoch or self.pace.over(state.step):
+            state.epoch += 1
+        self.save()
+        self.saved_at = self.clock()
+        self.draw()
+        return not ending.out_of_time
+
+    def validate(self, weights: dict[str, Tensor], metrics: MetricsLog, ending: Ending) -> None:
+        """Measure weights, keep them if they are the best, and say so. An interruption meanwhile ends the run."""
+        assert self.setup.val is not None
+        state, asleep = self.state, self.clock()
+        self.report = validate(self.setup, self.setup.val, weights, self.events, ending.asked)
+        self.pace.validated(self.clock() - asleep)
+        if self.report is None:
+            ending.interrupted = True
+            return
+        metrics.write("val", state.step, epoch=state.epoch, **self.report.as_dict())
+        keep_best(self.run, self.config, state, self.report, state.epoch, weights)
+        self.contest.add(state.epoch, self.report)
+        for problem in self.report.unreadable[:5]:
+            self.events.note(f"warning: not validated on, counted as without detections: {problem}")
+        self.events.note(f"epoch {state.epoch + 1}: {self.report}, best {format_ap(state.best_ap)}")
+
+    def draw(self) -> None:
+        """Draw the curves into the run's folder."""
+        if self.run is not None:
+            draw_curves(self.run)
