@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
 from facetrain.data.crops import Crop, CropFaces, crop_faces, draw_crop, epoch_order
 from facetrain.data.store import ImageStore
 
+_Ready = tuple[list[Crop], Batch] | BaseException | None  # a batch, why there is none, or that it was the last
 _BUCKET = 16  # rows of faces are filled up to a multiple of this, so that their number takes few values
 
 
@@ -91,42 +93,27 @@ def ahead(
     """
     on_gpu = device is not None and device.type == "cuda"
     stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
-    ready: queue.Queue[tuple[list[Crop], Batch] | BaseException | None] = queue.Queue(depth)
+    ready: queue.Queue[_Ready] = queue.Queue(depth)
     done: queue.SimpleQueue[torch.cuda.Event] = queue.SimpleQueue()  # in the order of the batches
     stop = threading.Event()
 
     def work() -> None:
-        item: tuple[list[Crop], Batch] | BaseException | None = None
         try:
             with torch.cuda.stream(stream):  # nothing without one
                 for item in batches:
                     if stream is not None:
                         done.put(stream.record_event())
-                    while not stop.is_set():
-                        try:
-                            ready.put(item, timeout=0.1)
-                            break
-                        except queue.Full:
-                            continue
-                    if stop.is_set():
+                    if not _hand_over(item, ready, stop):
                         return
-            item = None
         except BaseException as error:
-            item = error
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
+            _hand_over(error, ready, stop)
+        else:
+            _hand_over(None, ready, stop)
 
     thread = threading.Thread(target=work, name="batches", daemon=True)
     thread.start()
     try:
-        while True:
-            item = ready.get()
-            if item is None:
-                return
+        while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
             if stream is not None:
@@ -135,6 +122,15 @@ def ahead(
     finally:
         stop.set()
         thread.join()
+
+
+def _hand_over(item: _Ready, ready: queue.Queue[_Ready], stop: threading.Event) -> bool:
+    """Wait for room and put the item there; False where nobody wants more."""
+    while not stop.is_set():
+        with suppress(queue.Full):
+            ready.put(item, timeout=0.1)
+            return True
+    return False
 
 
 def _take_over(batch: Batch, finished: torch.cuda.Event) -> None:

@@ -7,7 +7,7 @@ windows, copied there from pinned memory while the step before still works (batc
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -204,9 +204,6 @@ def open_store(
     if place == "device" and unlabelled:
         pictures = [sized for sized, _ in _decoded(store.pool, pictures, workers, unlabelled)]
     resident = _Resident(pictures, device) if place == "device" else None
-    broken: list[Broken] = []
-    good: list[LabelledImage] = []
-    kept: list[Image | None] = []
 
     def decoded() -> Iterator[tuple[LabelledImage, Image | str]]:
         for done, (picture, image) in enumerate(_decoded(store.pool, pictures, workers, unlabelled), 1):
@@ -218,6 +215,22 @@ def open_store(
     if place == "mapped":
         assert cache is not None
         source = mapped_pictures(pictures, cache, source, unlabelled, tell)
+    broken = _fill(store, source, place, resident)
+    if broken:
+        _judge(broken, len(pictures), max_broken)
+    return store, broken
+
+
+def _fill(
+    store: ImageStore,
+    source: Iterable[tuple[LabelledImage, Image | str]],
+    place: str,
+    resident: "_Resident | None",
+) -> list[Broken]:
+    """Take every picture in, keeping its pixels where they belong. Returns those that cannot be used."""
+    broken: list[Broken] = []
+    good: list[LabelledImage] = []
+    kept: list[Image | None] = []
     for picture, image in source:
         if isinstance(image, str):
             broken.append(Broken(picture, image))
@@ -226,12 +239,10 @@ def open_store(
         kept.append(image if place in ("ram", "mapped") else None)
         if resident is not None:
             resident.add(image)
-    if broken:
-        _judge(broken, len(pictures), max_broken)
     store.pictures, store.kept, store.mapped = good, kept, place == "mapped"
     if resident is not None:
         store.flat, store.starts = resident.flat, torch.tensor(resident.starts)
-    return store, broken
+    return broken
 
 
 def _decoded(

@@ -34,6 +34,25 @@ _DTYPES = (
 
 def read_tensors(path: Path) -> Any:
     """Load a torch file without running code from it. Raises InputError or DataError."""
+    size = _check_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch muses about a foreign pickle ends in the error below anyway
+            document = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError as error:
+        raise DataError(f"{path}: asks for more memory than there is") from error
+    except Exception as error:  # torch.load raises half a dozen kinds for a damaged or foreign file
+        # torch's own text advises to load without its protection: not repeated
+        raise DataError(
+            f"{path}: not a checkpoint that can be read safely: it is damaged, cut off, or holds more than weights",
+            "only tensors and plain values are loaded",
+        ) from error
+    _check_values(document, path, size)
+    return document
+
+
+def _check_file(path: Path) -> int:
+    """The bytes of a file that may be a checkpoint by its first bytes, size and archive. Raises as `read_tensors`."""
     try:
         with path.open("rb") as file:
             start, size = file.read(64), os.fstat(file.fileno()).st_size
@@ -55,20 +74,7 @@ def read_tensors(path: Path) -> Any:
         raise DataError(f"{path}: {size >> 20} MiB, too large for a checkpoint", f"at most {_LARGEST >> 20} MiB")
     if start.startswith(b"PK"):
         _check_archive(path, size)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch muses about a foreign pickle ends in the error below anyway
-            document = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError as error:
-        raise DataError(f"{path}: asks for more memory than there is") from error
-    except Exception as error:  # torch.load raises half a dozen kinds for a damaged or foreign file
-        # torch's own text advises to load without its protection: not repeated
-        raise DataError(
-            f"{path}: not a checkpoint that can be read safely: it is damaged, cut off, or holds more than weights",
-            "only tensors and plain values are loaded",
-        ) from error
-    _check_values(document, path, size)
-    return document
+    return size
 
 
 def _check_archive(path: Path, size: int) -> None:

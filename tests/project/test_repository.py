@@ -1,5 +1,6 @@
 """What the repository holds, and that its documents name what is there."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -68,6 +69,18 @@ def test_readme_names_presets_that_exist(readme):
     named = set(re.findall(r"(?<![\w/.-])(yunet_\w+)\.yaml\b", readme))
     assert "yunet_n" in named
     assert named <= set(preset_names())
+
+
+def test_no_function_is_longer_than_a_page():
+    """At most 60 lines below a function's signature and docstring: what is longer is several ideas."""
+    long = []
+    for path in (ROOT / "facetrain").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[1] if ast.get_docstring(node) is not None and len(node.body) > 1 else node.body[0]
+                if node.end_lineno - first.lineno + 1 > 60:
+                    long.append(f"{path.relative_to(ROOT)}: {node.name}")
+    assert long == []
 
 
 def test_readme_names_examples_that_exist(readme):

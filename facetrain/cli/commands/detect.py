@@ -1,12 +1,60 @@
 """`facetrain detect`: faces in pictures, folders of pictures and patterns."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facetrain.cli import console
 from facetrain.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from facetrain.detect.output import PictureFaces
+    from facetrain.detect.sources import Found
+
+
+@dataclass
+class _Done:
+    """What was done so far. before: paths that failed before anything was looked at."""
+
+    before: int
+    images: list[dict[str, Any]] = field(default_factory=list)
+    pictures: int = 0
+    faces: int = 0
+
+    def add(self, outcome: "PictureFaces", *, json: bool) -> None:
+        """A picture is done: keep it for the document, or say it at once."""
+        self.pictures, self.faces = self.pictures + 1, self.faces + len(outcome.faces)
+        if json:
+            self.images.append(outcome.as_dict())
+        else:
+            console.line(outcome.as_text())
+
+    def summary(self, folder: Path | None, failed: int) -> str:
+        """One line; folder: where pictures were drawn."""
+        text = f"{console.count(self.faces, 'face')} in {console.count(self.pictures, 'picture')}"
+        text += f", drawn in {folder}" if self.pictures and folder is not None else ""
+        return text + (f"; {failed} failed" if failed else "")
+
+
+def _is_drawn(output: str | None, draw: bool | None, json: bool) -> bool:
+    """Whether drawn pictures are written. Raises UsageError for options that contradict each other."""
+    if output == "":
+        raise UsageError("--output is empty", "name a folder, or leave it out for ./detections")
+    if draw is False and output is not None:
+        raise UsageError("--no-draw and --output exclude each other", "leave one of them out")
+    return (output is not None or not json) if draw is None else draw
+
+
+def _say_what_was_not_found(found: "Found") -> None:
+    """The paths that failed and what was skipped. Ends the command where wrong paths are all there is."""
+    for failure in found.failures:
+        console.say_error(failure.error)
+    if found.skipped:
+        console.say(found.skipped_text())
+    if not found.sources and any(isinstance(failure.error, UsageError) for failure in found.failures):
+        raise typer.Exit(UsageError.exit_code)
 
 
 def run(
@@ -39,28 +87,19 @@ def run(
     from facetrain.detect.output import detect_files, make_output_folder
     from facetrain.detect.sources import Failure, find_sources
 
-    if output == "":
-        raise UsageError("--output is empty", "name a folder, or leave it out for ./detections")
-    if draw is False and output is not None:
-        raise UsageError("--no-draw and --output exclude each other", "leave one of them out")
-    drawn = (output is not None or not json) if draw is None else draw
+    drawn = _is_drawn(output, draw, json)
     folder = Path(output or "detections")
     check_settings(score, nms, threads=threads)
     if drawn:
         check_folder(folder, "output")
     found = find_sources(paths, folder, drawn=drawn)
     sources, failures = found.sources, found.failures
-    for failure in failures:
-        console.say_error(failure.error)
-    if found.skipped:
-        console.say(found.skipped_text())
-    if not sources and any(isinstance(failure.error, UsageError) for failure in failures):
-        raise typer.Exit(UsageError.exit_code)
+    _say_what_was_not_found(found)
     detector = FaceDetector(weights, device=device, score=score, nms=nms, threads=threads, family=family)
     if sources and drawn:
         make_output_folder(folder)
 
-    images, pictures, faces, before = [], 0, 0, len(failures)
+    done = _Done(before=len(failures))
     shown = len(sources) > 1 and (
         json or not console.stdout_is_terminal()
     )  # lines of a result on a terminal tell enough
@@ -73,26 +112,20 @@ def run(
                 failures.append(outcome)
                 console.say_error(outcome.error)
             else:
-                pictures, faces = pictures + 1, faces + len(outcome.faces)
-                if json:
-                    images.append(outcome.as_dict())
-                else:
-                    console.line(outcome.as_text())
+                done.add(outcome, json=json)
             advance()
 
     held = max(score, detector.own_threshold)
-    summary = f"{console.count(faces, 'face')} in {console.count(pictures, 'picture')}"
-    summary += f", drawn in {folder}" if pictures and drawn else ""
-    summary += f"; {len(failures)} failed" if failures else ""
+    summary = done.summary(folder if drawn else None, len(failures))
     if held > score:
         summary += f"; at score {held:g}, below which the file itself drops faces, not at {score:g}"
     if interruption:
-        summary += f"; interrupted, {len(sources) - pictures - len(failures) + before} not looked at"
+        summary += f"; interrupted, {len(sources) - done.pictures - len(failures) + done.before} not looked at"
     document = {
         "weights": weights,
         "score": held,
         "nms": nms,
-        "images": images,
+        "images": done.images,
         "skipped": [str(path) for path in found.skipped],
         "interrupted": bool(interruption),
         "errors": [console.error_entry(failure.error, failure.path) for failure in failures],

@@ -1,6 +1,7 @@
 """`facetrain train`: a detector from a model file and a folder of labelled pictures."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,48 +72,27 @@ def run(
     arguments = dict(locals())
     from facetrain.config.load import config_name, load_config
     from facetrain.core.run_dir import find_run
-    from facetrain.detect.bundled import bundled_weights
     from facetrain.train.launch import has_launcher, leads, own_device, run_workers
 
     devices = _devices(gpus)
     seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
-    fields = {
+    given = {
         "data.root": data,
         "train.teacher": None if resume else teacher,
-        "train.epochs": epochs,
-        "train.batch": batch,
-        "train.seed": seed,
-        "data.workers": workers,
-        "data.limit": limit,
+        **{"train.epochs": epochs, "train.batch": batch, "train.seed": seed},
+        **{"data.workers": workers, "data.limit": limit},
     }
-    fields = {key: value for key, value in fields.items() if value is not None}
-    if resume and (
-        fields.keys() - {"data.root"} or settings or weights or name or recipe != "auto" or budget or dry_run
-    ):
-        raise UsageError(
-            "--resume continues a run with its own settings; it takes only --gpus, --data, --teacher, --max-time, "
-            "--runs and --json",
-            "for new settings start a new run from its weights: --weights runs/<name>/best.pt",
-        )
-    lengths = ["--epochs"] if epochs else []
-    lengths += [f"--set {text}" for text in settings or [] if text.partition("=")[0].strip() in _LENGTHS]
-    if budget and lengths:
-        raise UsageError(
-            f"--for plans the number of steps itself: {lengths[0]} does not go with it", "leave one of them out"
-        )
-    if config is None and not resume:
-        raise UsageError("no CONFIG given", "facetrain train yunet_n.yaml --data sample")
+    fields = {key: value for key, value in given.items() if value is not None}
+    new = bool(fields.keys() - {"data.root"} or settings or weights or name or recipe != "auto" or budget or dry_run)
+    _check_options(config, settings or [], resume=resume, new=new, epochs=epochs, budget=budget)
     chosen = None if resume else _recipe(recipe, data)
     resolved = None if resume or config is None else load_config(config, settings or [], chosen, fields)
-    start = None
-    if weights is not None:
-        start = Path(weights) if Path(weights).is_file() else bundled_weights(weights, ".pt")
+    start = None if weights is None else _checkpoint(weights)
     if resolved is not None and not has_launcher():
         _check_places(resolved, runs, name, config_name(config or ""))
     devices = _chosen(devices)  # only now anything heavy
     if len(devices) > 1 and not has_launcher():
-        code = run_workers(devices, _as_worker, arguments)
-        if code:
+        if code := run_workers(devices, _as_worker, arguments):
             raise typer.Exit(code)
         return
 
@@ -142,12 +122,38 @@ def run(
         )
     if leads():
         console.result(result_document(result), result_text(result), as_json=json)
-        if result.interrupted:
-            console.say(
-                f"stopped; go on with: facetrain train --resume {quote(str(result.run.path)) if result.run else ''}"
-            )
     if result.interrupted:
+        if leads():
+            where = quote(str(result.run.path)) if result.run else ""
+            console.say(f"stopped; go on with: facetrain train --resume {where}")
         raise typer.Exit(130)
+
+
+def _checkpoint(weights: str) -> Path:
+    """The checkpoint that `weights` means, a file or a bundled name."""
+    from facetrain.detect.bundled import bundled_weights
+
+    return Path(weights) if Path(weights).is_file() else bundled_weights(weights, ".pt")
+
+
+def _check_options(
+    config: str | None, settings: Sequence[str], *, resume: bool, new: bool, epochs: int | None, budget: float | None
+) -> None:
+    """Raise UsageError for options that do not go together. new: whether there are any that only a new run takes."""
+    if resume and new:
+        raise UsageError(
+            "--resume continues a run with its own settings; it takes only --gpus, --data, --teacher, --max-time, "
+            "--runs and --json",
+            "for new settings start a new run from its weights: --weights runs/<name>/best.pt",
+        )
+    lengths = ["--epochs"] if epochs else []
+    lengths += [f"--set {text}" for text in settings if text.partition("=")[0].strip() in _LENGTHS]
+    if budget and lengths:
+        raise UsageError(
+            f"--for plans the number of steps itself: {lengths[0]} does not go with it", "leave one of them out"
+        )
+    if config is None and not resume:
+        raise UsageError("no CONFIG given", "facetrain train yunet_n.yaml --data sample")
 
 
 def _check_places(config: "Config", runs: Path, name: str | None, config_name: str) -> None:
