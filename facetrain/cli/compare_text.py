@@ -5,7 +5,7 @@ from facetrain.compare.results import Comparison, Row, Speed, ratio
 from facetrain.compare.timing import Times
 from facetrain.core.inert import for_markdown
 from facetrain.eval.difference import brackets, signed, told
-from facetrain.eval.wider_truth import SUBSETS
+from facetrain.eval.wider_face.truth import SUBSETS
 
 _FIXED = "*"
 _ABSENT = "-"

@@ -4,10 +4,10 @@ import textwrap
 
 from facetrain.cli import console
 from facetrain.eval.against import Against
-from facetrain.eval.bootstrap import Estimate
 from facetrain.eval.details import Details
 from facetrain.eval.difference import brackets
 from facetrain.eval.evaluate import Evaluation
+from facetrain.eval.intervals import Estimate
 
 _WIDTH = 80
 

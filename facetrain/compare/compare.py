@@ -18,7 +18,7 @@ from facetrain.core.faces import Image
 from facetrain.core.files import sha256
 from facetrain.core.hardware import available_cores
 from facetrain.core.images import read_image
-from facetrain.eval.bootstrap import DRAWS, SEED, check_draws
+from facetrain.eval.intervals import DRAWS, SEED, check_draws
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 
 MOST_SIDE = 4096  # pixels of a timed picture's side

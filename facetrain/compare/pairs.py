@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from facetrain.compare.accuracy import Accuracy
-from facetrain.eval.bootstrap import Estimate, Resampling, ap_estimate
 from facetrain.eval.difference import Difference, difference_of, holm
+from facetrain.eval.intervals import Estimate, Resampling, ap_estimate
 
 MOST = 6  # models of which every two are compared; of more, each with the first
 

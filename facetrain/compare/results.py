@@ -12,7 +12,7 @@ from facetrain.compare.pairs import Pair
 from facetrain.compare.timing import Times
 from facetrain.core.errors import FacetrainError
 from facetrain.core.faces import Faces, Image
-from facetrain.eval.bootstrap import Estimate
+from facetrain.eval.intervals import Estimate
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from facetrain.core.faces import Faces, LabelledImage
 from facetrain.eval.average_precision import Matches
-from facetrain.eval.bootstrap import Estimate, Resampling, Sums, sum_estimates
+from facetrain.eval.intervals import Estimate, Resampling, Sums, sum_estimates
 
 Flags = NDArray[np.bool_]
 Doubles = NDArray[np.float64]

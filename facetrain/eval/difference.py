@@ -1,6 +1,6 @@
 """Two detectors on the same images: how much better one is, and whether that can be told from luck.
 
-Both are measured in the same draws of the images (eval/bootstrap.py), so that what makes an image hard or easy for both
+Both are measured in the same draws of the images (eval/intervals.py), so that what makes an image hard or easy for both
 falls out: the interval of a difference is far narrower than those of the two numbers.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facetrain.core.errors import UsageError
-from facetrain.eval.bootstrap import Estimate, Resampling, critical, estimate, two_sided
+from facetrain.eval.intervals import Estimate, Resampling, critical, estimate, two_sided
 
 if TYPE_CHECKING:
     from facetrain.eval.benchmark import Benchmark

@@ -15,8 +15,8 @@ from facetrain.data.labels.layout import load_split
 from facetrain.data.sample import sample_root
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.benchmark import Benchmark, Scores
-from facetrain.eval.bootstrap import DRAWS, SEED, Estimate, Resampling
 from facetrain.eval.details import Details
+from facetrain.eval.intervals import DRAWS, SEED, Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
 from facetrain.eval.pipeline import detect_pictures, first_error
 from facetrain.eval.prediction_files import (
@@ -28,8 +28,8 @@ from facetrain.eval.prediction_files import (
     write_predictions,
 )
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
-from facetrain.eval.wider_truth import find_truth, load_truth
-from facetrain.eval.widerface import picture_paths, widerface_benchmark
+from facetrain.eval.wider_face.benchmark import picture_paths, widerface_benchmark
+from facetrain.eval.wider_face.truth import find_truth, load_truth
 
 _GPU_BATCH = 16
 _OF_THE_SET = ("images", "present_only")  # what a protocol says of the images and not of how they are shown

@@ -15,7 +15,7 @@ from facetrain.core.hardware import cpu_name
 from facetrain.eval.difference import Difference, brackets, difference
 from facetrain.eval.evaluate import Source, evaluate_on, load_benchmark
 from facetrain.eval.protocol import EvalProtocol
-from facetrain.eval.wider_truth import has_truth
+from facetrain.eval.wider_face.truth import has_truth
 
 _SIDE = 320  # of the picture that is timed where the file leaves its size open
 _ROUNDS, _CALLS = 20, 5

@@ -9,8 +9,8 @@ from torch import Tensor
 from facetrain import __version__
 from facetrain.config.schema import Config
 from facetrain.core.run_dir import RunDir
-from facetrain.eval.bootstrap import Estimate, Resampling
 from facetrain.eval.difference import brackets, difference_of, holm
+from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.model.detector import ModelDetector
 from facetrain.model.weights import save_checkpoint
 from facetrain.model.yunet import build

@@ -14,11 +14,11 @@ from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.data.labels.layout import load_split
 from facetrain.eval.benchmark import Benchmark
-from facetrain.eval.bootstrap import Estimate, Resampling
+from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
 from facetrain.eval.pipeline import detect_pictures
-from facetrain.eval.wider_truth import find_truth, has_truth, load_truth
-from facetrain.eval.widerface import picture_paths, widerface_benchmark
+from facetrain.eval.wider_face.benchmark import picture_paths, widerface_benchmark
+from facetrain.eval.wider_face.truth import find_truth, has_truth, load_truth
 from facetrain.train.distributed import ALONE, World
 from facetrain.train.events import Events
 

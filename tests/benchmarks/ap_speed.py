@@ -20,8 +20,8 @@ from oracles.average_precision import Picture, official
 
 from facetrain.core.faces import Faces
 from facetrain.core.hardware import available_cores, cpu_name
-from facetrain.eval.wider_truth import find_truth, load_truth
-from facetrain.eval.widerface import widerface_benchmark
+from facetrain.eval.wider_face.benchmark import widerface_benchmark
+from facetrain.eval.wider_face.truth import find_truth, load_truth
 
 
 def main() -> None:

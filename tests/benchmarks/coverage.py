@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from facetrain.eval.average_precision import Matches, Tally, curve, tally
 from facetrain.eval.average_precision import _steps as steps_of
-from facetrain.eval.bootstrap import Resampling, ap_estimate
 from facetrain.eval.difference import difference_of
+from facetrain.eval.intervals import Resampling, ap_estimate
 
 POPULATION = 100_000
 DRAWS = 600

@@ -22,8 +22,8 @@ from facetrain.core.hardware import available_cores, cpu_name
 from facetrain.core.images import read_image
 from facetrain.eval.evaluate import Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol
-from facetrain.eval.wider_truth import find_truth, load_truth
-from facetrain.eval.widerface import picture_paths
+from facetrain.eval.wider_face.benchmark import picture_paths
+from facetrain.eval.wider_face.truth import find_truth, load_truth
 
 
 def session_seconds(weights: str, blobs: list[np.ndarray]) -> float:

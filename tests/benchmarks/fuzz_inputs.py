@@ -118,7 +118,7 @@ def mat(rng: random.Random) -> Iterator[Case]:
     """MATLAB files as the official truth has them."""
     from scipy.io import savemat
 
-    from facetrain.eval.mat_file import read_mat
+    from facetrain.eval.wider_face.mat_reader import read_mat
 
     names = ("event_list", "file_list", "face_bbx_list", "gt_list")
     cells = np.empty((2, 1), object)

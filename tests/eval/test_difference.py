@@ -17,7 +17,6 @@ from facetrain.core.faces import Faces, LabelledImage
 from facetrain.core.images import write_image
 from facetrain.data.labels import labelv2
 from facetrain.eval.benchmark import Benchmark
-from facetrain.eval.bootstrap import Estimate, Resampling, Sums, sum_estimates
 from facetrain.eval.difference import (
     Difference,
     about,
@@ -29,6 +28,7 @@ from facetrain.eval.difference import (
     verdict,
 )
 from facetrain.eval.evaluate import Evaluation, Source, evaluate_model, evaluate_on
+from facetrain.eval.intervals import Estimate, Resampling, Sums, sum_estimates
 from facetrain.eval.labelled import labelled_benchmark
 from facetrain.eval.prediction_files import write_predictions
 from facetrain.eval.protocol import EvalProtocol

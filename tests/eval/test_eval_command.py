@@ -9,7 +9,7 @@ import pytest
 from facetrain.cli.app import run_cli
 from facetrain.data.sample import write_sample
 from facetrain.eval.prediction_files import write_predictions
-from facetrain.eval.wider_truth import load_truth
+from facetrain.eval.wider_face.truth import load_truth
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

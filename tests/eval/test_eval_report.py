@@ -12,8 +12,8 @@ import pytest
 from facetrain.core.errors import OutputError, UsageError
 from facetrain.core.faces import Faces, LabelledImage
 from facetrain.core.images import read_image, write_image
-from facetrain.eval import report
 from facetrain.eval.labelled import labelled_benchmark
+from facetrain.eval.report import write as report
 
 Material = tuple[list[Faces], list[LabelledImage]]
 FACE, ELSEWHERE, IGNORED = (100, 100, 200, 220), (300, 50, 360, 110), (20, 20, 60, 60)

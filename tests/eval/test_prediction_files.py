@@ -10,8 +10,8 @@ from facetrain.core.faces import Faces
 from facetrain.eval import prediction_files
 from facetrain.eval.average_precision import curve, match, tally
 from facetrain.eval.prediction_files import Prediction, check_free, read_predictions, write_predictions
-from facetrain.eval.wider_truth import find_truth, load_truth
-from facetrain.eval.widerface import widerface_benchmark
+from facetrain.eval.wider_face.benchmark import widerface_benchmark
+from facetrain.eval.wider_face.truth import find_truth, load_truth
 
 NAME = "0--Parade/0_Parade_marchingband_1_465"
 OTHER = "21--Festival/21_Festival_Festival_21_604"

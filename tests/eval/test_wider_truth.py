@@ -7,7 +7,7 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from facetrain.core.errors import DataError, InputError
-from facetrain.eval.wider_truth import SUBSETS, WiderTruth, find_truth, has_truth, load_truth
+from facetrain.eval.wider_face.truth import SUBSETS, WiderTruth, find_truth, has_truth, load_truth
 
 # The golden case of the evaluation, with a box of negative width and a picture without any box.
 EVENTS = ["0--Parade", "21--Festival", "39--Ice"]

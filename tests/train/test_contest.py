@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facetrain.eval.bootstrap import Estimate, Resampling, Sums, sum_estimates
+from facetrain.eval.intervals import Estimate, Resampling, Sums, sum_estimates
 from facetrain.train.best import Contest
 from facetrain.train.validation import ValidationResult
 

@@ -59,10 +59,10 @@ def run(
     from facetrain.cli.eval_text import evaluation_text
     from facetrain.detect.load import find_weights
     from facetrain.eval.against import against, other_source
-    from facetrain.eval.bootstrap import check_draws
     from facetrain.eval.evaluate import Source, evaluate_model
+    from facetrain.eval.intervals import check_draws
     from facetrain.eval.protocol import EvalProtocol
-    from facetrain.eval.report import write_report
+    from facetrain.eval.report.write import write_report
 
     if predictions is not None and weights is not None:
         raise UsageError("--predictions and --weights exclude each other", "measure one after the other")
@@ -120,7 +120,7 @@ def run(
 def _check_folders(report: Path | None, save_predictions: Path | None) -> None:
     """Raise UsageError for folders that could not be written in the end: now, and not after all the work."""
     from facetrain.core.places import check_folder
-    from facetrain.eval.report import check_report_folder
+    from facetrain.eval.report.write import check_report_folder
 
     for flag, folder in (("report", report), ("save_predictions", save_predictions)):
         if folder is not None:

@@ -11,7 +11,7 @@ from oracles.average_precision import Picture, official
 
 from facetrain.core.errors import UsageError
 from facetrain.eval.average_precision import Tally, ap_influence, curve, match, tally, weighted_ap
-from facetrain.eval.bootstrap import (
+from facetrain.eval.intervals import (
     MIN_IMAGES,
     Resampling,
     Sums,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
 from facetrain.core.errors import DataError
-from facetrain.eval import mat_file
-from facetrain.eval.mat_file import read_mat
+from facetrain.eval.wider_face import mat_reader
+from facetrain.eval.wider_face.mat_reader import read_mat
 
 CELL, STRUCT, OBJECT, CHAR, SPARSE, DOUBLE, UINT8, FUNCTION, OPAQUE = 1, 2, 3, 4, 5, 6, 9, 16, 17
 
@@ -220,7 +220,7 @@ def test_names_that_would_spoil_the_message_are_not_shown(tmp_path):
 
 
 def test_too_many_variables(tmp_path, monkeypatch):
-    monkeypatch.setattr(mat_file, "_MAX_VARIABLES", 3)
+    monkeypatch.setattr(mat_reader, "_MAX_VARIABLES", 3)
     assert read_bytes(tmp_path, mat(*(numbers([1], name) for name in "abx")), "x")
     assert "more than 3 variables" in refusal(tmp_path, mat(*(numbers([1], name) for name in "abxd"))).message
 
@@ -239,7 +239,7 @@ def test_a_file_cut_off_anywhere(tmp_path, pack):
 
 def test_a_bomb_stops_at_what_it_says_it_unpacks_to(tmp_path, monkeypatch):
     """Eight kilobytes that would become eight megabytes, behind a tag that says so."""
-    monkeypatch.setattr(mat_file, "_MAX_UNPACKED", 1 << 20)
+    monkeypatch.setattr(mat_reader, "_MAX_UNPACKED", 1 << 20)
     bomb = compressed(matrix(UINT8, (1, 8 << 20), element(2, bytes(8 << 20)), name="x"))
     assert len(bomb) < 10_000
     error = refusal(tmp_path, mat(bomb))
@@ -247,7 +247,7 @@ def test_a_bomb_stops_at_what_it_says_it_unpacks_to(tmp_path, monkeypatch):
 
 
 def test_bombs_are_counted_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(mat_file, "_MAX_UNPACKED", 1 << 20)
+    monkeypatch.setattr(mat_reader, "_MAX_UNPACKED", 1 << 20)
     parts = [compressed(matrix(UINT8, (1, 1 << 19), element(2, bytes(1 << 19)), name=name)) for name in "xy"]
     assert "unpacks to more than 1 MiB" in refusal(tmp_path, mat(*parts), "x", "y").message
     assert read_bytes(tmp_path, mat(*parts), "x")["x"].shape == (1, 1 << 19)
@@ -255,13 +255,13 @@ def test_bombs_are_counted_together(tmp_path, monkeypatch):
 
 def test_a_bomb_that_says_it_is_small_is_not_unpacked_further(tmp_path, monkeypatch):
     sizes = []
-    unpack = mat_file._unpack
+    unpack = mat_reader._unpack
 
     def watched(*args, **kwargs):
         sizes.append(args[1])
         return unpack(*args, **kwargs)
 
-    monkeypatch.setattr(mat_file, "_unpack", watched)
+    monkeypatch.setattr(mat_reader, "_unpack", watched)
     bomb = compressed(numbers([1, 2]) + bytes(8 << 20))
     assert "longer or shorter than it says" in refusal(tmp_path, mat(bomb)).message
     assert max(sizes) <= 512
@@ -340,7 +340,7 @@ def test_cells_inside_cells_without_end(tmp_path):
 
 
 def test_too_many_cells(tmp_path, monkeypatch):
-    monkeypatch.setattr(mat_file, "_MAX_MATRICES", 100)
+    monkeypatch.setattr(mat_reader, "_MAX_MATRICES", 100)
     content = mat(matrix(CELL, (100, 1), *[element(14, b"")] * 100, name="x"))
     assert "more than 100 cells" in refusal(tmp_path, content).message
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetrain.core.errors import DataError, InputError
-from facetrain.eval.mat_file import read_mat
+from facetrain.eval.wider_face.mat_reader import read_mat
 
 SUBSETS = ("easy", "medium", "hard")
 

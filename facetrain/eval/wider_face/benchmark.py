@@ -8,7 +8,7 @@ import numpy as np
 from facetrain.core.errors import InputError
 from facetrain.core.faces import LabelledImage
 from facetrain.eval.benchmark import Benchmark
-from facetrain.eval.wider_truth import WiderTruth
+from facetrain.eval.wider_face.truth import WiderTruth
 
 _SHOWN = 5
 

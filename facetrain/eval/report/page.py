@@ -12,8 +12,8 @@ from facetrain import __version__
 from facetrain.core.faces import LabelledImage
 from facetrain.eval.against import Against
 from facetrain.eval.average_precision import Curve
-from facetrain.eval.bootstrap import Estimate
 from facetrain.eval.details import Details, Outcome, SizeRecall
+from facetrain.eval.intervals import Estimate
 
 Colour = tuple[int, int, int]  # BGR
 
