@@ -1,0 +1,1 @@
+"""Detectors of any family side by side: cost, speed, AP, and what they find."""

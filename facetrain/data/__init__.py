@@ -1,0 +1,1 @@
+"""From labelled pictures to the batches of an epoch."""

@@ -1,0 +1,1 @@
+"""From images to faces: weights of any kind, sources, outputs."""

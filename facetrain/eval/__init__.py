@@ -1,0 +1,1 @@
+"""How good faces are: matching, curves, AP, details, intervals, differences."""

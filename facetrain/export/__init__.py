@@ -1,0 +1,1 @@
+"""From a checkpoint to ONNX and C++, each checked against the network it came from."""

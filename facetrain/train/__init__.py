@@ -1,0 +1,1 @@
+"""A training run: assignment, losses, steps, epochs, and how it starts, goes on and ends."""

@@ -1,6 +1,7 @@
 """What an import brings along. Each case has an interpreter of its own, because a module once loaded stays loaded."""
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,10 +91,12 @@ def test_public_names_resolve():
         facetrain.trian_model  # noqa: B018
 
 
-def test_only_the_top_init_has_content():
+def test_every_room_says_what_it_is_for_and_nothing_else():
     package = Path(facetrain.__file__).parent
-    filled = [path for path in package.rglob("__init__.py") if path.read_bytes()]
-    assert filled == [package / "__init__.py"]
+    for path in package.rglob("__init__.py"):
+        if path.parent != package:
+            content = path.read_text(encoding="utf-8")
+            assert re.fullmatch(r'"""[^"\n]+\."""\n', content), path
 
 
 def test_every_folder_with_modules_is_a_package():

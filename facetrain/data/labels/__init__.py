@@ -1,0 +1,1 @@
+"""Label files and the layouts of folders."""

@@ -1,0 +1,1 @@
+"""One file for each family of detectors: how its ONNX file is recognised and decoded."""

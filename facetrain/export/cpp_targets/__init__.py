@@ -1,0 +1,1 @@
+"""One file or two for each kind of C++ that is written."""
