@@ -115,3 +115,15 @@ def test_the_lowest_versions_are_those_of_the_package():
     lowest = dict(requirement.split(">=") for requirement in project["dependencies"])
     assert pins.keys() == lowest.keys()
     assert {name for name in pins if not f"{pins[name]}.".startswith(f"{lowest[name]}.")} == set()
+
+
+def test_the_map_names_every_room_and_no_other():
+    map_of_the_house = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `([\w/]+)/` \|", map_of_the_house, re.MULTILINE))
+    package = ROOT / "facetrain"
+    rooms = {path.parent.relative_to(package).as_posix() for path in package.rglob("__init__.py")} - {"."}
+    assert named == rooms
+    for path in re.findall(
+        r"`((?:core|config|data|model|detect|eval|train|export|compare|cli)/[\w/]+)`", map_of_the_house
+    ):
+        assert (package / path).is_dir() or (package / f"{path}.py").is_file(), path
