@@ -214,18 +214,19 @@ def ap_influence(tally: Tally) -> Doubles:
         return np.zeros(tally.images)
     proposals = np.bincount(tally.proposals[1], minlength=STEPS).cumsum().astype(np.float64)
     gained = np.bincount(tally.found[1], minlength=STEPS).astype(np.float64)
-    found = gained.cumsum()
+    found = gained.cumsum(0)
     precision = np.divide(found, proposals, out=np.zeros(STEPS), where=proposals > 0)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     at = _later_maximum(precision)
     resting = np.bincount(at, gained, minlength=STEPS)
     there = proposals > 0
-    by_found = np.divide(resting, proposals, out=np.zeros(STEPS), where=there)[::-1].cumsum()[::-1]
-    by_proposals = np.divide(resting * found, proposals**2, out=np.zeros(STEPS), where=there)[::-1].cumsum()[::-1]
+    by_found = _later_sum(np.divide(resting, proposals, out=np.zeros(STEPS), where=there))
+    by_proposals = _later_sum(np.divide(resting * found, proposals**2, out=np.zeros(STEPS), where=there))
     gain = np.bincount(tally.found[0], (envelope + by_found)[tally.found[1]], minlength=tally.images)
     loss = np.bincount(tally.proposals[0], by_proposals[tally.proposals[1]], minlength=tally.images)
     ap = float(gained @ envelope) / faces
-    return without((gain - loss - ap * tally.faces) / faces, tally.faces)
+    derivative = (gain - loss - ap * tally.faces) / faces
+    return without(derivative.astype(np.float64), tally.faces)
 
 
 def without(influence: Doubles, share: NDArray[Any]) -> Doubles:
@@ -236,6 +237,12 @@ def without(influence: Doubles, share: NDArray[Any]) -> Doubles:
     rest = share.sum() - share
     left_out: Doubles = np.divide(influence * share.sum(), rest, out=np.zeros(len(share)), where=rest > 0)
     return left_out
+
+
+def _later_sum(values: Doubles) -> Doubles:
+    """For each step the sum of its value and all later ones, (STEPS,)."""
+    summed: Doubles = values[::-1].cumsum(0)[::-1]
+    return summed
 
 
 def _later_maximum(precision: Doubles) -> Indices:
