@@ -7,6 +7,8 @@ falls out: the interval of a difference is far narrower than those of the two nu
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import ceil
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
     from facetrain.eval.evaluate import Evaluation
 
 LEVEL = 0.05
-_POWER = 0.8416  # a normal deviate: so many images show the difference in four of five samples
-_NORMAL = 1.9600
+_IN_FOUR_OF_FIVE = NormalDist().inv_cdf(0.8)
 _SHOWN = 3  # names of images in a message
 BESIDE_AP = ("recall", "precision", "false_alarms", "landmark_error.mean")
 
@@ -33,7 +34,7 @@ class Difference:
     p:         probability of a difference as large by luck alone, two-sided; None without an interval
     adjusted:  p, raised for the number of differences that were looked at together (Holm)
     images:    they were measured on
-    needed:    about how many images would show a difference of this size four times in five; None where it is 0
+    together:  how many differences were looked at
     """
 
     value: float
@@ -42,16 +43,29 @@ class Difference:
     p: float | None
     adjusted: float | None
     images: int
-    needed: int | None
     draws: int
     seed: int
     method: str
     why: str = ""
+    together: int = 1
 
     @property
     def told(self) -> bool | None:
         """Whether the two can be told apart at the 5 % level; None where there is no interval."""
         return None if self.adjusted is None else self.adjusted < LEVEL
+
+    @property
+    def needed(self) -> int | None:
+        """About how many images would tell a difference of this size four times in five, `together` looked at.
+
+        The interval narrows with the root of the images. None where there is no interval, or no difference.
+        """
+        if self.low is None or self.high is None or self.value == 0:
+            return None
+        spread = (self.high - self.low) / 2 / _deviate(LEVEL)
+        return max(
+            2, ceil(self.images * ((_deviate(LEVEL / self.together) + _IN_FOUR_OF_FIVE) * spread / self.value) ** 2)
+        )
 
     @property
     def same(self) -> bool:
@@ -81,19 +95,23 @@ def difference_of(a: Estimate, b: Estimate, resampling: Resampling) -> Differenc
     value, images = b.value - a.value, len(resampling.strata)
     if not len(a.samples) or not len(b.samples):
         why = a.why or b.why
-        return Difference(value, None, None, None, None, images, None, resampling.draws, resampling.seed, "none", why)
+        return Difference(value, None, None, None, None, images, resampling.draws, resampling.seed, "none", why)
     influence = b.influence - a.influence
     found = estimate(value, b.samples - a.samples, influence, resampling, "none")
     same = (influence == 0).all() and value == 0
     if found.low is None or found.high is None:
         p = 1.0 if same else None
         why = "" if same else found.why
-        return Difference(value, None, None, p, p, images, None, found.draws, found.seed, found.method, why)
+        return Difference(value, None, None, p, p, images, found.draws, found.seed, found.method, why)
     _, freedom = resampling.spread_of(influence)
     middle, spread = (found.low + found.high) / 2, (found.high - found.low) / 2 / critical(freedom)
     p = two_sided(middle / spread, freedom)
-    needed = max(2, int(np.ceil(images * ((_NORMAL + _POWER) * spread / value) ** 2))) if value else None
-    return Difference(value, found.low, found.high, p, p, images, needed, found.draws, found.seed, found.method)
+    return Difference(value, found.low, found.high, p, p, images, found.draws, found.seed, found.method)
+
+
+def _deviate(level: float) -> float:
+    """What a standard normal exceeds, in either direction, with this probability."""
+    return -NormalDist().inv_cdf(level / 2)
 
 
 def differences(a: Mapping[str, Estimate], b: Mapping[str, Estimate], resampling: Resampling) -> dict[str, Difference]:
@@ -112,7 +130,10 @@ def holm(found: Mapping[Any, Difference]) -> dict[Any, Difference]:
     for rank, (p, place) in enumerate(known):
         largest = max(largest, min(1.0, p * (len(known) - rank)))
         adjusted[place] = largest
-    return {key: replace(d, adjusted=adjusted.get(place)) for place, (key, d) in enumerate(found.items())}
+    return {
+        key: replace(d, adjusted=adjusted.get(place), together=max(1, len(known)))
+        for place, (key, d) in enumerate(found.items())
+    }
 
 
 def difference(a: "Evaluation", b: "Evaluation") -> dict[str, Difference]:
@@ -176,21 +197,19 @@ def check_same_protocol(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
         raise UsageError(f"the two were measured by different protocols: {parts}", "measure both in the same way")
 
 
-def verdict(found: Difference, b: str, a: str, unit: str = "") -> str:
+def verdict(found: Difference, b: str, a: str) -> str:
     """A difference of a number that is better when higher, in a sentence."""
     if found.same:
-        return f"{b} and {a} are the same on all {found.images:,} images{unit}"
+        return f"{b} and {a} are the same on all {found.images:,} images"
     if found.low is None or found.high is None:
         return f"{b} {signed(found.value)} against {a}; no interval: {found.why}"
-    span = f"[{signed(found.low)}, {signed(found.high)}]"
     if found.told:
         word = "better" if found.value > 0 else "worse"
         low, high = sorted((abs(found.low), abs(found.high)))
-        if found.low * found.high < 0:  # told apart by p, though its own interval reaches over 0
-            return f"{b} is {word} than {a} by {plain(abs(found.value))} {span}{unit}"
-        return f"{b} is {word} than {a} by {plain(abs(found.value))} [{plain(low)}, {plain(high)}]{unit}"
+        return f"{b} is {word} than {a} by {plain(abs(found.value))} {brackets(low, high, 4)}"
+    span = brackets(found.low, found.high, 4, sign=True)
     more = f"; about {about(found.needed)} would do" if found.needed else ""
-    return f"{b} and {a} cannot be told apart on {found.images:,} images: {signed(found.value)} {span}{unit}{more}"
+    return f"{b} and {a} cannot be told apart on {found.images:,} images: {signed(found.value)} {span}{more}"
 
 
 def told(found: Difference) -> str:

@@ -69,8 +69,8 @@ def test_what_is_too_close_says_how_many_images_would_do() -> None:
     assert close.high is not None
     assert close.low < 0 < close.high
     assert verdict(close, "b", "a").startswith("b and a cannot be told apart on 400 images: +.0100 [-.0")
-    assert verdict(close, "b", "a").endswith("; about 8,100 would do")
-    assert told(close) == "cannot be told apart; about 8,100 images would do"
+    assert verdict(close, "b", "a").endswith("; about 8,300 would do")
+    assert told(close) == "cannot be told apart; about 8,300 images would do"
     assert verdict(two(10, 30, 300, 60), "b", "a").startswith("b is better than a by .0500 [.01")
     assert verdict(two(30, 10, 300, 60), "b", "a").startswith("b is worse than a by .0500 [.01")
 
@@ -101,7 +101,7 @@ def test_too_few_images_have_no_verdict() -> None:
 
 
 def known(p: float | None) -> Difference:
-    return Difference(0.1, 0.0, 0.2, p, p, 400, 100, 2000, 0, "x")
+    return Difference(0.1, 0.0, 0.2, p, p, 400, 2000, 0, "x")
 
 
 def test_holm_by_hand() -> None:
@@ -110,6 +110,18 @@ def test_holm_by_hand() -> None:
     assert [adjusted[key].adjusted for key in "abc"] == pytest.approx([0.03, 0.06, 0.06])
     assert [adjusted[key].told for key in "abcd"] == [True, False, False, None]
     assert list(adjusted) == list("abcd")
+
+
+def test_what_cannot_be_told_always_asks_for_more_images() -> None:
+    """Also where many are looked at together, and one alone would do with fewer."""
+    clear = two(10, 30, 300, 60)
+    assert clear.told
+    assert clear.needed is not None
+    assert clear.needed < 400
+    among = holm({0: clear, **{n: known(0.9) for n in range(1, 60)}})[0]
+    assert not among.told
+    assert among.needed is not None
+    assert among.needed > 400
 
 
 @given(st.lists(st.floats(0, 1), max_size=12))

@@ -116,7 +116,7 @@ def test_errors(files: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 def drop(value: float, low: float | None, high: float | None, p: float | None) -> Difference:
-    return Difference(value, low, high, p, p, 400, 100, 2000, 0, "x")
+    return Difference(value, low, high, p, p, 400, 2000, 0, "x")
 
 
 def test_the_limit_is_held_against_the_far_end() -> None:
