@@ -137,7 +137,7 @@ def test_ap_on_forty_pictures(model_of, shared, name, tmp_path):
         ground_truth=shared / "widerface/labelv2/val/gt",
         present_only=True,
     )
-    assert result.images == 40
+    assert len(result.pictures) == 40
     assert list(result.ap.values()) == pytest.approx(AP_OF_40[name], abs=0.003)
 
 
