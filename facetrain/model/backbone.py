@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from facetrain.config.schema import ModelConfig
 from facetrain.model.blocks import Stem, stage
-from facetrain.model.operations import PLAIN, Operations
+from facetrain.model.kernels.plain import PLAIN, Operations
 
 
 class Backbone(nn.Module):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from facetrain.model.operations import PLAIN, Operations
+from facetrain.model.kernels.plain import PLAIN, Operations
 
 
 class Unit(nn.Module):

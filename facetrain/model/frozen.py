@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from facetrain.model.blocks import Stem, Unit
-from facetrain.model.fused import set_operations
-from facetrain.model.operations import FOLDED, Operations
+from facetrain.model.kernels.choose import set_operations
+from facetrain.model.kernels.plain import FOLDED, Operations
 from facetrain.model.yunet import YuNet
 
 

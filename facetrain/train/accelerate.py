@@ -14,8 +14,8 @@ from torch import Tensor
 from facetrain.core.cache import user_cache
 from facetrain.core.errors import FacetrainError
 from facetrain.data.batch import PADDING, Batch
-from facetrain.model.fused import look_operations, set_operations, use_fused
-from facetrain.model.operations import PLAIN
+from facetrain.model.kernels.choose import look_operations, set_operations, use_fused
+from facetrain.model.kernels.plain import PLAIN
 from facetrain.model.yunet import YuNet
 from facetrain.train.assign import CHUNK
 from facetrain.train.distributed import World

@@ -16,7 +16,7 @@ from facetrain.core.errors import DataError, InputError, UsageError
 from facetrain.core.files import sha256
 from facetrain.detect.bundled import find_teacher
 from facetrain.model.frozen import freeze
-from facetrain.model.operations import FOLDED, Operations
+from facetrain.model.kernels.plain import FOLDED, Operations
 from facetrain.model.priors import decode_boxes
 from facetrain.model.weights import fit_weights, load_checkpoint
 from facetrain.model.yunet import Predictions, YuNet, build

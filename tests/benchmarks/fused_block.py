@@ -1,4 +1,4 @@
-"""On a CUDA GPU: is the fused separable block (facetrain/model/fused_triton.py) worth its while? One command, minutes.
+"""On a CUDA GPU: is the fused separable block (model/kernels/triton.py) worth its while? One command, minutes.
 
     python tests/benchmarks/fused_block.py
     python tests/benchmarks/fused_block.py --sweep    # other cuts of the kernels: the best go into FORWARD, BACKWARD
@@ -23,15 +23,15 @@ import torch
 from torch import Tensor, nn
 
 from facetrain.config.load import load_config
-from facetrain.model import fused_triton
 from facetrain.model.blocks import Unit
-from facetrain.model.fused import set_operations
+from facetrain.model.kernels import triton as fused_triton
+from facetrain.model.kernels.choose import set_operations
 from facetrain.model.yunet import build
 
 Step = Callable[[], None]
 # inputs, outputs, share of the side: the blocks of yunet_n that take most
 BLOCKS = [(16, 16, 2), (16, 64, 1), (64, 64, 1), (64, 64, 0.5)]
-# how often a map of the inputs' channels and one of the outputs' is read or written (counted in fused_triton.py)
+# how often a map of the inputs' channels and one of the outputs' is read or written (counted in kernels/triton.py)
 TRIPS = {"eager": (3, 22), "fused": (3, 9)}
 SWEEP = [(values, warps) for values in (1024, 2048, 4096, 8192) for warps in (4, 8)]
 

@@ -6,7 +6,7 @@
 The variants take turns, and the fastest round counts: on a machine that does other work too, means say little. Beside
 the time on the clock stands the processor time, which other work disturbs less.
   plain     torch's operations, in the memory format and with the allocator setting of training
-  fused     the kernels of facetrain/model/fused_cpu.cpp
+  fused     the kernels of facetrain/model/kernels/cpu.cpp
   compiled  torch.compile (--compile: takes minutes)
 """
 
@@ -25,7 +25,7 @@ from torch.profiler import profile
 
 from facetrain.config.load import load_config
 from facetrain.core.hardware import cpu_name
-from facetrain.model.fused import use_fused
+from facetrain.model.kernels.choose import use_fused
 from facetrain.model.yunet import build
 from facetrain.train.hardware import choose_precision, keep_big_buffers
 

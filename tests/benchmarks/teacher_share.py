@@ -21,8 +21,8 @@ from facetrain.core.cache import user_cache
 from facetrain.core.hardware import cpu_name
 from facetrain.data.batch import Batch
 from facetrain.model.frozen import freeze
-from facetrain.model.fused import look_operations, use_fused
-from facetrain.model.operations import FOLDED, Operations
+from facetrain.model.kernels.choose import look_operations, use_fused
+from facetrain.model.kernels.plain import FOLDED, Operations
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import Predictions, YuNet, build
 from facetrain.train.hardware import choose_precision, keep_big_buffers

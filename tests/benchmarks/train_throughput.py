@@ -34,7 +34,7 @@ from facetrain.data.batches import epoch_batches, mirror_order
 from facetrain.data.crops import crop_faces, draw_crop
 from facetrain.data.labels.layout import load_split
 from facetrain.data.store import open_store
-from facetrain.model.fused import use_fused
+from facetrain.model.kernels.choose import use_fused
 from facetrain.model.priors import decode_boxes, encode_landmarks
 from facetrain.model.yunet import build
 from facetrain.train.hardware import choose_precision, keep_big_buffers

@@ -9,8 +9,8 @@ from facetrain.config.load import load_config
 from facetrain.config.schema import ModelConfig
 from facetrain.core.errors import DeviceError
 from facetrain.model.frozen import freeze
-from facetrain.model.fused import look_operations
-from facetrain.model.operations import FOLDED
+from facetrain.model.kernels.choose import look_operations
+from facetrain.model.kernels.plain import FOLDED
 from facetrain.model.yunet import Predictions, YuNet, build
 
 CPU = torch.device("cpu")

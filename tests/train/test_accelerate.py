@@ -23,9 +23,9 @@ from facetrain.config.schema import Config, ModelConfig, TrainConfig
 from facetrain.core.errors import TrainingError
 from facetrain.core.run_dir import RunDir
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
-from facetrain.model import fused
 from facetrain.model.frozen import freeze
-from facetrain.model.operations import FOLDED, PLAIN
+from facetrain.model.kernels import choose as choose_kernels
+from facetrain.model.kernels.plain import FOLDED, PLAIN
 from facetrain.model.safe_file import read_tensors
 from facetrain.model.yunet import YuNet, build
 from facetrain.train import accelerate
@@ -389,7 +389,9 @@ def test_fused_kernels_are_taken_where_they_repay(
     monkeypatch: pytest.MonkeyPatch, mode: str, steps: int, processes: int, compiled: bool, told: str
 ) -> None:
     taken = []
-    monkeypatch.setattr(fused, "fused_operations", lambda device, folder: taken.append(device) or replace(PLAIN))
+    monkeypatch.setattr(
+        choose_kernels, "fused_operations", lambda device, folder: taken.append(device) or replace(PLAIN)
+    )
     config = replace(Config(), train=replace(TrainConfig(), fused=mode, batch=16))
     setup = SimpleNamespace(config=config, device=torch.device("cpu"), world=SimpleNamespace(size=processes))
     monkeypatch.setattr(accelerate, "look_operations", lambda device, folder: looking)

@@ -18,7 +18,7 @@ from facetrain.core.errors import DeviceError, OutputError
 from facetrain.core.files import write_bytes
 from facetrain.core.hardware import cpu_flags
 
-SOURCE = Path(__file__).with_name("fused_cpu.cpp")
+SOURCE = Path(__file__).with_name("cpu.cpp")
 _PATIENCE_S = 300
 
 

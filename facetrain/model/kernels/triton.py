@@ -1,4 +1,4 @@
-"""The network on a CUDA GPU by Triton kernels (fused_triton_kernels.py): fewer trips of the maps through memory.
+"""The network on a CUDA GPU by Triton kernels (triton_kernels.py): fewer trips of the maps through memory.
 
 A separable block with as many channels in as out moves, counted in maps read or written, forward and backward:
 
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facetrain.core.errors import DeviceError
-from facetrain.model.operations import PLAIN, Operations
+from facetrain.model.kernels.plain import PLAIN, Operations
 
 try:
     import triton
 
-    from facetrain.model import fused_triton_kernels as kernels
+    from facetrain.model.kernels import triton_kernels as kernels
 except ImportError:
     triton = None
 

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from facetrain.config.schema import ModelConfig
 from facetrain.core.compiler import Compiler, find_compiler
 from facetrain.core.errors import DeviceError, OutputError
-from facetrain.model import fused_build
 from facetrain.model.blocks import Unit
-from facetrain.model.fused import set_operations, use_fused
-from facetrain.model.fused_build import SOURCE, build_library
-from facetrain.model.fused_cpu import cpu_operations
-from facetrain.model.operations import PLAIN, Operations
+from facetrain.model.kernels import build as kernel_build
+from facetrain.model.kernels.build import SOURCE, build_library
+from facetrain.model.kernels.choose import set_operations, use_fused
+from facetrain.model.kernels.cpu import cpu_operations
+from facetrain.model.kernels.plain import PLAIN, Operations
 from facetrain.model.yunet import build
 
 WIDE = ModelConfig(stem=(3, 16, 16), stages=((16, 16), (16, 32), (32, 32), (32, 32), (32, 32)), head_channels=32)
@@ -294,7 +294,7 @@ def test_switch(compiler: Compiler, tmp_path: Path) -> None:
 
 def broken_compiler(folder: Path) -> Path:
     path = folder / "compiler"
-    path.write_text("#!/bin/sh\n[ $1 = --version ] && exit 0\necho 'fused_cpu.cpp:1: error: too old' >&2\nexit 1\n")
+    path.write_text("#!/bin/sh\n[ $1 = --version ] && exit 0\necho 'cpu.cpp:1: error: too old' >&2\nexit 1\n")
     path.chmod(0o755)
     return path
 
@@ -372,7 +372,7 @@ def test_it_is_compiled_once_and_closed_to_others(
     folder.chmod(0o777)
     built = build_library(folder)
     assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, built)] == [0o700, 0o700]
-    monkeypatch.setattr(fused_build, "_compile", lambda *_: pytest.fail("compiled again"))
+    monkeypatch.setattr(kernel_build, "_compile", lambda *_: pytest.fail("compiled again"))
     assert build_library(folder) == built
 
 

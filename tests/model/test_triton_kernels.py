@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from facetrain.config.schema import ModelConfig
 from facetrain.core.errors import DeviceError
 from facetrain.model.blocks import Unit
-from facetrain.model.fused import set_operations, use_fused
-from facetrain.model.operations import PLAIN
+from facetrain.model.kernels.choose import set_operations, use_fused
+from facetrain.model.kernels.plain import PLAIN
 from facetrain.model.yunet import build
 
 pytestmark = pytest.mark.slow
@@ -109,13 +109,13 @@ def compare_pool() -> list[bool]:
 
 
 def fast() -> Any:
-    from facetrain.model.fused_triton import triton_operations
+    from facetrain.model.kernels.triton import triton_operations
 
     return triton_operations()
 
 
 def main() -> None:
-    from facetrain.model import fused_triton
+    from facetrain.model.kernels import triton as fused_triton
 
     several = fused_triton._PROGRAMS
     document: dict[str, Any] = {"units": [compare_unit(case) for case in CASES]}
@@ -175,7 +175,7 @@ def test_what_is_not_a_number_is_seen(found: dict[str, Any]) -> None:
 
 
 def test_off_without_triton_and_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from facetrain.model import fused_triton
+    from facetrain.model.kernels import triton as fused_triton
 
     model, gpu = build(TINY, seed=0), torch.device("cuda")
     monkeypatch.setattr(fused_triton, "triton", None)

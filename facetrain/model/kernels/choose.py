@@ -11,7 +11,7 @@ from torch import nn
 from facetrain.core.errors import DeviceError, OutputError
 from facetrain.model.backbone import Backbone
 from facetrain.model.blocks import Stem, Unit
-from facetrain.model.operations import FOLDED, PLAIN, Operations
+from facetrain.model.kernels.plain import FOLDED, PLAIN, Operations
 
 MODES = ("auto", "on", "off")
 
@@ -19,8 +19,8 @@ MODES = ("auto", "on", "off")
 def use_fused(model: nn.Module, mode: str, device: torch.device, folder: Path) -> str:
     """Choose how the network is computed while it trains. Returns a line that says what was chosen and why.
 
-    mode:   auto: on a CPU the kernels of fused_cpu where they can be compiled, else the plain operations; on: the same,
-            or on a GPU those of fused_triton, and an error where they cannot be had; off: plain
+    mode:   auto: on a CPU the kernels of cpu.py where they can be compiled, else the plain operations; on: the same,
+            or on a GPU those of triton.py, and an error where they cannot be had; off: plain
     folder: where the compiled kernels are kept
     Raises DeviceError or OutputError, and with "on" only.
     """
@@ -44,12 +44,12 @@ def use_fused(model: nn.Module, mode: str, device: torch.device, folder: Path) -
 def fused_operations(device: torch.device, folder: Path) -> Operations:
     """The fast operations of a device. Raises DeviceError where it has none, OutputError if `folder` is read-only."""
     if device.type == "cpu":
-        from facetrain.model.fused_build import build_library
-        from facetrain.model.fused_cpu import cpu_operations
+        from facetrain.model.kernels.build import build_library
+        from facetrain.model.kernels.cpu import cpu_operations
 
         return cpu_operations(build_library(folder))
     if device.type == "cuda":
-        from facetrain.model.fused_triton import triton_operations
+        from facetrain.model.kernels.triton import triton_operations
 
         return triton_operations()
     raise DeviceError(f"no fused kernels for {device.type}", "they are for cpu and cuda")
@@ -58,8 +58,8 @@ def fused_operations(device: torch.device, folder: Path) -> Operations:
 def look_operations(device: torch.device, folder: Path) -> Operations:
     """The fastest way to look through a folded network (model/frozen.py) on a device where fused kernels are used."""
     if device.type == "cpu":
-        from facetrain.model.fused_build import build_library
-        from facetrain.model.fused_cpu import frozen_cpu_operations
+        from facetrain.model.kernels.build import build_library
+        from facetrain.model.kernels.cpu import frozen_cpu_operations
 
         return frozen_cpu_operations(build_library(folder))
     return FOLDED

@@ -19,7 +19,7 @@
 // of ours would have to share the cores with them. Where it is absent, threads are started for each call.
 extern "C" void GOMP_parallel(void (*)(void*), void*, unsigned, unsigned) __attribute__((weak));
 
-// As in fused_cpu.py.
+// As in cpu.py.
 struct Shape {
     int64_t pictures, height, width, channels, band;  // band: rows of one task
     int64_t threads;

@@ -1,4 +1,4 @@
-"""The network on a CPU by kernels of its own (fused_cpu.cpp): the plain operations in less than half of their passes.
+"""The network on a CPU by kernels of its own (cpu.cpp): the plain operations in less than half of their passes.
 
 Between two 1x1 convolutions torch goes over a map nine times, forward and backward; here it is four: the depthwise
 convolution with the sums of its batch norm; batch norm with ReLU; backward the sums of both; then the gradient of all
@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from facetrain.core.errors import DeviceError
-from facetrain.model.operations import FOLDED, PLAIN, Operations
+from facetrain.model.kernels.plain import FOLDED, PLAIN, Operations
 
 KERNELS = (
     "depthwise",
@@ -34,7 +34,7 @@ _DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
 class _Shape(ctypes.Structure):
-    """As in fused_cpu.cpp."""
+    """As in cpu.cpp."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("pictures", "height", "width", "channels", "band", "threads")]
 
