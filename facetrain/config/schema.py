@@ -18,7 +18,7 @@ class LandmarksConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network: stem and stages, a top-down neck, a head per level."""
+    """The network: stem and stages, a neck, a head per level."""
 
     stem: tuple[int, int, int] = (3, 16, 16)  # channels: picture, after the 3x3, after the stem's unit
     stages: tuple[tuple[int, int], ...] = (
@@ -31,6 +31,8 @@ class ModelConfig:
     pool_after: tuple[int, ...] = (0, 2, 3, 4)  # stages followed by a 2x2 max pool; 0 is the stem
     maps: tuple[int, ...] = (3, 4, 5)  # stages whose result (before its pool) goes to the neck
     strides: tuple[int, ...] = (8, 16, 32)  # strides of these maps; consecutive powers of two
+    block: str = "separable"  # of stages, neck, shared and tower units: a key of BLOCKS in model/blocks.py
+    neck: str = "top_down"  # how the maps learn of each other: a key of NECKS in model/neck.py
     shared_convs: int = 1  # units per level before the outputs split
     tower_convs: int = 0  # further units for cls, and for box + obj + landmarks
     head_channels: int = 64  # width of shared and tower units

@@ -22,8 +22,7 @@ from facetrain.core.plug import choices_hint
 from facetrain.export import cpp_targets
 from facetrain.export.checkpoint import export_name, find_checkpoint
 from facetrain.export.cpp_targets.options import EXACT_DIGITS, CppOptions, Program
-from facetrain.export.folded import FoldedNet
-from facetrain.export.layers import check_finite
+from facetrain.export.folded import FoldedNet, check_finite
 
 if TYPE_CHECKING:
     from facetrain.export.cpp_check import CppCheck

@@ -15,8 +15,7 @@ from facetrain.core.geometry import box_iou
 from facetrain.detect.load import FaceDetector
 from facetrain.export.cpp_compiler import compile_program, run_program
 from facetrain.export.cpp_targets.options import EXACT_DIGITS, Program, Rules
-from facetrain.export.folded import FoldedNet
-from facetrain.export.layers import with_digits
+from facetrain.export.folded import FoldedNet, with_digits
 from facetrain.export.onnx import export_onnx
 
 SCORE_LIMIT, PIXEL_LIMIT = 1e-4, 0.05

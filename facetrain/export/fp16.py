@@ -5,50 +5,44 @@ For GPUs and accelerators: a CPU without float16 arithmetic converts back to flo
 """
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from facetrain.core.errors import ExportError
-from facetrain.export.map_layers import map_layers
+from facetrain.export.folded import FoldedNet, Weights
+from facetrain.export.onnx_graph import Graph
+from facetrain.export.onnx_wiring import Storage
+from facetrain.model.operations import Conv
 
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same file with convolutions in float16. Raises ExportError where a weight is too large for it."""
-    layers = map_layers(model)
-    half = [name for conv in layers.convs for name in (conv.weight, conv.bias)]
-    for name in half:
-        largest = float(np.abs(layers.weights[name]).max(initial=0))
-        if not largest <= _LARGEST:
-            raise ExportError(
-                f"a weight of {largest:g} does not fit into float16, whose largest number is {_LARGEST:g}",
-                "take fp32; did the training diverge?",
-            )
-    entry = model.graph.input[0].name
-    nodes = [_cast(entry, f"{entry}_h", TensorProto.FLOAT16)]
-    inside = {entry: f"{entry}_h"}  # names that float16 nodes read instead
-    outside = {name: f"{name}_f" for name in layers.exits if name != entry}  # and float32 nodes
-    for node in model.graph.node:
-        new = onnx.NodeProto()
-        new.CopyFrom(node)
-        names = inside if node in layers.nodes else outside
-        for place, name in enumerate(node.input):
-            new.input[place] = names.get(name, name)
-        nodes.append(new)
-        if node.output[0] in outside:
-            nodes.append(_cast(node.output[0], outside[node.output[0]], TensorProto.FLOAT))
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
-    for tensor in result.graph.initializer:
-        if tensor.name in half:
-            tensor.CopyFrom(numpy_helper.from_array(layers.weights[tensor.name].astype(np.float16), tensor.name))
-    helper.set_model_props(result, {item.key: item.value for item in model.metadata_props} | {"precision": "fp16"})
-    onnx.checker.check_model(result, full_check=True)
-    return result
+class Float16(Storage):
+    """Convolutions and maps of a network in float16."""
+
+    def __init__(self, net: FoldedNet) -> None:
+        self.outputs = set(net.network.outputs.values())
+
+    def begin(self, graph: Graph, image: str) -> str:
+        """The input as float16."""
+        return _cast(graph, image, f"{image}_h", TensorProto.FLOAT16)
+
+    def weights(self, graph: Graph, conv: Conv, values: Weights) -> list[str]:
+        """Raises ExportError where a number is too large."""
+        parts = (values.weight, values.bias)
+        for part in parts:
+            largest = float(np.abs(part).max(initial=0))
+            if not largest <= _LARGEST:
+                raise ExportError(
+                    f"a weight of {largest:g} does not fit into float16, whose largest number is {_LARGEST:g}",
+                    "take fp32; did the training diverge?",
+                )
+        return [graph.weight(part.astype(np.float16)) for part in parts]
+
+    def keep(self, graph: Graph, name: str, tensor: str) -> str:
+        """Outputs go on as float32."""
+        return _cast(graph, tensor, f"{tensor}_f", TensorProto.FLOAT) if name in self.outputs else tensor
 
 
-def _cast(name: str, output: str, kind: int) -> onnx.NodeProto:
-    return helper.make_node("Cast", [name], [output], name=f"node_{output}", to=kind)
+def _cast(graph: Graph, x: str, output: str, kind: int) -> str:
+    graph.append(helper.make_node("Cast", [x], [output], name=f"node_{output}", to=kind))
+    return output

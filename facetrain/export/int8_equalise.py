@@ -13,38 +13,44 @@ from dataclasses import replace
 import numpy as np
 
 from facetrain.core.faces import Floats
-from facetrain.export.int8_statistics import Statistics
-from facetrain.export.map_layers import CARRIERS, ConvLayer, Doubles, MapLayers, inputs_of
+from facetrain.export.folded import FoldedNet, Weights
+from facetrain.export.int8_statistics import Doubles, Statistics
+from facetrain.model.operations import Add, Conv, Network, Pool, Split, Upsample
 
 _LEAST = 1e-3  # a channel is not lifted by more than this: one that is dead would only be noise
 _HALF_WAY = 0.5
 
 
 def equalise(
-    layers: MapLayers, found: Statistics, quantised: Sequence[ConvLayer]
-) -> tuple[MapLayers, Statistics, dict[str, Doubles]]:
+    net: FoldedNet, found: Statistics, quantised: Sequence[Conv]
+) -> tuple[FoldedNet, Statistics, dict[str, Doubles]]:
     """Divide the channels of all maps that `quantised` convolutions read or give, but those that leave the network.
 
-    Returns the layers with their new weights, what the pictures make of them, and per map the divisors (C,).
+    Returns the network with its new weights, what the pictures make of them, and per map the divisors (C,).
     """
-    groups = _groups(layers)
     wanted = {name for conv in quantised for name in (conv.x, conv.y)}
+    leaving = exits(net.network)
     divisors: dict[str, Doubles] = {}
-    for names in groups:
-        if wanted & set(names) and not layers.exits & set(names) and set(names) <= found.low.keys() | _raw(layers):
-            divisors |= dict.fromkeys(names, _divisors(layers, found, names))
-    weights = dict(layers.weights)
-    moments = {}
-    for conv in layers.convs:
-        weights[conv.weight], weights[conv.bias] = _scaled(layers, conv, divisors)
-        if conv.raw in found.moments:
-            moments[conv.raw] = _scaled_moments(found.moments[conv.raw], conv, divisors)
+    for names in _groups(net.network):
+        if wanted & set(names) and not leaving & set(names) and set(names) <= found.low.keys():
+            divisors |= dict.fromkeys(names, _divisors(net, found, names))
+    convs = net.network.convs
+    weights = {conv.y: _scaled(net.weights[conv.y], conv, divisors) for conv in convs}
+    moments = {
+        conv.y: _scaled_moments(found.moments[conv.y], conv, divisors) for conv in convs if conv.y in found.moments
+    }
     seen = Statistics(
         {name: low / divisors.get(name, 1) for name, low in found.low.items()},
         {name: high / divisors.get(name, 1) for name, high in found.high.items()},
         moments,
     )
-    return replace(layers, weights=weights), seen, divisors
+    return replace(net, weights=weights), seen, divisors
+
+
+def exits(network: Network) -> set[str]:
+    """The maps with which the convolutions end: outputs, and what is split into outputs."""
+    splits = [operation for operation in network.operations if isinstance(operation, Split)]
+    return set(network.outputs.values()) | {split.x for split in splits}
 
 
 def even_divisors(low: Doubles, high: Doubles) -> Doubles:
@@ -64,25 +70,25 @@ def even_divisors(low: Doubles, high: Doubles) -> Doubles:
     return best
 
 
-def _divisors(layers: MapLayers, found: Statistics, names: Sequence[str]) -> Doubles:
-    stored = [name for name in names if name in found.low]
-    low = np.minimum(np.min([found.low[name] for name in stored], 0), 0)
-    high = np.maximum(np.max([found.high[name] for name in stored], 0), 0)
-    mixing = [conv for conv in layers.convs if conv.x in names and conv.groups == 1]
+def _divisors(net: FoldedNet, found: Statistics, names: Sequence[str]) -> Doubles:
+    low = np.minimum(np.min([found.low[name] for name in names], 0), 0)
+    high = np.maximum(np.max([found.high[name] for name in names], 0), 0)
+    mixing = [conv for conv in net.network.convs if conv.x in names and not conv.depthwise]
     if mixing:
         ranges = _floored(np.maximum(-low, high))
-        divisors = ranges**_HALF_WAY / _floored(_columns(layers, mixing)) ** (1 - _HALF_WAY)
+        columns = _columns([net.weights[conv.y].weight for conv in mixing])
+        divisors = ranges**_HALF_WAY / _floored(columns) ** (1 - _HALF_WAY)
     else:
         divisors = _floored(even_divisors(low, high))
     normalised: Doubles = divisors / np.exp(np.log(divisors).mean())
     return normalised
 
 
-def _columns(layers: MapLayers, mixing: Sequence[ConvLayer]) -> Doubles:
+def _columns(weights: Sequence[Floats]) -> Doubles:
     """Per input channel its largest weight, of those that have a step for each row: relative to the row's largest."""
     largest = []
-    for conv in mixing:
-        weight = np.abs(layers.weights[conv.weight].astype(np.float64))
+    for values in weights:
+        weight = np.abs(values.astype(np.float64))
         rows = weight.max((1, 2, 3), keepdims=True)
         largest.append(np.divide(weight, rows, out=np.zeros_like(weight), where=rows > 0).max((0, 2, 3)))
     columns: Doubles = np.max(largest, 0)
@@ -94,39 +100,36 @@ def _floored(values: Doubles) -> Doubles:
     return np.maximum(values, np.max(values) * _LEAST if np.max(values) > 0 else 1.0)
 
 
-def _scaled(layers: MapLayers, conv: ConvLayer, divisors: Mapping[str, Doubles]) -> tuple[Floats, Floats]:
+def _scaled(values: Weights, conv: Conv, divisors: Mapping[str, Doubles]) -> Weights:
     """Weight and bias that undo the divisors before the convolution and make those behind it."""
-    weight, bias = (layers.weights[name].astype(np.float64) for name in (conv.weight, conv.bias))
-    before, behind = divisors.get(conv.x), divisors.get(conv.raw)
+    weight, bias = values.weight.astype(np.float64), values.bias.astype(np.float64)
+    before, behind = divisors.get(conv.x), divisors.get(conv.y)
     if before is not None:
-        weight = weight * (before[None, :, None, None] if conv.groups == 1 else before[:, None, None, None])
+        weight = weight * (before[:, None, None, None] if conv.depthwise else before[None, :, None, None])
     if behind is not None:
         weight, bias = weight / behind[:, None, None, None], bias / behind
-    return weight.astype(np.float32), bias.astype(np.float32)
+    return Weights(weight.astype(np.float32), bias.astype(np.float32))
 
 
-def _scaled_moments(moments: Doubles, conv: ConvLayer, divisors: Mapping[str, Doubles]) -> Doubles:
+def _scaled_moments(moments: Doubles, conv: Conv, divisors: Mapping[str, Doubles]) -> Doubles:
     before = divisors.get(conv.x)
     if before is None:
         return moments
-    if conv.groups > 1:
+    if moments.ndim == 3:
         return moments / (before**2)[:, None, None]
     repeated = np.repeat(before, len(moments) // len(before))
     return moments / np.outer(repeated, repeated)
 
 
-def _raw(layers: MapLayers) -> set[str]:
-    return {conv.raw for conv in layers.convs}
-
-
-def _groups(layers: MapLayers) -> list[list[str]]:
-    """Maps that must have the same divisors, since carriers connect them."""
+def _groups(network: Network) -> list[list[str]]:
+    """Maps that must have the same divisors, since pools, repetitions and sums connect them."""
     group: dict[str, list[str]] = {}
-    for node in layers.nodes:
-        names = [*inputs_of(node, layers), node.output[0]] if node.op_type in CARRIERS else [node.output[0]]
-        joined: list[str] = []
+    for operation in network.operations:
+        joining = isinstance(operation, Pool | Upsample | Add)
+        names = [*operation.reads, *operation.gives] if joining else list(operation.gives)
+        together: list[str] = []
         for name in names:
-            joined.extend(other for other in group.get(name, [name]) if other not in joined)
-        group |= dict.fromkeys(joined, joined)
+            together.extend(other for other in group.get(name, [name]) if other not in together)
+        group |= dict.fromkeys(together, together)
     unique = {id(names): names for names in group.values()}
     return list(unique.values())

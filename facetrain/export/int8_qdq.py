@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from facetrain.core.faces import Floats
-from facetrain.export.map_layers import ConvLayer, MapLayers
+from facetrain.export.folded import Weights
+from facetrain.export.onnx_graph import Graph
+from facetrain.export.onnx_wiring import Storage
+from facetrain.model.operations import IMAGE, Conv, Operation
 
 
 @dataclass(frozen=True)
@@ -29,89 +31,69 @@ class RoundedWeight:
     steps: Floats
 
 
-def write_qdq(
-    model: onnx.ModelProto,
-    layers: MapLayers,
-    steps: Mapping[str, Step],
-    weights: Mapping[str, RoundedWeight],
-    metadata: Mapping[str, str],
-) -> onnx.ModelProto:
-    """The file with `weights` rounded, by their convolution's raw output, and the maps in `steps` stored in 8 bits.
+class Int8(Storage):
+    """The weights of some convolutions rounded, by the map that they give, and the maps in `steps` stored in 8 bits.
 
-    All other weights are those of `layers`. A convolution in float reads a map that another one in float gave as it
-    is, and the 8-bit map where there is no other. Biases become int32 behind 8-bit maps.
+    A convolution in float reads a map that another one in float gave as it is, and the 8-bit map where there is no
+    other. Biases become int32 behind 8-bit maps.
     """
-    writer = _Writer()
-    convs = {conv.raw: conv for conv in layers.convs}
-    integer = {convs[raw].y for raw in weights}
-    stored: dict[str, str] = {}  # map -> the same, in 8 bits and back
-    for node in model.graph.node:
-        new = onnx.NodeProto()
-        new.CopyFrom(node)
-        conv = convs.get(node.output[0])
-        in_float = conv is not None and conv.raw not in weights
-        for place, name in enumerate(node.input):
-            if name in stored and not (in_float and name not in integer):
-                new.input[place] = stored[name]
-        if conv is not None and not in_float:
-            weight = weights[conv.raw]
-            new.input[1] = writer.dequantized(weight.values, weight.steps, f"{conv.weight}_d")
-            if conv.x in steps:
-                new.input[2] = writer.dequantized(*_rounded_bias(layers, conv, weight, steps), f"{conv.bias}_d")
-        writer.nodes.append(new)
-        if node.output[0] in steps:
-            stored[node.output[0]] = writer.stored(node.output[0], steps[node.output[0]])
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    read = {name for node in writer.nodes for name in node.input}
-    kept = [
-        numpy_helper.from_array(layers.weights[tensor.name], tensor.name)
-        for tensor in model.graph.initializer
-        if tensor.name in read
-    ]
-    del result.graph.node[:], result.graph.initializer[:]
-    result.graph.node.extend(writer.nodes)
-    result.graph.initializer.extend([*kept, *writer.constants])
-    helper.set_model_props(result, {entry.key: entry.value for entry in model.metadata_props} | dict(metadata))
-    onnx.checker.check_model(result, full_check=True)
-    return result
+
+    def __init__(self, steps: Mapping[str, Step], weights: Mapping[str, RoundedWeight]) -> None:
+        self.steps, self.rounded = steps, weights
+        self.stored: dict[str, str] = {}  # map -> the same, in 8 bits and back
+
+    def begin(self, graph: Graph, image: str) -> str:
+        """The input, rounded where its step is given."""
+        return self.keep(graph, IMAGE, image)
+
+    def weights(self, graph: Graph, conv: Conv, values: Weights) -> list[str]:
+        """Integers and their steps where the convolution is done in integers."""
+        if conv.y not in self.rounded:
+            return super().weights(graph, conv, values)
+        weight = self.rounded[conv.y]
+        integers = _dequantized(graph, weight.values, weight.steps)
+        if conv.x not in self.steps:
+            return [integers, graph.weight(values.bias)]
+        return [integers, _dequantized(graph, *self._rounded_bias(conv, values.bias))]
+
+    def read(self, operation: Operation, name: str, tensor: str) -> str:
+        """The map in 8 bits where there is one that counts."""
+        in_float = isinstance(operation, Conv) and operation.y not in self.rounded
+        return tensor if in_float and name not in self.rounded else self.stored.get(name, tensor)
+
+    def keep(self, graph: Graph, name: str, tensor: str) -> str:
+        """Round the map to its step."""
+        if name in self.steps:
+            step = self.steps[name]
+            number = [
+                _constant(graph, np.array(step.step, np.float32)),
+                _constant(graph, np.array(step.zero, np.uint8)),
+            ]
+            self.stored[name] = _pair(graph, tensor, number)
+        return tensor
+
+    def _rounded_bias(self, conv: Conv, bias: Floats) -> tuple[NDArray[np.int32], Floats]:
+        """The bias (out,) in steps of weight times input, so that it adds to the integer sums as it is."""
+        steps = self.rounded[conv.y].steps.astype(np.float64)
+        sizes = (steps * np.float32(self.steps[conv.x].step)).astype(np.float32)
+        return np.rint(bias / sizes.astype(np.float64)).astype(np.int32), sizes
 
 
-def _rounded_bias(
-    layers: MapLayers, conv: ConvLayer, weight: RoundedWeight, steps: Mapping[str, Step]
-) -> tuple[NDArray[np.int32], Floats]:
-    """The bias (out,) in steps of weight times input, so that it adds to the integer sums as it is."""
-    sizes = (weight.steps.astype(np.float64) * np.float32(steps[conv.x].step)).astype(np.float32)
-    return np.rint(layers.weights[conv.bias] / sizes.astype(np.float64)).astype(np.int32), sizes
+def _pair(graph: Graph, x: str, number: list[str]) -> str:
+    """Round a map and take the rounded one; returns that."""
+    graph.append(helper.make_node("QuantizeLinear", [x, *number], [f"{x}_q"]))
+    graph.append(helper.make_node("DequantizeLinear", [f"{x}_q", *number], [f"{x}_d"]))
+    return f"{x}_d"
 
 
-class _Writer:
-    """Nodes and constants of the new file; constants that are equal are stored once."""
+def _dequantized(graph: Graph, values: NDArray[Any], steps: Floats) -> str:
+    """A constant of integers, with a step per first axis; returns the tensor of its numbers."""
+    integers, sizes, zeros = (_constant(graph, part) for part in (values, steps, np.zeros(len(steps), values.dtype)))
+    output = f"{integers}_{len(graph.nodes)}"
+    graph.append(helper.make_node("DequantizeLinear", [integers, sizes, zeros], [output], axis=0))
+    return output
 
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-        self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
-    def constant(self, values: Any) -> str:
-        array = np.ascontiguousarray(values)
-        key = (str(array.dtype), array.shape, array.tobytes())
-        if key not in self._names:
-            self._names[key] = f"q{len(self._names)}"
-            self.constants.append(numpy_helper.from_array(np.asarray(values), self._names[key]))
-        return self._names[key]
-
-    def stored(self, name: str, step: Step) -> str:
-        """Round a map to its step; returns the rounded map."""
-        number = [self.constant(np.float32(step.step)), self.constant(np.uint8(step.zero))]
-        self.nodes.append(helper.make_node("QuantizeLinear", [name, *number], [f"{name}_q"]))
-        self.nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", *number], [f"{name}_d"]))
-        return f"{name}_d"
-
-    def dequantized(self, values: np.ndarray, steps: np.ndarray, name: str) -> str:
-        """A constant of integers, with a step per first axis; returns the tensor of its numbers."""
-        zeros = self.constant(np.zeros(len(steps), values.dtype))
-        self.nodes.append(
-            helper.make_node("DequantizeLinear", [self.constant(values), self.constant(steps), zeros], [name], axis=0)
-        )
-        return name
+def _constant(graph: Graph, values: NDArray[Any]) -> str:
+    """A shared constant with a short name: a file of integers has few bytes."""
+    return graph.constant(values, "q")

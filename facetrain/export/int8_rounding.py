@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetrain.core.faces import Floats
-from facetrain.export.map_layers import Doubles
+from facetrain.export.int8_statistics import Doubles
 
 TOP = 127  # int8 without -128: symmetric, as every runtime wants weights
 _DAMPING = 0.01  # of the mean moment, added to the diagonal: keeps the inverse tame where inputs depend on each other

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from facetrain.core.errors import ExportError
@@ -15,10 +16,16 @@ from facetrain.core.geometry import pad_image, padded_size
 from facetrain.core.hardware import available_cores
 from facetrain.core.images import fit_image, read_image
 from facetrain.eval.pipeline import ordered
-from facetrain.export.map_layers import ConvLayer, Doubles, MapLayers
+from facetrain.export.folded import FoldedNet
+from facetrain.export.onnx_graph import Graph
+from facetrain.export.onnx_wiring import Storage, wire
+from facetrain.model.operations import IMAGE, Conv
+
+Doubles = NDArray[np.float64]
 
 _LONGEST = 1024  # larger pictures are shrunk: all maps of a picture are in memory at once
 _MOST_AT_ONCE = 4
+_OPSET = 13  # of the file that is looked through
 _THIN = 3  # second moments are taken at every third row and column
 
 
@@ -27,7 +34,7 @@ class Statistics:
     """Sums over all pictures.
 
     low, high: per map (C,)
-    moments:   per convolution, by its raw output: sums of products of the numbers that one output is made of,
+    moments:   per convolution, by the map that it gives: sums of products of the numbers that one output is made of,
                (in·k², in·k²), or (C, k², k²) where channels stay apart
     """
 
@@ -45,9 +52,8 @@ class Statistics:
 
 
 def collect(
-    model: onnx.ModelProto,
-    layers: MapLayers,
-    convs: Sequence[ConvLayer],
+    net: FoldedNet,
+    convs: Sequence[Conv],
     pictures: Iterable[Path],
     shown: Callable[[Path], Floats],
     progress: Callable[..., None],
@@ -57,28 +63,24 @@ def collect(
     One thread a picture and sums in the pictures' order: the same numbers whatever the number of processors. Raises
     ExportError where a map is not finite.
     """
-    names = layers.maps()
+    file, tensors = map_model(net)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        map_model(model, layers, names).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    entry = model.graph.input[0].name
+    session = onnxruntime.InferenceSession(file.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def look(path: Path) -> Statistics:
         image = shown(path)
-        maps = dict(zip(names, session.run(names, {entry: image}), strict=True))
-        maps[entry] = image
+        maps = dict(zip(tensors, session.run(list(tensors.values()), {"input": image}), strict=True))
+        maps[IMAGE] = image
         found = Statistics()
-        for name in names:
+        for name in tensors:
             found.low[name] = maps[name].min((0, 2, 3)).astype(np.float64)
             found.high[name] = maps[name].max((0, 2, 3)).astype(np.float64)
             if not np.isfinite(found.low[name] + found.high[name]).all():
                 raise ExportError(f"{path}: the network gives numbers that are not finite", "did the training diverge?")
         for conv in convs:
-            kernel = layers.weights[conv.weight].shape[-1]
-            found.moments[conv.raw] = second_moments(maps[conv.x][0], kernel, conv.stride, conv.groups)
+            found.moments[conv.y] = second_moments(maps[conv.x][0], conv.kernel, conv.stride, conv.groups)
         return found
 
     total = Statistics()
@@ -117,16 +119,13 @@ def picture_input(path: Path, multiple: int, size: tuple[int, int] | None) -> Fl
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
 
 
-def map_model(model: onnx.ModelProto, layers: MapLayers, names: Sequence[str]) -> onnx.ModelProto:
-    """The map part alone, with every map as an output; picture size and batch are free whatever the file fixes."""
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
-    entry = helper.make_tensor_value_info(
-        model.graph.input[0].name, TensorProto.FLOAT, ["batch", "channels", "height", "width"]
-    )
-    used = {name for node in layers.nodes for name in node.input}
-    weights = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    return helper.make_model(
-        helper.make_graph(layers.nodes, "maps", [entry], outputs, weights),
-        opset_imports=list(model.opset_import),
-        ir_version=model.ir_version,
-    )
+def map_model(net: FoldedNet) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The maps alone as a float file of any size, every map an output; and the tensor of each map."""
+    graph = Graph(_OPSET)
+    tensors = wire(graph, net, Storage())
+    tensors = {name: tensor for name, tensor in tensors.items() if name != IMAGE}
+    outputs = [helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None) for tensor in tensors.values()]
+    sides: list[str | int] = ["batch", "channels", "height", "width"]
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, sides)
+    made = helper.make_graph(graph.nodes, "maps", [image], outputs, graph.weights)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=7), tensors

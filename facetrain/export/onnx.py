@@ -1,4 +1,4 @@
-"""The network as one ONNX file that every runtime loads, written layer by layer.
+"""The network as one ONNX file that every runtime loads.
 
 Input `input` (batch, 3, height, width) float32 BGR 0 … 255, sides multiples of the largest stride. The `raw` form has
 the outputs `cls_s obj_s bbox_s kps_s` for each stride s, grouped by kind, as OpenCV's FaceDetectorYN asks for them:
@@ -21,6 +21,7 @@ from facetrain.export.folded import FoldedNet
 from facetrain.export.onnx_decoded import add_faces, add_rows
 from facetrain.export.onnx_graph import Graph
 from facetrain.export.onnx_request import OnnxOptions
+from facetrain.export.onnx_wiring import Storage, wire
 
 # The first version of the file format that has the opset: older runtimes refuse what is newer than they are.
 _IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8}
@@ -44,13 +45,22 @@ def onnx_bytes(model: onnx.ModelProto) -> bytes:
     return content
 
 
-def onnx_model(net: FoldedNet, extra: Mapping[str, str], options: OnnxOptions | None = None) -> onnx.ModelProto:
-    """The graph with its metadata, checked against ONNX's own rules. Raises UsageError for impossible options."""
+def onnx_model(
+    net: FoldedNet,
+    extra: Mapping[str, str],
+    options: OnnxOptions | None = None,
+    storage: Storage | None = None,
+) -> onnx.ModelProto:
+    """The graph with its metadata, checked against ONNX's own rules. Raises UsageError for impossible options.
+
+    storage: how weights and maps are kept, by default as float32
+    """
     options = options or OnnxOptions()
     config = net.config
     options.check(config.strides)
     graph = Graph(options.opset)
-    maps = wire(graph, net)
+    tensors = wire(graph, net, storage or Storage())
+    maps = {f"{_KINDS[kind]}_{stride}": tensors[name] for (kind, stride), name in net.network.outputs.items()}
     width, height = options.size or ("width", "height")
     batch = options.batch or "batch"
     if options.form == "raw":
@@ -82,32 +92,6 @@ def output_names(config: ModelConfig) -> list[str]:
     """Names of the raw form's outputs, in order."""
     kinds = [kind for kind in _KINDS.values() if kind != "kps" or config.landmarks.names]
     return [f"{kind}_{stride}" for kind in kinds for stride in config.strides]
-
-
-def wire(graph: Graph, net: FoldedNet) -> dict[str, str]:
-    """Add all layers up to the maps of the outputs; returns the tensor of each, (batch, channels, h, w), logits."""
-    config = net.config
-    x = graph.unit(graph.conv("input", net.stem), net.stem_unit)
-    maps = []
-    for index, stage in enumerate([[], *net.stages]):
-        x = graph.units(x, stage)
-        if index in config.maps:
-            maps.append(x)
-        if index in config.pool_after:
-            x = graph.add("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])
-    results: dict[str, str] = {}
-    above: str | None = None
-    for position in reversed(range(len(maps))):
-        x = maps[position]
-        if above is not None:
-            x = graph.add("Add", [x, graph.enlarge(above)])
-        above = maps[position] = graph.unit(x, net.neck[position])
-    for map_, level, stride in zip(maps, net.levels, config.strides, strict=True):
-        shared = graph.units(map_, level.shared)
-        for_cls, for_box = graph.units(shared, level.cls_tower), graph.units(shared, level.box_tower)
-        for kind, unit in level.outputs.items():
-            results[f"{_KINDS[kind]}_{stride}"] = graph.unit(for_cls if kind == "cls" else for_box, unit)
-    return results
 
 
 def variant(config: ModelConfig) -> str:

@@ -1,7 +1,7 @@
 """`facetrain export-onnx`: a checkpoint becomes a checked ONNX file, or an error and no file."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +92,7 @@ def export_checked(
         comparison = None
         if quantised.precision != "fp32":
             lower = folder / "lower.onnx"
-            lower.write_bytes(onnx_bytes(_lower(net, file, quantised, calibration, say, advance)))
+            lower.write_bytes(onnx_bytes(_lower(net, extra, options, quantised, calibration, say, advance)))
             checks, comparison = _judge(
                 scratch, lower, model, options, quantised, shown, say, advance, len(calibration)
             )
@@ -150,18 +150,24 @@ def _calibration(quantised: Quantised) -> list[Path]:
 
 
 def _lower(
-    net: FoldedNet, file: onnx.ModelProto, quantised: Quantised, calibration: list[Path], say: Say, advance: Advance
+    net: FoldedNet,
+    extra: Mapping[str, str],
+    options: OnnxOptions,
+    quantised: Quantised,
+    calibration: list[Path],
+    say: Say,
+    advance: Advance,
 ) -> onnx.ModelProto:
     """The file in fp16 or int8."""
     if quantised.precision == "fp16":
-        from facetrain.export.fp16 import to_fp16
+        from facetrain.export.fp16 import Float16
 
-        return to_fp16(file)
+        return onnx_model(net, extra, options, Float16(net))
     from facetrain.export.int8 import quantize
 
     say(f"calibrating on {len(calibration)} pictures")
     advance(0, total=len(calibration))
-    return quantize(net, file, calibration, advance)
+    return quantize(net, calibration, extra, options, advance)
 
 
 def _judge(

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from facetrain.export.folded import FoldedConv, FoldedUnit
+from facetrain.model.operations import Conv
 
 
 class Graph:
@@ -19,25 +19,31 @@ class Graph:
         self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
+        self._made = 0  # nodes that were named by their number
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def add(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
         """Add a node; returns the name of its output."""
-        name = output or f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], name=f"node_{name}", **attributes))
+        name = output or f"{kind.lower()}_{self._made}"
+        self._made += 1
+        self.append(helper.make_node(kind, inputs, [name], name=f"node_{name}", **attributes))
         return name
 
-    def weight(self, values: np.ndarray) -> str:
-        """Add a constant of its own; returns its name."""
-        name = f"constant_{len(self.weights)}"
+    def append(self, node: onnx.NodeProto) -> None:
+        """Add a node that has its names already."""
+        self.nodes.append(node)
+
+    def weight(self, values: np.ndarray, kind: str = "constant_") -> str:
+        """Add a constant of its own; returns its name, which is `kind` and a number."""
+        name = f"{kind}{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def constant(self, values: np.ndarray) -> str:
+    def constant(self, values: np.ndarray, kind: str = "constant_") -> str:
         """A constant that equal requests share; returns its name."""
         key = (str(values.dtype), values.shape, values.tobytes())
         if key not in self._constants:
-            self._constants[key] = self.weight(values)
+            self._constants[key] = self.weight(values, kind)
         return self._constants[key]
 
     def integers(self, *numbers: int) -> str:
@@ -48,28 +54,23 @@ class Graph:
         """A shared float32 scalar."""
         return self.constant(np.array(value, np.float32))
 
-    def conv(self, x: str, conv: FoldedConv) -> str:
-        """A convolution, with ReLU where it has one."""
-        kernel = conv.weight.shape[-1]
+    def conv(self, x: str, conv: Conv, weights: list[str]) -> str:
+        """A convolution, with ReLU where it has one. weights: tensors of weight and bias."""
         y = self.add(
             "Conv",
-            [x, self.weight(conv.weight), self.weight(conv.bias)],
-            kernel_shape=[kernel, kernel],
+            [x, *weights],
+            kernel_shape=[conv.kernel, conv.kernel],
             strides=[conv.stride, conv.stride],
-            pads=[kernel // 2] * 4,
+            pads=[conv.kernel // 2] * 4,
             group=conv.groups,
         )
         return self.add("Relu", [y]) if conv.relu else y
 
-    def unit(self, x: str, unit: FoldedUnit) -> str:
-        """Pointwise, then depthwise."""
-        return self.conv(self.conv(x, unit[0]), unit[1])
-
-    def units(self, x: str, units: list[FoldedUnit]) -> str:
-        """A chain of units."""
-        for unit in units:
-            x = self.unit(x, unit)
-        return x
+    def split(self, x: str, sizes: tuple[int, ...]) -> list[str]:
+        """Channels of a map as several maps, from opset 13 on."""
+        outputs = [f"split_{self._made}_{number}" for number in range(len(sizes))]
+        self.append(helper.make_node("Split", [x, self.integers(*sizes)], outputs, name=f"node_{outputs[0]}", axis=1))
+        return outputs
 
     def enlarge(self, x: str) -> str:
         """Every value repeated 2x2."""

@@ -1,29 +1,23 @@
-"""From the picture to one map per stride."""
-
-from torch import Tensor, nn
+"""From the image to one map per stride."""
 
 from facetrain.config.schema import ModelConfig
-from facetrain.model.blocks import Stem, stage
-from facetrain.model.kernels.plain import PLAIN, Operations
+from facetrain.model.blocks import BLOCKS, stem
+from facetrain.model.operations import IMAGE, Builder
 
 
-class Backbone(nn.Module):
-    """Stem and stages with 2x2 max pools between them: (B, 3, H, W) -> maps (B, C, H/s, W/s), finest first."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.stem = Stem(*config.stem)
-        self.stages = nn.ModuleList(stage(*channels) for channels in config.stages)
-        self.pool_after = config.pool_after
-        self.maps = config.maps
-        self.operations: Operations = PLAIN
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        maps = []
-        for index, block in enumerate([self.stem, *self.stages]):
-            x = block(x)
-            if index in self.maps:
-                maps.append(x)
-            if index in self.pool_after:
-                x = self.operations.pool(x)
-        return maps
+def backbone(net: Builder, config: ModelConfig) -> list[str]:
+    """Stem and stages of two blocks, of which the second widens, 2x2 max pools between them. The maps, finest first."""
+    block = BLOCKS[config.block]
+    _, middle, outputs = config.stem
+    x = stem(net, IMAGE, "backbone.stem", middle, outputs)
+    maps = []
+    for index in range(max(config.maps) + 1):
+        if index > 0:
+            inputs, outputs = config.stages[index - 1]
+            x = block(net, x, f"backbone.stages.{index - 1}.0", inputs)
+            x = block(net, x, f"backbone.stages.{index - 1}.1", outputs)
+        if index in config.maps:
+            maps.append(x)
+        if index in config.pool_after and index < max(config.maps):
+            x = net.pool(x)
+    return maps

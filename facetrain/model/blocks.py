@@ -1,45 +1,38 @@
-"""The two building blocks of YuNet: a separable unit and the stem."""
+"""What networks are built of. A block adds operations to the list: a new one is a function and its row in BLOCKS."""
 
-from torch import Tensor, nn
+from collections.abc import Callable
 
-from facetrain.model.kernels.plain import PLAIN, Operations
+from facetrain.model.operations import Builder
 
-
-class Unit(nn.Module):
-    """1x1 convolution, then 3x3 depthwise convolution, nothing between; batch norm and ReLU unless it is an output.
-
-    (B, inputs, H, W) -> (B, outputs, H, W)
-    """
-
-    def __init__(self, inputs: int, outputs: int, activated: bool = True) -> None:
-        super().__init__()
-        self.pointwise = nn.Conv2d(inputs, outputs, 1)
-        self.depthwise = nn.Conv2d(outputs, outputs, 3, padding=1, groups=outputs)
-        self.norm = nn.BatchNorm2d(outputs) if activated else None
-        self.operations: Operations = PLAIN
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.norm is None:
-            outputs: Tensor = self.depthwise(self.pointwise(x))
-            return outputs
-        return self.operations.separable(x, self.pointwise, self.depthwise, self.norm)
+# builder, map, name of its weights, channels that it gives -> the map that it gives, of the same height and width
+Block = Callable[[Builder, str, str, int], str]
 
 
-class Stem(nn.Module):
-    """Full 3x3 convolution with stride 2, batch norm, ReLU, then a unit: (B, 3, H, W) -> (B, outputs, H/2, W/2)."""
-
-    def __init__(self, inputs: int, middle: int, outputs: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, middle, 3, stride=2, padding=1)
-        self.norm = nn.BatchNorm2d(middle)
-        self.unit = Unit(middle, outputs)
-        self.operations: Operations = PLAIN
-
-    def forward(self, x: Tensor) -> Tensor:
-        activated: Tensor = self.unit(self.operations.norm_relu(self.conv(x), self.norm))
-        return activated
+def separable(net: Builder, x: str, name: str, outputs: int) -> str:
+    """YuNet's unit: 1x1 convolution, 3x3 depthwise convolution, nothing between; batch norm and ReLU behind."""
+    x = net.conv(x, f"{name}.pointwise", outputs, 1)
+    return net.conv(x, f"{name}.depthwise", outputs, 3, depthwise=True, norm=f"{name}.norm", relu=True)
 
 
-def stage(inputs: int, outputs: int) -> nn.Sequential:
-    """Two units; the second one widens. (B, inputs, H, W) -> (B, outputs, H, W)."""
-    return nn.Sequential(Unit(inputs, inputs), Unit(inputs, outputs))
+def residual(net: Builder, x: str, name: str, outputs: int) -> str:
+    """The unit whose input is added to its result, where it keeps the number of channels (He et al. 2016)."""
+    y = separable(net, x, name, outputs)
+    return net.add(y, x) if net.channels(x) == outputs else y
+
+
+def output_unit(net: Builder, x: str, name: str, outputs: int) -> str:
+    """A unit without batch norm and ReLU, whose numbers leave the network."""
+    x = net.conv(x, f"{name}.pointwise", outputs, 1)
+    return net.conv(x, f"{name}.depthwise", outputs, 3, depthwise=True)
+
+
+def stem(net: Builder, x: str, name: str, middle: int, outputs: int) -> str:
+    """Full 3x3 convolution with stride 2, batch norm, ReLU, then a unit."""
+    x = net.conv(x, f"{name}.conv", middle, 3, stride=2, norm=f"{name}.norm", relu=True)
+    return separable(net, x, f"{name}.unit", outputs)
+
+
+BLOCKS: dict[str, Block] = {
+    "separable": separable,
+    "residual": residual,
+}

@@ -5,7 +5,6 @@ multiply-adds + 1 per bias addition + 2 per batch-norm value + 1 per ReLU value;
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,78 +13,46 @@ from facetrain.config.load import load_config
 from facetrain.config.schema import ModelConfig
 from facetrain.core.errors import InputError
 from facetrain.core.geometry import padded_size
+from facetrain.model.network import network_of
+from facetrain.model.operations import Conv
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution while it runs on a picture: groups divide the inputs, `pixels` is the size of its output."""
+    """One convolution while it runs on an image. pixels: the size of its output."""
 
-    part: str
-    inputs: int
-    outputs: int
-    kernel: int
-    groups: int
-    activated: bool  # batch norm and ReLU follow
+    conv: Conv
     pixels: int
 
     @property
     def multiply_adds(self) -> int:
         """One each; border positions count in full, as in the published figure."""
-        return self.inputs // self.groups * self.kernel**2 * self.outputs * self.pixels
+        return self._weights * self.pixels
 
     @property
     def published(self) -> int:
         """Operations by the published rule."""
-        return self.multiply_adds + self.outputs * self.pixels * (1 + 3 * self.activated)
+        each = 1 + 2 * (self.conv.norm is not None) + self.conv.relu
+        return self.multiply_adds + self.conv.outputs * self.pixels * each
 
     @property
     def parameters(self) -> int:
         """Weights, biases, and scale and shift of the batch norm."""
-        return self.outputs * (self.inputs // self.groups * self.kernel**2 + 1 + 2 * self.activated)
+        return self._weights + self.conv.outputs * (1 + 2 * (self.conv.norm is not None))
+
+    @property
+    def _weights(self) -> int:
+        return self.conv.inputs // self.conv.groups * self.conv.kernel**2 * self.conv.outputs
 
 
-def convolutions(config: ModelConfig, width: int, height: int) -> Iterator[Convolution]:
-    """Every convolution of the network in the order of execution, for a picture of that size."""
-    first, middle, last = config.stem
-    pixels = (width // 2) * (height // 2)
-    yield Convolution("backbone", first, middle, 3, 1, True, pixels)
-    yield from _unit("backbone", middle, last, pixels)
-    shrink = 2
-    maps = []
-    for index, (inputs, outputs) in enumerate([(last, last), *config.stages]):
-        pixels = (width // shrink) * (height // shrink)
-        if index > 0:
-            yield from _unit("backbone", inputs, inputs, pixels)
-            yield from _unit("backbone", inputs, outputs, pixels)
-        if index in config.maps:
-            maps.append((outputs, pixels))
-        if index in config.pool_after:
-            shrink *= 2
-    for channels, pixels in reversed(maps):
-        yield from _unit("neck", channels, channels, pixels)
-    for channels, pixels in maps:
-        yield from _head(config, channels, pixels)
-
-
-def _unit(part: str, inputs: int, outputs: int, pixels: int, activated: bool = True) -> Iterator[Convolution]:
-    yield Convolution(part, inputs, outputs, 1, 1, False, pixels)
-    yield Convolution(part, outputs, outputs, 3, outputs, activated, pixels)
-
-
-def _head(config: ModelConfig, inputs: int, pixels: int) -> Iterator[Convolution]:
-    width = config.head_channels
-    for _ in range(config.shared_convs):
-        yield from _unit("head", inputs, width, pixels)
-        inputs = width
-    tower_inputs = inputs
-    for _ in range(2):
-        inputs = tower_inputs
-        for _ in range(config.tower_convs):
-            yield from _unit("head", inputs, width, pixels)
-            inputs = width
-    for outputs in (1, 1, 4, 2 * len(config.landmarks.names)):
-        if outputs:
-            yield from _unit("head", inputs, outputs, pixels, activated=False)
+def convolutions(config: ModelConfig, width: int, height: int) -> list[Convolution]:
+    """Every convolution of the network in the order of execution, for an image of that size."""
+    network = network_of(config)
+    strides = [network.maps[conv.y].stride for conv in network.convs]
+    return [
+        Convolution(conv, (width // stride) * (height // stride))
+        for conv, stride in zip(network.convs, strides, strict=True)
+    ]
 
 
 def describe(source: str, size: tuple[int, int]) -> dict[str, Any]:
@@ -104,8 +71,10 @@ def describe(source: str, size: tuple[int, int]) -> dict[str, Any]:
     else:
         config, kind = load_config(source).model, "config"
     size = padded_size(*size, max(config.strides))
-    layers = list(convolutions(config, *size))
-    parts = [_row(name, [layer for layer in layers if layer.part == name]) for name in ("backbone", "neck", "head")]
+    layers = convolutions(config, *size)
+    parts = [
+        _row(name, [layer for layer in layers if layer.conv.part == name]) for name in ("backbone", "neck", "head")
+    ]
     return {
         "source": source,
         "kind": kind,

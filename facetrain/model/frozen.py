@@ -3,24 +3,20 @@
 import torch
 from torch import nn
 
-from facetrain.model.blocks import Stem, Unit
-from facetrain.model.kernels.choose import set_operations
-from facetrain.model.kernels.plain import FOLDED, Operations
+from facetrain.model.kernels.plain import FOLDED, Kernels
 from facetrain.model.yunet import YuNet
 
 
-def freeze(model: YuNet, operations: Operations = FOLDED) -> YuNet:
+def freeze(model: YuNet, kernels: Kernels = FOLDED) -> YuNet:
     """Fold a network's batch norms, in place, and stop all gradients. Its outputs stay, up to rounding.
 
-    operations: how it is computed from now on, a form for folded networks
+    kernels: how it is computed from now on, a form for folded networks
     """
-    for module in model.modules():
-        if isinstance(module, Stem):
-            _fold(module.conv, module.norm)
-        elif isinstance(module, Unit) and module.norm is not None:
-            _fold(module.depthwise, module.norm)
+    for conv in model.network.convs:
+        if conv.norm is not None:
+            _fold(model.convolution(conv.names[0]), model.batch_norm(conv.norm))
     model.requires_grad_(False).eval()
-    set_operations(model, operations)
+    model.kernels = kernels
     return model
 
 

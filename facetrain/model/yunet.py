@@ -1,4 +1,4 @@
-"""YuNet: backbone, neck and head of a configuration put together."""
+"""YuNet: the network of a configuration, and what it says of images."""
 
 import math
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from facetrain.config.schema import ModelConfig
-from facetrain.model.backbone import Backbone
-from facetrain.model.head import HeadLevel
-from facetrain.model.neck import Neck
+from facetrain.model.module import NetworkModule
+from facetrain.model.network import network_of
+from facetrain.model.operations import KINDS
 from facetrain.model.priors import make_priors
 
 
@@ -30,21 +30,22 @@ class Predictions:
     priors: Tensor
 
 
-class YuNet(nn.Module):
+class YuNet(NetworkModule):
     """(B, 3, H, W) pictures, BGR 0 … 255, H and W multiples of the largest stride -> Predictions."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+        super().__init__(network_of(config))
         self.config = config
-        self.backbone = Backbone(config)
-        channels = config.stages[config.maps[0] - 1][1]
-        self.neck = Neck(channels, len(config.maps))
-        self.levels = nn.ModuleList(HeadLevel(config, channels) for _ in config.maps)
 
     def raw_levels(self, images: Tensor) -> list[list[Tensor]]:
         """Per level cls, obj, box and landmarks as (B, P_level, channels) logits and raw offsets."""
-        maps = self.neck(self.backbone(images))
-        return [level(x) for level, x in zip(self.levels, maps, strict=True)]
+        maps = self.maps(images)
+        levels = []
+        for stride in self.config.strides:
+            names = [self.network.outputs.get((kind, stride)) for kind in KINDS]
+            rows = [maps[name].permute(0, 2, 3, 1).flatten(1, 2) for name in names if name is not None]
+            levels.append(rows if len(rows) == len(KINDS) else [*rows, rows[0][..., :0]])
+        return levels
 
     def forward(self, images: Tensor) -> Predictions:
         joined = [torch.cat(part, dim=1).float() for part in zip(*self.raw_levels(images), strict=True)]
@@ -80,8 +81,7 @@ def init_weights(model: YuNet, generator: torch.Generator) -> None:
             fans = (module.in_channels // module.groups + module.out_channels) * area
             nn.init.normal_(module.weight, std=math.sqrt(2 / fans), generator=generator)
             nn.init.constant_(module.bias, 0.02)
-    for level in model.levels:
-        assert isinstance(level, HeadLevel)
-        bias = level.obj.depthwise.bias
+    for stride in model.config.strides:
+        bias = model.convolution(model.network.outputs["obj", stride]).bias
         assert bias is not None
         nn.init.constant_(bias, model.config.objectness_bias)

@@ -14,7 +14,7 @@ from torch import Tensor
 from facetrain.core.cache import user_cache
 from facetrain.core.errors import FacetrainError
 from facetrain.data.batch import PADDING, Batch
-from facetrain.model.kernels.choose import look_operations, set_operations, use_fused
+from facetrain.model.kernels.choose import look_kernels, use_fused
 from facetrain.model.kernels.plain import PLAIN
 from facetrain.model.yunet import YuNet
 from facetrain.train.assign import CHUNK
@@ -115,8 +115,8 @@ def fuse(setup: Setup, model: YuNet, task: Task, pace: Pace, compiled: bool) -> 
         return "network: torch's own operations, the run is too short to compile faster ones"
     folder = user_cache() / "facetrain" / "kernels"
     line = use_fused(model, mode, device, folder)
-    if task.teacher is not None and model.backbone.operations is not PLAIN:
-        set_operations(task.teacher, look_operations(device, folder))
+    if task.teacher is not None and model.kernels is not PLAIN:
+        task.teacher.kernels = look_kernels(device, folder)
     return line
 
 

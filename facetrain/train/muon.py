@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facetrain.model.head import HeadLevel
+from facetrain.model.yunet import YuNet
 
 MATRIX_MOMENTUM = 0.95
 SMALLEST = 16  # outputs from which a 1x1 convolution is treated as a matrix
@@ -127,20 +127,15 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     return result
 
 
-def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split_parameters(model: YuNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """(matrices, others) of a YuNet: the 1x1 convolutions before any output unit are matrices, if they are wide."""
-    outputs = {
-        id(parameter)
-        for level in model.modules()
-        if isinstance(level, HeadLevel)
-        for unit in (level.cls, level.obj, level.box, level.landmarks)
-        if unit is not None
-        for parameter in unit.parameters()
+    given = set(model.network.outputs.values())
+    behind = model.network.readers()
+    wide = {
+        id(model.convolution(conv.names[0]).weight)
+        for conv in model.network.convs
+        if conv.kernel == 1 and conv.inputs > 1 and conv.outputs >= SMALLEST
+        if not any(given & set(reader.gives) for reader in behind[conv.y])
     }
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for parameter in model.parameters():
-        is_matrix = parameter.dim() == 4 and parameter.shape[2:] == (1, 1) and parameter.shape[0] >= SMALLEST
-        is_matrix = is_matrix and parameter.shape[1] > 1 and id(parameter) not in outputs
-        (matrices if is_matrix else others).append(parameter)
-    return matrices, others
+    matrices = [parameter for parameter in model.parameters() if id(parameter) in wide]
+    return matrices, [parameter for parameter in model.parameters() if id(parameter) not in wide]

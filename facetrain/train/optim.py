@@ -3,15 +3,15 @@
 import math
 
 import torch
-from torch import nn
 
 from facetrain.config.schema import TrainConfig
+from facetrain.model.yunet import YuNet
 from facetrain.train.muon import Muon, split_parameters
 
 Plan = tuple[tuple[int, int], ...]  # (step, total): from this step on the run is to end after `total` steps
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: YuNet, config: TrainConfig) -> torch.optim.Optimizer:
     """SGD or AdamW over all parameters, all with the same weight decay, as published; or Muon with its AdamW part."""
     rate = base_rate(config)
     if config.optimizer == "muon":

@@ -16,7 +16,7 @@ from facetrain.core.errors import DataError, InputError, UsageError
 from facetrain.core.files import sha256
 from facetrain.detect.bundled import find_teacher
 from facetrain.model.frozen import freeze
-from facetrain.model.kernels.plain import FOLDED, Operations
+from facetrain.model.kernels.plain import FOLDED, Kernels
 from facetrain.model.priors import decode_boxes
 from facetrain.model.weights import fit_weights, load_checkpoint
 from facetrain.model.yunet import Predictions, YuNet, build
@@ -101,11 +101,11 @@ def with_teacher(config: Config, moved: str | None, known: str | None) -> tuple[
     return replace(config, train=replace(train, teacher=teacher.name)), teacher
 
 
-def make_teacher(file: TeacherFile, device: torch.device, operations: Operations = FOLDED) -> YuNet:
+def make_teacher(file: TeacherFile, device: torch.device, kernels: Kernels = FOLDED) -> YuNet:
     """The network that looks at crops, on a device, computed in the given way."""
     model = build(file.model)
     fit_weights(model, file.state)
-    return freeze(model, operations).to(device)
+    return freeze(model, kernels).to(device)
 
 
 @torch.no_grad()

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from facetrain.config.load import load_config
-from facetrain.model.blocks import Unit
+from facetrain.model.blocks import separable
 from facetrain.model.kernels import triton as fused_triton
-from facetrain.model.kernels.choose import set_operations
+from facetrain.model.module import NetworkModule
+from facetrain.model.operations import IMAGE, Builder
 from facetrain.model.yunet import build
 
 Step = Callable[[], None]
@@ -95,11 +96,23 @@ def trainer(module: nn.Module, forward: Callable, x: Tensor, leaf: bool) -> Step
     return step
 
 
-def unit(inputs: int, outputs: int, device: torch.device, fused: bool) -> Unit:
+class OneUnit(NetworkModule):
+    """(B, inputs, H, W) -> (B, outputs, H, W)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        builder = Builder(inputs)
+        self.end = separable(builder, IMAGE, "unit", outputs)
+        super().__init__(builder.network({("cls", 1): self.end}))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.maps(x)[self.end]
+
+
+def unit(inputs: int, outputs: int, device: torch.device, fused: bool) -> OneUnit:
     torch.manual_seed(0)
-    made = Unit(inputs, outputs).to(device, memory_format=torch.channels_last).train()
+    made = OneUnit(inputs, outputs).to(device, memory_format=torch.channels_last).train()
     if fused:
-        set_operations(made, fused_triton.triton_operations())
+        made.kernels = fused_triton.gpu_kernels()
     return made
 
 
@@ -156,7 +169,7 @@ def time_network(args: argparse.Namespace, device: torch.device, names: list[str
     for name in names:
         model = copy.deepcopy(plain)
         if "fused" in name:
-            set_operations(model, fused_triton.triton_operations())
+            model.kernels = fused_triton.gpu_kernels()
         forward = torch.compile(model.raw_levels) if "compiled" in name else model.raw_levels
         x = 255 * torch.rand(args.batch, 3, args.size, args.size, device=device)
         x = x.contiguous(memory_format=torch.channels_last)

@@ -19,16 +19,16 @@ import onnxruntime
 
 from facetrain.detect.load import find_weights
 from facetrain.export.fold import fold
+from facetrain.export.folded import FoldedNet, joined
 from facetrain.export.int8 import calibration_pictures, integer_convs, map_steps, step_of
-from facetrain.export.int8_equalise import equalise
+from facetrain.export.int8_equalise import equalise, exits
 from facetrain.export.int8_pictures import judged_pictures, refuse_overlap
-from facetrain.export.int8_qdq import RoundedWeight, Step, write_qdq
+from facetrain.export.int8_qdq import Int8, RoundedWeight, Step
 from facetrain.export.int8_rounding import TOP, round_weight, steps_of
 from facetrain.export.int8_statistics import collect, map_model, picture_input
-from facetrain.export.joined_heads import join_heads
-from facetrain.export.map_layers import ConvLayer, MapLayers, map_layers
 from facetrain.export.onnx import onnx_bytes, onnx_model
 from facetrain.export.precision import measure
+from facetrain.model.operations import IMAGE, Conv, Network
 from facetrain.model.weights import load_model
 
 _SAMPLES = 40_000  # numbers of a map and picture that percentiles are taken from
@@ -73,72 +73,61 @@ RECIPES: dict[str, Recipe | None] = {
 }
 
 
-def chosen_convs(layers: MapLayers, recipe: Recipe) -> list[ConvLayer]:
+def chosen_convs(network: Network, recipe: Recipe) -> list[Conv]:
     """The convolutions that the recipe does in integers."""
     if recipe == FINAL:
-        return integer_convs(layers)
-    last = {conv.raw for conv in layers.convs if conv.y in layers.exits}
-    first = {conv.x for conv in layers.convs if conv.raw in last}
+        return integer_convs(network)
+    last = {conv.y for conv in network.convs if conv.y in exits(network)}
+    first = {conv.x for conv in network.convs if conv.y in last}
     fixed = {"integer": set(), "last": last, "float": last | first}[recipe.heads]
-    strides = {"input": 1}
-    for node in layers.nodes:
-        before = next(strides[name] for name in node.input if name in strides)
-        conv = next((conv for conv in layers.convs if conv.raw == node.output[0]), None)
-        halved = node.op_type == "MaxPool" or (conv is not None and conv.stride == 2)
-        strides[node.output[0]] = before * 2 if halved else before // 2 if node.op_type == "Resize" else before
     coarse = recipe.coarse or 1 << 30
-    return [c for c in layers.convs[recipe.front :] if c.y not in fixed and strides[c.x] < coarse]
+    chosen = network.convs[recipe.front :]
+    return [conv for conv in chosen if conv.y not in fixed and network.maps[conv.x].stride < coarse]
 
 
-def covering(
-    model: onnx.ModelProto, layers: MapLayers, steps: dict[str, Step], shown: Sequence[np.ndarray], share: float
-) -> dict[str, Step]:
+def covering(net: FoldedNet, steps: dict[str, Step], shown: Sequence[np.ndarray], share: float) -> dict[str, Step]:
     """Steps that cover `share` percent of what the pictures show, taken from a sample of it."""
-    names = list(steps)
-    session = onnxruntime.InferenceSession(map_model(model, layers, names).SerializeToString())
-    seen: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    file, tensors = map_model(net)
+    session = onnxruntime.InferenceSession(file.SerializeToString())
+    seen: dict[str, list[np.ndarray]] = {name: [] for name in steps}
     rng = np.random.default_rng(0)
     for image in shown:
-        for name, values in zip(names, session.run(names, {"input": image}), strict=True):
+        for name, values in zip(steps, session.run([tensors[name] for name in steps], {"input": image}), strict=True):
             seen[name].append(rng.choice(values.ravel(), _SAMPLES))
     result = {}
-    for name in names:
+    for name in steps:
         values = np.concatenate(seen[name])
         low, high = np.percentile(values, [100 - share, share])
         result[name] = step_of(float(low), float(high))
     return result
 
 
-def build(model: onnx.ModelProto, recipe: Recipe, pictures: Sequence[Path], multiple: int) -> onnx.ModelProto:
+def build(net: FoldedNet, recipe: Recipe, pictures: Sequence[Path], multiple: int) -> onnx.ModelProto:
     """The file that a recipe makes."""
-    if recipe.joined:
-        model = join_heads(model)
-    layers = map_layers(model)
-    convs = chosen_convs(layers, recipe)
+    net = joined(net) if recipe.joined else net
+    convs = chosen_convs(net.network, recipe)
 
     def show(path: Path) -> np.ndarray:
         return picture_input(path, multiple, None)
 
-    found = collect(model, layers, convs, pictures, show, lambda done: None)
+    found = collect(net, convs, pictures, show, lambda done: None)
     if recipe.equalised:
-        layers, found, _ = equalise(layers, found, convs)
-    steps = map_steps(layers, found, convs)
+        net, found, _ = equalise(net, found, convs)
+    steps = map_steps(net.network, found, convs)
     if recipe.ranges < 100:
-        even = write_qdq(model, layers, {}, {}, {})
-        steps = covering(even, layers, steps, [show(path) for path in pictures], recipe.ranges)
-    entry = model.graph.input[0].name
-    if any(conv.x == entry for conv in convs):
-        steps = {entry: Step(1.0, 0), **steps}
+        steps = covering(net, steps, [show(path) for path in pictures], recipe.ranges)
+    if any(conv.x == IMAGE for conv in convs):
+        steps = {IMAGE: Step(1.0, 0), **steps}
     weights = {}
     for conv in convs:
-        weight, bias = layers.weights[conv.weight], layers.weights[conv.bias]
-        sizes = steps_of(weight, bias, steps[conv.x].step)
+        values = net.weights[conv.y]
+        sizes = steps_of(values.weight, values.bias, steps[conv.x].step)
         if recipe.rounding == "nearest":
-            whole = np.clip(np.rint(weight / sizes[:, None, None, None]), -TOP, TOP).astype(np.int8)
+            whole = np.clip(np.rint(values.weight / sizes[:, None, None, None]), -TOP, TOP).astype(np.int8)
         else:
-            whole = round_weight(weight, sizes, found.moments[conv.raw])
-        weights[conv.raw] = RoundedWeight(whole, sizes)
-    return write_qdq(model, layers, {} if recipe.weights_only else steps, weights, {})
+            whole = round_weight(values.weight, sizes, found.moments[conv.y])
+        weights[conv.y] = RoundedWeight(whole, sizes)
+    return onnx_model(net, {}, storage=Int8({} if recipe.weights_only else steps, weights))
 
 
 def by_onnxruntime(model: onnx.ModelProto, pictures: Sequence[Path], multiple: int) -> onnx.ModelProto:
@@ -188,7 +177,7 @@ def main() -> None:
                 if recipe is None:
                     made = by_onnxruntime(model, pictures, multiple)
                 else:
-                    made = build(model, recipe, pictures, multiple)
+                    made = build(net, recipe, pictures, multiple)
                 after.write_bytes(onnx_bytes(made))
                 result = measure(before, after, args.data)
                 lost = " ".join(f"{value:+.4f}" for value in result["ap"]["drop"].values())

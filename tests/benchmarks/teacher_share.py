@@ -21,8 +21,8 @@ from facetrain.core.cache import user_cache
 from facetrain.core.hardware import cpu_name
 from facetrain.data.batch import Batch
 from facetrain.model.frozen import freeze
-from facetrain.model.kernels.choose import look_operations, use_fused
-from facetrain.model.kernels.plain import FOLDED, Operations
+from facetrain.model.kernels.choose import look_kernels, use_fused
+from facetrain.model.kernels.plain import FOLDED, Kernels
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import Predictions, YuNet, build
 from facetrain.train.hardware import choose_precision, keep_big_buffers
@@ -45,8 +45,8 @@ class Remembered(torch.nn.Module):
         return self.predictions
 
 
-def folded(path: Path, operations: Operations) -> YuNet:
-    return freeze(load_model(path), operations)
+def folded(path: Path, kernels: Kernels) -> YuNet:
+    return freeze(load_model(path), kernels)
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
         remembered = Remembered(look(plain, batch.images))
     teachers: dict[str, torch.nn.Module] = {
         "none": remembered,
-        "as used": folded(args.teacher, look_operations(CPU, CACHE)),
+        "as used": folded(args.teacher, look_kernels(CPU, CACHE)),
         "folded, torch's operations": folded(args.teacher, FOLDED),
         "not folded": plain,
     }

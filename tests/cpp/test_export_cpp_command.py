@@ -25,7 +25,7 @@ from facetrain.core.errors import OutputError
 from facetrain.export import cpp
 from facetrain.export.cpp_targets.options import CppOptions
 from facetrain.export.fold import fold
-from facetrain.export.layers import named_layers, with_digits
+from facetrain.export.folded import with_digits
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import build
 
@@ -314,14 +314,11 @@ def test_every_file_of_a_target_says_who_wrote_it(target: str) -> None:
 
 def test_weights_of_fewer_digits() -> None:
     net = fold(load_model(cpp.find_checkpoint("yunet_n")))
-    assert list(named_layers(with_digits(net, 3))) == list(named_layers(net))
-    for digits, layers in ((3, named_layers(with_digits(net, 3))), (9, named_layers(with_digits(net, 9)))):
-        for name, layer in named_layers(net).items():
-            for before, after in ((layer.weight, layers[name].weight), (layer.bias, layers[name].bias)):
+    for digits in (3, 9):
+        rounded = with_digits(net, digits)
+        assert list(rounded.weights) == list(net.weights)
+        for name, layer in net.weights.items():
+            other = rounded.weights[name]
+            for before, after in ((layer.weight, other.weight), (layer.bias, other.bias)):
                 np.testing.assert_allclose(after, before, rtol=0.5 * 10 ** (1 - digits), atol=0)
                 assert digits == 3 or (after == before).all()
-            assert (layers[name].groups, layers[name].stride, layers[name].relu) == (
-                layer.groups,
-                layer.stride,
-                layer.relu,
-            )

@@ -18,7 +18,7 @@ from facetrain.export.cpp import find_target
 from facetrain.export.cpp_targets.options import CppOptions
 from facetrain.export.fold import fold
 from facetrain.export.folded import FoldedNet
-from facetrain.export.fp16 import to_fp16
+from facetrain.export.fp16 import Float16
 from facetrain.export.onnx import onnx_bytes, onnx_model
 from facetrain.export.onnx_request import OnnxOptions
 from facetrain.model.weights import load_model
@@ -46,7 +46,7 @@ SMALL = MODELS | {
 def hashes(net: FoldedNet, released: bool) -> dict[str, str]:
     """SHA-256 of every file that is made of a network, the version left out."""
     found = {name: _of_onnx(onnx_model(net, {}, options)) for name, options in FORMS.items()}
-    found["fp16"] = _of_onnx(to_fp16(onnx_model(net, {})))
+    found["fp16"] = _of_onnx(onnx_model(net, {"precision": "fp16"}, storage=Float16(net)))
     for name, digits in TARGETS:
         if name == "libfacedetection" and len(net.config.landmarks.names) != 5:
             continue

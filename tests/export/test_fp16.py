@@ -1,22 +1,30 @@
 """float16 files are half as large and compute nearly the same, with float32 outside the maps."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 from small_models import NAMES, file_of, network, picture, run
 
 from facetrain.core.errors import ExportError
 from facetrain.core.images import opencv
 from facetrain.data.sample import draw_picture
-from facetrain.export.fp16 import to_fp16
+from facetrain.export.folded import Weights
+from facetrain.export.fp16 import Float16
 from facetrain.export.onnx import onnx_bytes, onnx_model
 from facetrain.export.onnx_request import Form, OnnxOptions
 
 
+def half(name: str, options: OnnxOptions | None = None) -> onnx.ModelProto:
+    net = network(name)
+    return onnx_model(net, {"note": "kept", "precision": "fp16"}, options, Float16(net))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_are_near_float32(name: str) -> None:
-    before, after = file_of(name), to_fp16(file_of(name))
+    before, after = file_of(name), half(name)
     exact, found = run(before, picture(0)), run(after, picture(0))
     assert list(found) == list(exact)
     for output, numbers in exact.items():
@@ -27,7 +35,7 @@ def test_outputs_are_near_float32(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_file_keeps_its_form(name: str) -> None:
-    before, after = file_of(name), to_fp16(file_of(name))
+    before, after = file_of(name), half(name)
     assert after.graph.input == before.graph.input
     assert after.graph.output == before.graph.output
     texts = {entry.key: entry.value for entry in after.metadata_props}
@@ -39,11 +47,11 @@ def test_file_keeps_its_form(name: str) -> None:
             assert {kinds[constant] for constant in node.input[1:]} == {TensorProto.FLOAT16}
         if node.op_type == "Resize":
             assert kinds[node.input[2]] == TensorProto.FLOAT
-    assert onnx_bytes(after) == onnx_bytes(to_fp16(before))
+    assert onnx_bytes(after) == onnx_bytes(half(name))
 
 
 def test_half_the_bytes() -> None:
-    before, after = (onnx_bytes(file) for file in (file_of("yunet_n"), to_fp16(file_of("yunet_n"))))
+    before, after = (onnx_bytes(file) for file in (file_of("yunet_n"), half("yunet_n")))
     assert len(after) < 0.55 * len(before)
 
 
@@ -51,10 +59,11 @@ def test_half_the_bytes() -> None:
 @pytest.mark.parametrize("opset", [11, 17])
 def test_decoding_stays_exact(form: Form, opset: int) -> None:
     """Coordinates beyond 2,048 have no pixels of their own in float16."""
-    model = onnx_model(network("yunet_n"), {}, OnnxOptions(form=form, opset=opset, size=(2560, 64), score=0.0001))
+    options = OnnxOptions(form=form, opset=opset, size=(2560, 64), score=0.0001)
+    model = onnx_model(network("yunet_n"), {}, options)
     image = np.zeros((1, 3, 64, 2560), np.float32)
     image[..., 2240:] = picture(0)[:, :, 60:124]
-    (exact,), (found,) = (run(file, image).values() for file in (model, to_fp16(model)))
+    (exact,), (found,) = (run(file, image).values() for file in (model, half("yunet_n", options)))
     if form == "decoded":
         count = min(len(exact), len(found), 3)
         assert count
@@ -68,7 +77,7 @@ def test_decoding_stays_exact(form: Form, opset: int) -> None:
 def test_opencv_finds_the_same_faces(tmp_path: object) -> None:
     image = np.ascontiguousarray(draw_picture(0, 1, 3)[0])
     found = []
-    for place, model in enumerate((file_of("yunet_n"), to_fp16(file_of("yunet_n")))):
+    for place, model in enumerate((file_of("yunet_n"), half("yunet_n"))):
         path = f"{tmp_path}/{place}.onnx"
         onnx.save(model, path)
         detector = opencv().FaceDetectorYN.create(path, "", image.shape[1::-1], 0.6, 0.3, 5000)
@@ -79,11 +88,11 @@ def test_opencv_finds_the_same_faces(tmp_path: object) -> None:
 
 
 def test_weights_that_do_not_fit_are_an_error() -> None:
-    model = onnx.ModelProto()
-    model.CopyFrom(file_of(NAMES[0]))
+    net = network(NAMES[0])
+    first, values = next(iter(net.weights.items()))
     for value in (7e4, np.nan):
-        weight = numpy_helper.to_array(model.graph.initializer[0]).copy()
+        weight = values.weight.copy()
         weight[0, 0, 0, 0] = value
-        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, model.graph.initializer[0].name))
+        wrong = replace(net, weights={**net.weights, first: Weights(weight, values.bias)})
         with pytest.raises(ExportError, match="float16"):
-            to_fp16(model)
+            onnx_model(wrong, {}, storage=Float16(wrong))

@@ -1,5 +1,6 @@
 """int8 files compute what the float32 ones do, nearly, in integers where they should, and the same bytes each time."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -18,13 +19,11 @@ from facetrain.core.images import write_image
 from facetrain.detect.load import FaceDetector
 from facetrain.export import int8_statistics
 from facetrain.export.fold import fold
+from facetrain.export.folded import Weights, joined
 from facetrain.export.int8 import calibration_pictures, integer_convs, map_steps, quantize, step_of
 from facetrain.export.int8_equalise import equalise, even_divisors
-from facetrain.export.int8_qdq import write_qdq
 from facetrain.export.int8_rounding import TOP, round_weight, steps_of
 from facetrain.export.int8_statistics import collect, picture_input, second_moments
-from facetrain.export.joined_heads import join_heads
-from facetrain.export.map_layers import map_layers
 from facetrain.export.onnx import onnx_bytes, onnx_model
 from facetrain.export.onnx_request import OnnxOptions
 from facetrain.model.weights import load_model
@@ -39,7 +38,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def lower(pictures: list[Path]) -> dict[str, onnx.ModelProto]:
-    return {name: quantize(network(name), file_of(name), pictures) for name in NAMES}
+    return {name: quantize(network(name), pictures, {"note": "kept"}) for name in NAMES}
 
 
 @cache
@@ -135,12 +134,12 @@ def test_onnxruntime_computes_them_in_integers(name: str, lower: dict[str, onnx.
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     onnxruntime.InferenceSession(lower[name].SerializeToString(), options, providers=["CPUExecutionProvider"])
     kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
-    assert kinds.count("QLinearConv") == len(integer_convs(map_layers(join_heads(file_of(name)))))
+    assert kinds.count("QLinearConv") == len(integer_convs(joined(network(name)).network))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_joined_heads_give_the_same_numbers(name: str) -> None:
-    before, after = file_of(name), join_heads(file_of(name))
+    before, after = file_of(name), onnx_model(joined(network(name)), {})
     onnx.checker.check_model(after, full_check=True)
     assert sum(node.op_type == "Split" for node in after.graph.node) == len(network(name).config.strides)
     exact, found = run(before, picture(0)), run(after, picture(0))
@@ -156,41 +155,34 @@ def test_same_bytes_each_time_on_any_number_of_processors(
     for cores in (1, 3):
         monkeypatch.setattr(int8_statistics, "available_cores", lambda cores=cores: cores)
         seen: list[int] = []
-        again = quantize(network(name), file_of(name), pictures, seen.append)
+        again = quantize(network(name), pictures, {"note": "kept"}, progress=seen.append)
         assert seen == [1] * PICTURES
         assert onnx_bytes(again) == onnx_bytes(lower[name])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_equalising_changes_nothing_but_ranges(name: str, pictures: list[Path]) -> None:
-    model = file_of(name)
-    layers = map_layers(model)
-    convs = integer_convs(layers)
-    found = collect(model, layers, convs, pictures, lambda path: picture_input(path, 32, None), lambda done: None)
-    even, seen, divisors = equalise(layers, found, convs)
+    net = joined(network(name))
+    convs = integer_convs(net.network)
+    shown = lambda path: picture_input(path, 32, None)  # noqa: E731
+    found = collect(net, convs, pictures, shown, lambda done: None)
+    even, seen, divisors = equalise(net, found, convs)
     assert divisors
     image = picture(PICTURES + 1)
-    exact, same = run(model, image), run(write_qdq(model, even, {}, {}, {}), image)
+    exact, same = run(file_of(name), image), run(onnx_model(even, {}), image)
     for output, numbers in exact.items():
         np.testing.assert_allclose(same[output], numbers, atol=2e-5 * max(1, np.abs(numbers).max()), err_msg=output)
     # what equalise says of the pictures is what they make of the new weights
-    again = collect(
-        write_qdq(model, even, {}, {}, {}),
-        even,
-        convs,
-        pictures,
-        lambda path: picture_input(path, 32, None),
-        lambda done: None,
-    )
+    again = collect(even, convs, pictures, shown, lambda done: None)
     for conv in convs:
         scale = np.abs(again.high[conv.y]).max() + np.abs(again.low[conv.y]).max()
         np.testing.assert_allclose(seen.low[conv.y], again.low[conv.y], atol=1e-4 * scale)
         np.testing.assert_allclose(seen.high[conv.y], again.high[conv.y], atol=1e-4 * scale)
         np.testing.assert_allclose(
-            seen.moments[conv.raw], again.moments[conv.raw], atol=1e-3 * np.abs(again.moments[conv.raw]).max()
+            seen.moments[conv.y], again.moments[conv.y], atol=1e-3 * np.abs(again.moments[conv.y]).max()
         )
     # between pointwise and depthwise all channels that live fill the range
-    free = [conv for conv in convs if conv.raw == conv.y and conv.y in divisors]
+    free = [conv for conv in convs if not conv.relu and conv.y in divisors]
     assert free
     for conv in free:
         step = step_of(seen.low[conv.y].min(), seen.high[conv.y].max())
@@ -284,12 +276,10 @@ def test_second_moments_equal_the_loop(kernel: int, stride: int, groups: int) ->
 
 def test_steps_cover_what_was_seen(pictures: list[Path]) -> None:
     name = NAMES[1]
-    layers = map_layers(file_of(name))
-    convs = integer_convs(layers)
-    found = collect(
-        file_of(name), layers, convs, pictures, lambda path: picture_input(path, 16, None), lambda done: None
-    )
-    steps = map_steps(layers, found, convs)
+    net = joined(network(name))
+    convs = integer_convs(net.network)
+    found = collect(net, convs, pictures, lambda path: picture_input(path, 16, None), lambda done: None)
+    steps = map_steps(net.network, found, convs)
     assert {conv.x for conv in convs} | {conv.y for conv in convs} <= steps.keys()
     for conv in convs:
         step = steps[conv.y]
@@ -300,9 +290,8 @@ def test_steps_cover_what_was_seen(pictures: list[Path]) -> None:
 @pytest.mark.parametrize("options", [OnnxOptions(size=(64, 96)), OnnxOptions(batch=2), OnnxOptions(opset=17)], ids=str)
 def test_fixed_sizes_and_batches_are_calibrated(options: OnnxOptions, pictures: list[Path]) -> None:
     net = network(NAMES[0])
-    model = onnx_model(net, {}, options)
     image = np.repeat(picture(0)[:, :, :96, :64], options.batch or 1, 0)
-    exact, found = run(model, image), run(quantize(net, model, pictures), image)
+    exact, found = run(onnx_model(net, {}, options), image), run(quantize(net, pictures, {}, options), image)
     for output, numbers in exact.items():
         assert found[output].shape == numbers.shape
         assert np.abs(found[output] - numbers).mean() < 0.05 * max(numbers.std(), 0.02), output
@@ -320,19 +309,17 @@ def test_pictures_are_shown_as_the_network_gets_them(tmp_path: Path, pictures: l
 def test_errors(tmp_path: Path, pictures: list[Path]) -> None:
     net = network(NAMES[0])
     with pytest.raises(UsageError, match="`opset` 12"):
-        quantize(net, onnx_model(net, {}, OnnxOptions(opset=12)), pictures)
+        quantize(net, pictures, {}, OnnxOptions(opset=12))
     with pytest.raises(InputError, match="no pictures"):
-        quantize(net, file_of(NAMES[0]), [])
+        quantize(net, [])
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"broken\.png"):
-        quantize(net, file_of(NAMES[0]), [*pictures, broken])
-    diverged = onnx.ModelProto()
-    diverged.CopyFrom(file_of(NAMES[0]))
-    weight = diverged.graph.initializer[8]
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(np.nan), weight.name))
+        quantize(net, [*pictures, broken])
+    first, values = next(iter(net.weights.items()))
+    wrong = {**net.weights, first: Weights(values.weight * np.float32(np.nan), values.bias)}
     with pytest.raises(ExportError, match="not finite"):
-        quantize(net, diverged, pictures)
+        quantize(replace(net, weights=wrong), pictures)
 
 
 @pytest.mark.slow
@@ -342,7 +329,7 @@ def test_released_weights_find_the_same_faces(name: str, shared: Path, tmp_path:
     model = onnx_model(net, {})
     training = calibration_pictures(shared / "widerface", 16)
     detectors = []
-    for file, content in (("float.onnx", model), ("int8.onnx", quantize(net, model, training))):
+    for file, content in (("float.onnx", model), ("int8.onnx", quantize(net, training))):
         (tmp_path / file).write_bytes(onnx_bytes(content))
         detectors.append(FaceDetector(tmp_path / file, score=0.2))
     for path in sorted((shared / "reference/images").glob("*.jpg")):

@@ -23,7 +23,7 @@ from facetrain.data.batch import FACE, Batch
 from facetrain.export.cpp_targets.options import CppOptions
 from facetrain.export.cpp_targets.standalone import files
 from facetrain.export.fold import fold
-from facetrain.export.folded import FoldedConv, FoldedNet, FoldedUnit
+from facetrain.export.folded import FoldedNet, Weights
 from facetrain.export.onnx import onnx_model
 from facetrain.model.yunet import Predictions, YuNet, build
 from facetrain.train.assign import Targets
@@ -67,27 +67,28 @@ def batch() -> Batch:
     return Batch(pictures, boxes, points, numbers, torch.full((4,), FACE, dtype=torch.int8))
 
 
-def convolve(x: Array, layer: FoldedConv) -> Array:
+def convolve(x: Array, layer: Weights, stride: int = 1, relu: bool = False) -> Array:
     """(C, H, W) -> (O, H', W') in float64, zero padding k // 2, one output place after the other in each channel."""
     weight = layer.weight.astype(np.float64)
     outputs, inputs, k, _ = weight.shape
     padded = np.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
-    height, width = -(-x.shape[1] // layer.stride), -(-x.shape[2] // layer.stride)
+    height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
     out = np.zeros((outputs, height, width))
     for o in range(outputs):
-        first = o // (outputs // layer.groups) * inputs
+        first = o // (outputs * inputs // len(x)) * inputs
         for dy in range(k):
             for dx in range(k):
-                window = padded[first : first + inputs, dy :: layer.stride, dx :: layer.stride][:, :height, :width]
+                window = padded[first : first + inputs, dy::stride, dx::stride][:, :height, :width]
                 out[o] += np.tensordot(weight[o, :, dy, dx], window, 1)
         out[o] += float(layer.bias[o])
-    return np.maximum(out, 0) if layer.relu else out
+    return np.maximum(out, 0) if relu else out
 
 
-def through(x: Array, units: list[FoldedUnit]) -> Array:
-    for unit in units:
-        for layer in unit:
-            x = convolve(x, layer)
+def through(x: Array, net: FoldedNet, *names: str, relu: bool = True) -> Array:
+    """One unit after the other."""
+    for name in names:
+        x = convolve(x, net.weights[f"{name}.pointwise"])
+        x = convolve(x, net.weights[f"{name}.depthwise"], relu=relu)
     return x
 
 
@@ -99,11 +100,11 @@ def halved(x: Array) -> Array:
 def forward(net: FoldedNet, pixels: Array) -> dict[str, Array]:
     """cls, obj (P,), boxes (P, 4), landmarks (P, L, 2): logits and raw offsets, finest level first, rows first."""
     config = net.config
-    x = through(convolve(pixels.astype(np.float64), net.stem), [net.stem_unit])
-    x = halved(x)
+    x = convolve(pixels.astype(np.float64), net.weights["backbone.stem.conv"], stride=2, relu=True)
+    x = halved(through(x, net, "backbone.stem.unit"))
     maps = {}
-    for number, stage in enumerate(net.stages, 1):
-        x = through(x, stage)
+    for number in range(1, 1 + len(config.stages)):
+        x = through(x, net, f"backbone.stages.{number - 1}.0", f"backbone.stages.{number - 1}.1")
         maps[number] = x
         if number in config.pool_after:
             x = halved(x)
@@ -112,16 +113,18 @@ def forward(net: FoldedNet, pixels: Array) -> dict[str, Array]:
     above: Array | None = None
     for i in reversed(range(len(levels))):
         here = levels[i] if above is None else levels[i] + above.repeat(2, 1).repeat(2, 2)
-        joined[i] = through(here, [net.neck[i]])
-        above = joined[i]
+        joined[i] = above = through(here, net, f"neck.units.{i}")
     parts: dict[str, list[Array]] = {"cls": [], "obj": [], "box": [], "landmarks": []}
-    for x, level in zip(joined, net.levels, strict=True):
-        shared = through(x, level.shared)
-        towers = {"cls": through(shared, level.cls_tower)}
-        towers |= dict.fromkeys(("obj", "box", "landmarks"), through(shared, level.box_tower))
-        for name, unit in level.outputs.items():
-            value = through(towers[name], [unit])
-            parts[name].append(value.reshape(len(value), -1).T)
+    for i, x in enumerate(joined):
+        shared = through(x, net, *(f"levels.{i}.shared.{k}" for k in range(config.shared_convs)))
+        towers = {
+            tower: through(shared, net, *(f"levels.{i}.{tower}.{k}" for k in range(config.tower_convs)))
+            for tower in ("cls_tower", "box_tower")
+        }
+        for name, found in parts.items():
+            tower = towers["cls_tower" if name == "cls" else "box_tower"]
+            value = through(tower, net, f"levels.{i}.{name}", relu=False)
+            found.append(value.reshape(len(value), -1).T)
     cls, obj, boxes, landmarks = (np.concatenate(parts[name]) for name in ("cls", "obj", "box", "landmarks"))
     return {"cls": cls[:, 0], "obj": obj[:, 0], "boxes": boxes, "landmarks": landmarks.reshape(len(boxes), -1, 2)}
 

@@ -50,7 +50,7 @@ TOTALS = {"n": (75856, 135598400, 148.696), "s": (54608, 86056000, 96.4336)}
 def test_golden_counts(name: str) -> None:
     layers = list(convolutions(CONFIGS[name], 320, 320))
     for part, (parameters, multiply_adds, biases, normalised) in GOLDEN[name].items():
-        some = [layer for layer in layers if layer.part == part]
+        some = [layer for layer in layers if layer.conv.part == part]
         assert sum(layer.parameters for layer in some) == parameters
         assert sum(layer.multiply_adds for layer in some) == multiply_adds
         published = sum(layer.published for layer in some)
@@ -74,53 +74,28 @@ def test_parameters_are_those_of_the_network(name: str) -> None:
     model = build(CONFIGS[name])
     layers = list(convolutions(CONFIGS[name], 64, 64))
     for part, modules in (("backbone", model.backbone), ("neck", model.neck), ("head", model.levels)):
-        counted = sum(layer.parameters for layer in layers if layer.part == part)
+        counted = sum(layer.parameters for layer in layers if layer.conv.part == part)
         assert counted == sum(p.numel() for p in modules.parameters()), part
 
 
 def run_layer_by_layer(model: YuNet, pixels: torch.Tensor) -> list[tuple[Any, ...]]:
-    """What every convolution really gets and gives, in the order of execution.
+    """What every convolution really gets and gives, in the order of execution, told by torch's own hooks.
 
-    The head joins its output units to one convolution, so they are run here one by one.
+    The network computes joined outputs as one convolution; here its list is run as it was written.
     """
     seen: list[tuple[Any, ...]] = []
+    norms = {conv.names[0]: conv.norm is not None for conv in model.network.convs}
+    parts = {"backbone": "backbone", "neck": "neck", "levels": "head"}
 
-    def record(part: str, norms: dict[nn.Module, bool], module: nn.Conv2d, out: torch.Tensor) -> None:
-        seen.append(
-            (
-                part,
-                module.in_channels,
-                module.out_channels,
-                module.kernel_size[0],
-                module.groups,
-                norms[module],
-                out.shape[2] * out.shape[3],
-            )
-        )
+    def record(name: str, module: nn.Conv2d, out: torch.Tensor) -> None:
+        sizes = module.in_channels, module.out_channels, module.kernel_size[0], module.groups
+        seen.append((parts[name.partition(".")[0]], *sizes, norms[name], out.shape[2] * out.shape[3]))
 
-    activated: dict[nn.Module, bool] = {}
-    for module in model.modules():
-        children = dict(module.named_children())
-        if "depthwise" in children:
-            activated[children["pointwise"]] = False
-            activated[children["depthwise"]] = isinstance(children.get("norm"), nn.BatchNorm2d)
-    activated[model.backbone.stem.conv] = True
-    handles = []
-    for part, modules in (("backbone", model.backbone), ("neck", model.neck), ("head", model.levels)):
-        for module in modules.modules():
-            if isinstance(module, nn.Conv2d):
-                hook = lambda m, _, out, part=part: record(part, activated, m, out)  # noqa: E731
-                handles.append(module.register_forward_hook(hook))
-    maps = model.neck(model.backbone(pixels))
-    for level, x in zip(model.levels, maps, strict=True):
-        shared = level.shared(x)
-        classified, boxed = level.cls_tower(shared), level.box_tower(shared)
-        level.cls(classified)
-        for unit in (level.obj, level.box, level.landmarks):
-            if unit is not None:
-                unit(boxed)
-    for handle in handles:
-        handle.remove()
+    model._schedule = [(operation, []) for operation in model.network.operations]
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda m, _, out, name=name: record(name, m, out))
+    model(pixels)
     return seen
 
 
@@ -132,7 +107,7 @@ def test_convolutions_are_those_that_run(name: str) -> None:
     with torch.inference_mode():
         real = run_layer_by_layer(model, torch.zeros(1, 3, height, width))
     counted = [
-        (c.part, c.inputs, c.outputs, c.kernel, c.groups, c.activated, c.pixels)
+        (c.conv.part, c.conv.inputs, c.conv.outputs, c.conv.kernel, c.conv.groups, c.conv.relu, c.pixels)
         for c in convolutions(config, width, height)
     ]
     assert counted == real

@@ -12,17 +12,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from one_unit import OneUnit
 from torch import Tensor, nn
 
 from facetrain.config.schema import ModelConfig
 from facetrain.core.compiler import Compiler, find_compiler
 from facetrain.core.errors import DeviceError, OutputError
-from facetrain.model.blocks import Unit
 from facetrain.model.kernels import build as kernel_build
 from facetrain.model.kernels.build import SOURCE, build_library
-from facetrain.model.kernels.choose import set_operations, use_fused
-from facetrain.model.kernels.cpu import cpu_operations
-from facetrain.model.kernels.plain import PLAIN, Operations
+from facetrain.model.kernels.choose import use_fused
+from facetrain.model.kernels.cpu import cpu_kernels
+from facetrain.model.kernels.plain import PLAIN, Kernels
+from facetrain.model.module import NetworkModule
 from facetrain.model.yunet import build
 
 WIDE = ModelConfig(stem=(3, 16, 16), stages=((16, 16), (16, 32), (32, 32), (32, 32), (32, 32)), head_channels=32)
@@ -38,15 +39,15 @@ def compiler() -> Compiler:
 
 
 @pytest.fixture(scope="session", params=["native", "portable"])
-def kernels(request: pytest.FixtureRequest, compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> Operations:
+def kernels(request: pytest.FixtureRequest, compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     """Built as for use, and for the oldest processor: other instructions, the same numbers."""
     folder = tmp_path_factory.mktemp("kernels")
     if request.param == "native":
-        return cpu_operations(build_library(folder))
+        return cpu_kernels(build_library(folder))
     path = folder / "portable.so"
     flags = ["-std=gnu++17", "-O2", "-fPIC", "-shared", "-pthread", "-w"]
     subprocess.run([*compiler.command, *flags, str(SOURCE), "-o", str(path)], check=True)
-    return cpu_operations(path)
+    return cpu_kernels(path)
 
 
 @pytest.fixture
@@ -57,14 +58,15 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def unit(inputs: int, outputs: int, seed: int) -> Unit:
+def unit(inputs: int, outputs: int, seed: int) -> OneUnit:
     """A unit whose batch norm is not that of a fresh one."""
     torch.manual_seed(seed)
-    made = Unit(inputs, outputs)
-    assert made.norm is not None
-    nn.init.normal_(made.norm.weight)
-    nn.init.normal_(made.norm.bias)
-    nn.init.normal_(made.norm.running_mean)
+    made = OneUnit(inputs, outputs)
+    norm = made.batch_norm("unit.norm")
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    assert norm.running_mean is not None
+    nn.init.normal_(norm.running_mean)
     return made.to(memory_format=torch.channels_last)
 
 
@@ -84,9 +86,9 @@ def distance(got: Tensor, wanted: Tensor) -> float:
     return ((got - wanted).norm() / wanted.norm().clamp(min=1e-30)).item()
 
 
-def fused(module: nn.Module, kernels: Operations) -> nn.Module:
+def fused(module: NetworkModule, kernels: Kernels) -> NetworkModule:
     module = copy.deepcopy(module)
-    set_operations(module, kernels)
+    module.kernels = kernels
     return module
 
 
@@ -102,7 +104,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_unit_in_float32(kernels: Operations, case: tuple[int, int, int, int, int]) -> None:
+def test_unit_in_float32(kernels: Kernels, case: tuple[int, int, int, int, int]) -> None:
     batch, inputs, outputs, height, width = case
     plain = unit(inputs, outputs, seed=sum(case))
     x = torch.randn(batch, inputs, height, width) + 1
@@ -111,7 +113,9 @@ def test_unit_in_float32(kernels: Operations, case: tuple[int, int, int, int, in
     got = results(fused(plain, kernels), x, gradient)
     assert got.keys() == wanted.keys()
     for key, value in got.items():
-        if key == "gradient of depthwise.bias":  # batch norm takes it away: rounding noise in torch, exactly 0 here
+        if (
+            key == "gradient of unit.depthwise.bias"
+        ):  # batch norm takes it away: rounding noise in torch, exactly 0 here
             assert not value.any()
             assert wanted[key].abs().max() < 1e-10 * gradient.abs().sum()
         else:
@@ -120,17 +124,17 @@ def test_unit_in_float32(kernels: Operations, case: tuple[int, int, int, int, in
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 3), st.integers(2, 70), st.integers(2, 70))
-def test_unit_of_any_shape(kernels: Operations, seed: int, batch: int, blocks: int, height: int, width: int) -> None:
+def test_unit_of_any_shape(kernels: Kernels, seed: int, batch: int, blocks: int, height: int, width: int) -> None:
     plain = unit(4, 16 * blocks, seed)
     x, gradient = torch.randn(batch, 4, height, width), torch.randn(batch, 16 * blocks, height, width)
     wanted = results(plain, x.double(), gradient.double())
     got = results(fused(plain, kernels), x, gradient)
-    for key in wanted.keys() - {"gradient of depthwise.bias"}:
+    for key in wanted.keys() - {"gradient of unit.depthwise.bias"}:
         assert distance(got[key], wanted[key]) < 1e-3, key  # a ReLU at 0 may fall to either side
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[4]], ids=str)  # maps of few values differ by chance
-def test_unit_in_bfloat16_is_no_worse_than_autocast(kernels: Operations, case: tuple[int, int, int, int, int]) -> None:
+def test_unit_in_bfloat16_is_no_worse_than_autocast(kernels: Kernels, case: tuple[int, int, int, int, int]) -> None:
     batch, inputs, outputs, height, width = case
     plain = unit(inputs, outputs, seed=sum(case))
     x = torch.randn(batch, inputs, height, width)
@@ -138,7 +142,7 @@ def test_unit_in_bfloat16_is_no_worse_than_autocast(kernels: Operations, case: t
     wanted = results(plain, x.double(), gradient.double())
     autocast = results(plain, x, gradient, autocast=True)
     got = results(fused(plain, kernels), x, gradient, autocast=True)
-    for key in wanted.keys() - {"gradient of depthwise.bias"}:
+    for key in wanted.keys() - {"gradient of unit.depthwise.bias"}:
         assert distance(got[key], wanted[key]) < 1.3 * distance(autocast[key], wanted[key]) + 1e-3, key
 
 
@@ -157,7 +161,7 @@ def step(model: nn.Module, pixels: Tensor, dtype: torch.dtype = torch.float32) -
     return {key: value.detach().double() for key, value in (found | dict(model.named_buffers())).items()}
 
 
-def test_whole_network(kernels: Operations) -> None:
+def test_whole_network(kernels: Kernels) -> None:
     pixels = 255 * torch.rand(2, 3, 96, 64)
     exact = step(network().double(), pixels)
     plain, plain16 = step(network(), pixels), step(network(), pixels, torch.bfloat16)
@@ -171,7 +175,7 @@ def test_whole_network(kernels: Operations) -> None:
         assert distance(ours, whole) < 1.3 * distance(autocast, whole), kind
 
 
-def test_evaluation_and_state_are_untouched(kernels: Operations) -> None:
+def test_evaluation_and_state_are_untouched(kernels: Kernels) -> None:
     plain = network()
     model = fused(plain, kernels)
     pixels = 255 * torch.rand(1, 3, 64, 64)
@@ -184,24 +188,24 @@ def test_evaluation_and_state_are_untouched(kernels: Operations) -> None:
     assert all(torch.equal(a, b) for a, b in zip(plain.state_dict().values(), model.state_dict().values(), strict=True))
 
 
-def test_one_seed_gives_one_result(kernels: Operations) -> None:
+def test_one_seed_gives_one_result(kernels: Kernels) -> None:
     pixels = 255 * torch.rand(2, 3, 64, 64)
     one, other = (step(fused(network(), kernels), pixels, torch.bfloat16) for _ in range(2))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_threads_change_no_bit(kernels: Operations, two_threads: None) -> None:
+def test_threads_change_no_bit(kernels: Kernels, two_threads: None) -> None:
     plain = unit(16, 16, seed=1)
     x, gradient = torch.randn(2, 16, 70, 20), torch.randn(2, 16, 70, 20)
     both = results(fused(plain, kernels), x, gradient)
     torch.set_num_threads(1)
     alone = results(fused(plain, kernels), x, gradient)
-    for key in both.keys() - {"gradient of pointwise.weight"}:  # that one is torch's
+    for key in both.keys() - {"gradient of unit.pointwise.weight"}:  # that one is torch's
         assert torch.equal(both[key], alone[key]), key
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_pool_takes_the_first_of_equals(kernels: Operations, dtype: torch.dtype) -> None:
+def test_pool_takes_the_first_of_equals(kernels: Kernels, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     x = torch.randint(-2, 3, (2, 32, 10, 68)).to(dtype)
     x[0, 0, 0, :4] = torch.tensor([float("nan"), 1, 2, float("nan")])
@@ -217,7 +221,7 @@ def test_pool_takes_the_first_of_equals(kernels: Operations, dtype: torch.dtype)
     assert torch.equal(found[0][1][whole], found[1][1][whole])
 
 
-def test_what_is_not_finite_is_seen(kernels: Operations) -> None:
+def test_what_is_not_finite_is_seen(kernels: Kernels) -> None:
     for value in (float("nan"), float("inf")):
         x = torch.randn(1, 16, 6, 6)
         x[0, 3, 2, 2] = value
@@ -225,21 +229,23 @@ def test_what_is_not_finite_is_seen(kernels: Operations) -> None:
         y = model(x.requires_grad_())
         y.sum().backward()
         assert not bool(y.isfinite().all())
-        assert not bool(model.pointwise.weight.grad.isfinite().all())
+        assert not bool(model.convolution("unit.pointwise").weight.grad.isfinite().all())
         with torch.autocast("cpu", torch.bfloat16):
             assert not bool(fused(unit(16, 16, seed=0), kernels).train()(x).isfinite().all())
 
 
-def test_a_map_of_one_value(kernels: Operations) -> None:
+def test_a_map_of_one_value(kernels: Kernels) -> None:
     """No deviation at all: sums of squares must not leave one behind."""
     plain = unit(16, 16, seed=3)
     with torch.no_grad():
-        plain.depthwise.weight[:, :, 0], plain.depthwise.weight[:, :, 2] = 0, 0  # the border as the middle
-        plain.depthwise.weight[:, :, 1, 0::2] = 0
+        taps = plain.convolution("unit.depthwise").weight
+        taps[:, :, 0], taps[:, :, 2] = 0, 0  # the border as the middle
+        taps[:, :, 1, 0::2] = 0
     x, gradient = torch.full((2, 16, 40, 40), 200.0), torch.randn(2, 16, 40, 40)
     wanted, got = results(plain, x.double(), gradient.double()), results(fused(plain, kernels), x, gradient)
     torch.testing.assert_close(got["output"], wanted["output"], atol=5e-3, rtol=0)  # torch's float32 is 0.5 off
-    torch.testing.assert_close(got["norm.running_var"], wanted["norm.running_var"], atol=1e-6, rtol=1e-6)
+    variance = "unit.norm.running_var"
+    torch.testing.assert_close(got[variance], wanted[variance], atol=1e-6, rtol=1e-6)
     assert distance(got["input"], wanted["input"]) < 1e-3
 
 
@@ -248,7 +254,7 @@ def test_a_map_of_one_value(kernels: Operations) -> None:
     [lambda m, x: (m.double(), x.double()), lambda m, x: (m.eval(), x), lambda m, x: (freeze_mean(m), x)],
     ids=["float64", "eval", "no momentum"],
 )
-def test_what_is_not_covered_is_plain(kernels: Operations, change: Callable) -> None:
+def test_what_is_not_covered_is_plain(kernels: Kernels, change: Callable) -> None:
     plain = unit(16, 16, seed=2)
     x = torch.randn(2, 16, 8, 8)
     one, seen = change(copy.deepcopy(plain), x)
@@ -256,20 +262,19 @@ def test_what_is_not_covered_is_plain(kernels: Operations, change: Callable) -> 
     assert torch.equal(one(seen), other(seen))
 
 
-def freeze_mean(module: Unit) -> Unit:
-    assert module.norm is not None
-    module.norm.momentum = None
+def freeze_mean(module: OneUnit) -> OneUnit:
+    module.batch_norm("unit.norm").momentum = None
     return module
 
 
-def test_channels_that_do_not_fit_are_plain(kernels: Operations) -> None:
+def test_channels_that_do_not_fit_are_plain(kernels: Kernels) -> None:
     plain = unit(16, 24, seed=2)
     x, gradient = torch.randn(2, 16, 8, 8), torch.randn(2, 24, 8, 8)
     one, other = results(plain, x, gradient), results(fused(plain, kernels), x, gradient)
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_single_value_is_refused_as_torch_does(kernels: Operations) -> None:
+def test_a_single_value_is_refused_as_torch_does(kernels: Kernels) -> None:
     with pytest.raises(ValueError, match="more than 1 value"):
         fused(unit(16, 16, seed=0), kernels).train()(torch.randn(1, 16, 1, 1))
 
@@ -283,13 +288,13 @@ def test_switch(compiler: Compiler, tmp_path: Path) -> None:
     assert "own operations" in use_fused(model, "off", CPU, tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert use_fused(model, "auto", CPU, tmp_path) == "network: fused kernels (cpu)"
-    assert model.backbone.stem.operations is model.neck.units[0].operations is not PLAIN
+    assert model.kernels is not PLAIN
     (built,) = tmp_path.iterdir()
     before = built.stat().st_mtime_ns
     use_fused(model, "on", CPU, tmp_path)
     assert [path.stat().st_mtime_ns for path in tmp_path.iterdir()] == [before]
     use_fused(model, "off", CPU, tmp_path)
-    assert all(m.operations is PLAIN for m in model.modules() if isinstance(m, Unit))
+    assert model.kernels is PLAIN
 
 
 def broken_compiler(folder: Path) -> Path:
@@ -306,7 +311,7 @@ def test_without_a_compiler_it_is_plain_and_says_why(tmp_path: Path, monkeypatch
         line = use_fused(model, "auto", CPU, tmp_path / "cache")
         assert line.startswith("network: torch's own operations (")
         assert reason in line
-        assert model.backbone.operations is PLAIN
+        assert model.kernels is PLAIN
         with pytest.raises(DeviceError, match=reason):
             use_fused(model, "on", CPU, tmp_path / "cache")
     assert not any((tmp_path / "cache").glob("*"))
@@ -391,7 +396,7 @@ def test_a_library_without_the_kernels_is_an_error(compiler: Compiler, tmp_path:
     source.write_text("int nothing;\n")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     with pytest.raises(DeviceError, match="cannot be loaded"):
-        cpu_operations(library)
+        cpu_kernels(library)
 
 
 @pytest.mark.slow

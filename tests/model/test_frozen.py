@@ -9,7 +9,7 @@ from facetrain.config.load import load_config
 from facetrain.config.schema import ModelConfig
 from facetrain.core.errors import DeviceError
 from facetrain.model.frozen import freeze
-from facetrain.model.kernels.choose import look_operations
+from facetrain.model.kernels.choose import look_kernels
 from facetrain.model.kernels.plain import FOLDED
 from facetrain.model.yunet import Predictions, YuNet, build
 
@@ -52,12 +52,12 @@ def test_folded_is_equal(preset: str) -> None:
 def test_fused_is_equal(tmp_path: Path, dtype: torch.dtype) -> None:
     """Sizes whose coarse maps have odd sides, and one where no map is a whole number of the kernels' tiles."""
     try:
-        operations = look_operations(CPU, tmp_path)
+        kernels = look_kernels(CPU, tmp_path)
     except DeviceError as error:
         pytest.skip(str(error))
     config = load_config("yunet_n").model
-    plain, fused = freeze(trained(config)), freeze(trained(config), operations)
-    assert look_operations(torch.device("cuda"), tmp_path) is FOLDED
+    plain, fused = freeze(trained(config)), freeze(trained(config), kernels)
+    assert look_kernels(torch.device("cuda"), tmp_path) is FOLDED
     for size in ((96, 64), (160, 288)):
         with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             close(fused(images(*size)), plain(images(*size)), 1e-4 if dtype == torch.float32 else 0.05)

@@ -16,8 +16,9 @@ from torch import nn
 from facetrain.config.check import check_config
 from facetrain.config.schema import Config, DataConfig, LandmarksConfig, ModelConfig, TrainConfig
 from facetrain.core.errors import DataError, InputError
-from facetrain.model.blocks import Unit
-from facetrain.model.head import run_together
+from facetrain.model.blocks import output_unit
+from facetrain.model.module import NetworkModule
+from facetrain.model.operations import IMAGE, Builder
 from facetrain.model.priors import decode_boxes, decode_landmarks
 from facetrain.model.safe_file import read_tensors
 from facetrain.model.weights import (
@@ -411,13 +412,18 @@ def test_forward_equals_its_description(name: str) -> None:
             torch.testing.assert_close(ours.double().reshape(whole.shape), whole, atol=1e-4, rtol=1e-5)
 
 
-def test_run_together_equals_each_unit_alone() -> None:
+def test_joined_outputs_equal_each_unit_alone() -> None:
     torch.manual_seed(0)
-    units = [Unit(12, outputs, activated=False) for outputs in (1, 1, 4, 10)]
+    builder = Builder(12)
+    kinds = {"cls": 1, "obj": 1, "box": 4, "landmarks": 10}
+    outputs = {(kind, 1): output_unit(builder, IMAGE, f"levels.0.{kind}", count) for kind, count in kinds.items()}
+    model = NetworkModule(builder.network(outputs))
     x = torch.randn(2, 12, 7, 9)
-    for unit, got in zip(units, run_together(x, units), strict=True):
-        alone = unit(x).permute(0, 2, 3, 1).reshape(2, 63, -1)
-        torch.testing.assert_close(got, alone, atol=1e-6, rtol=1e-5)
+    maps = model.maps(x)
+    assert maps.keys() == set(outputs.values())
+    for kind in kinds:
+        pointwise, depthwise = (model.convolution(f"levels.0.{kind}.{name}") for name in ("pointwise", "depthwise"))
+        torch.testing.assert_close(maps[outputs[kind, 1]], depthwise(pointwise(x)), atol=1e-6, rtol=1e-5)
 
 
 def test_pictures_of_a_batch_do_not_meet() -> None:

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import torch
+from one_unit import OneUnit
 from torch import Tensor, nn
 
 from facetrain.config.schema import ModelConfig
 from facetrain.core.errors import DeviceError
-from facetrain.model.blocks import Unit
-from facetrain.model.kernels.choose import set_operations, use_fused
+from facetrain.model.kernels.choose import use_fused
 from facetrain.model.kernels.plain import PLAIN
 from facetrain.model.yunet import build
 
@@ -48,12 +48,12 @@ def step(module: nn.Module, x: Tensor, gradient: Tensor, autocast: bool = False)
     return found | {f"gradient of {name}": p.grad for name, p in module.named_parameters() if p.grad is not None}
 
 
-def unit(inputs: int, outputs: int) -> Unit:
+def unit(inputs: int, outputs: int) -> OneUnit:
     torch.manual_seed(inputs + outputs)
-    made = Unit(inputs, outputs)
-    assert made.norm is not None
-    nn.init.normal_(made.norm.weight)
-    nn.init.normal_(made.norm.bias)
+    made = OneUnit(inputs, outputs)
+    norm = made.batch_norm("unit.norm")
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
     return made.to(memory_format=torch.channels_last)
 
 
@@ -62,13 +62,13 @@ def compare_unit(case: tuple[int, int, int, int, int]) -> dict[str, dict[str, li
     batch, inputs, outputs, height, width = case
     plain = unit(inputs, outputs)
     fused = copy.deepcopy(plain)
-    set_operations(fused, fast())
+    fused.kernels = fast()
     x, gradient = torch.randn(batch, inputs, height, width) + 1, torch.randn(batch, outputs, height, width)
     wanted = step(plain, x.double(), gradient.double())
     errors: dict[str, dict[str, list[float]]] = {}
     for name, autocast in (("float32", False), ("bfloat16", True)):
         ours, torchs = step(fused, x, gradient, autocast), step(plain, x, gradient, autocast)
-        hidden = "gradient of depthwise.bias"  # before a batch norm: noise in torch, 0 here
+        hidden = "gradient of unit.depthwise.bias"  # before a batch norm: noise in torch, 0 here
         assert not ours[hidden].any()
         keys = wanted.keys() - {hidden}
         errors[name] = {key: [distance(found[key], wanted[key]) for found in (ours, torchs)] for key in keys}
@@ -81,7 +81,7 @@ def compare_network(compiled: bool) -> dict[str, list[float]]:
     gradients = []
     for way, dtype in ((fast(), torch.float32), (PLAIN, torch.float32), (PLAIN, torch.float64)):
         model = build(TINY, seed=0).train().to(dtype)
-        set_operations(model, way)
+        model.kernels = way
         forward = model.raw_levels
         if compiled and way is not PLAIN:
             forward = torch.compile(forward, backend="aot_eager", fullgraph=True)
@@ -109,9 +109,9 @@ def compare_pool() -> list[bool]:
 
 
 def fast() -> Any:
-    from facetrain.model.kernels.triton import triton_operations
+    from facetrain.model.kernels.triton import gpu_kernels
 
-    return triton_operations()
+    return gpu_kernels()
 
 
 def main() -> None:
@@ -129,7 +129,7 @@ def main() -> None:
     broken = torch.randn(1, 16, 4, 4)
     broken[0, 3, 2, 2] = float("nan")
     model = unit(16, 16).train()
-    set_operations(model, fast())
+    model.kernels = fast()
     document["nan"] = bool(model(broken).isnan().any())
     print(json.dumps(document))
 
@@ -181,7 +181,7 @@ def test_off_without_triton_and_by_default(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(fused_triton, "triton", None)
     for mode in ("off", "auto"):
         assert use_fused(model, mode, gpu, tmp_path) == "network: torch's own operations"
-        assert model.backbone.operations is PLAIN
+        assert model.kernels is PLAIN
     with pytest.raises(DeviceError, match="Triton"):
         use_fused(model, "on", gpu, tmp_path)
 
@@ -190,7 +190,7 @@ def test_on_a_gpu_only_when_asked(tmp_path: Path) -> None:
     pytest.importorskip("triton")
     model = build(TINY, seed=0)
     assert use_fused(model, "on", torch.device("cuda"), tmp_path) == "network: fused kernels (cuda)"
-    assert model.backbone.operations is not PLAIN
+    assert model.kernels is not PLAIN
     with torch.no_grad():  # a map that Triton does not reach is left to torch
         assert model(torch.rand(1, 3, 16, 16)).cls.isfinite().all()
 

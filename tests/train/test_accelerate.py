@@ -389,16 +389,14 @@ def test_fused_kernels_are_taken_where_they_repay(
     monkeypatch: pytest.MonkeyPatch, mode: str, steps: int, processes: int, compiled: bool, told: str
 ) -> None:
     taken = []
-    monkeypatch.setattr(
-        choose_kernels, "fused_operations", lambda device, folder: taken.append(device) or replace(PLAIN)
-    )
+    monkeypatch.setattr(choose_kernels, "fused_kernels", lambda device, folder: taken.append(device) or replace(PLAIN))
     config = replace(Config(), train=replace(TrainConfig(), fused=mode, batch=16))
     setup = SimpleNamespace(config=config, device=torch.device("cpu"), world=SimpleNamespace(size=processes))
-    monkeypatch.setattr(accelerate, "look_operations", lambda device, folder: looking)
+    monkeypatch.setattr(accelerate, "look_kernels", lambda device, folder: looking)
     looking = replace(FOLDED)
     task = replace(TASK, teacher=freeze(build(TINY)))
     line = fuse(setup, build(TINY), task, SimpleNamespace(total=steps, plan=None), compiled)
     assert task.teacher is not None
-    assert (task.teacher.backbone.operations is looking) == ("fused" in told)  # type: ignore[arg-type]
+    assert (task.teacher.kernels is looking) == ("fused" in told)  # type: ignore[arg-type]
     assert told in line
     assert bool(taken) == ("fused" in told)

@@ -10,10 +10,11 @@ from facetrain import __version__
 from facetrain.config.schema import ModelConfig
 from facetrain.core.errors import InputError, UsageError
 from facetrain.export.cpp_targets.libfacedetection_data import comments_of, data_text
-from facetrain.export.cpp_targets.libfacedetection_forward import forward_text
+from facetrain.export.cpp_targets.libfacedetection_forward import foreign_operations, forward_text
 from facetrain.export.cpp_targets.options import CppOptions
 from facetrain.export.folded import FoldedNet
-from facetrain.export.layers import named_layers
+from facetrain.model.operations import Unit
+from facetrain.model.passes import units
 
 DIGITS = 3  # the library's own file has three
 DATA, FORWARD = "facedetectcnn-data.cpp", "facedetectcnn-model.cpp"
@@ -67,15 +68,16 @@ def library_forward_fits(net: FoldedNet) -> bool:
     config, own = net.config, ModelConfig(shared_convs=0)
     shape = all(
         getattr(config, name) == getattr(own, name)
-        for name in ("pool_after", "maps", "strides", "shared_convs", "tower_convs")
+        for name in ("block", "neck", "pool_after", "maps", "strides", "shared_convs", "tower_convs")
     )
-    inner = [
-        layer for name, layer in named_layers(net).items() if not re.search(r"multi_level_(cls|bbox|obj|kps)__", name)
-    ]
+    network = net.network
+    given = set(network.outputs.values())
+    found = [unit for unit in units(network.operations, network.readers()) if isinstance(unit, Unit)]
+    inner = [unit.depthwise for unit in found if unit.depthwise.y not in given]
     return (
         shape
         and len(config.stages) == len(own.stages)
-        and all(len(layer.bias) % _WIDEST_VECTOR == 0 for layer in inner)
+        and all(conv.outputs % _WIDEST_VECTOR == 0 for conv in (network.convs[0], *inner))
     )
 
 
@@ -128,7 +130,7 @@ def _files(net: FoldedNet, options: CppOptions, comments: tuple[str, str], forwa
 
 def _refuse(net: FoldedNet) -> None:
     config = net.config
-    reasons = []
+    reasons = foreign_operations(net.network)
     points = len(config.landmarks.names)
     if points != 5:
         reasons.append(f"its faces have exactly five landmarks, the model's {points or 'none'}")

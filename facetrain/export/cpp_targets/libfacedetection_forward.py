@@ -4,22 +4,25 @@ The library's own picks 53 layers by their numbers. This one is written anew for
 the library's header offers.
 """
 
-from facetrain.export.cpp_targets.libfacedetection_data import STEM_INPUTS
-from facetrain.export.folded import FoldedNet, FoldedUnit
-from facetrain.export.layers import named_layers
+from collections.abc import Iterator
 
-_HEAD = "bbox_head__multi_level"
+from facetrain.export.cpp_targets.libfacedetection_data import STEM_INPUTS, library_layers, library_name
+from facetrain.export.folded import FoldedNet
+from facetrain.model.operations import IMAGE, Add, Conv, Network, Operation, Pool, Unit, Upsample
+from facetrain.model.passes import units
+
+_OUTPUTS = {"cls": "cls", "box": "box", "obj": "obj", "landmarks": "points"}  # kinds -> arrays, in the library's order
 
 
 def forward_text(net: FoldedNet, title: str) -> str:
     """The file's content. title: first line of its comment, ASCII."""
-    names = list(named_layers(net))
+    names = list(library_layers(net))
     replacements = {
         "@TITLE@": title,
         "@INDEX@": "\n".join(f"    {name}," for name in names),
         "@COUNT@": str(len(names)),
         "@SHAPES@": "\n".join(_shapes(net)),
-        "@FORWARD@": "\n".join(f"    {line}".rstrip() for line in [*_backbone(net), "", *_neck(net), *_heads(net)]),
+        "@FORWARD@": "\n".join(f"    {line}".rstrip() for line in _Statements(net.network).lines()),
     }
     text = _TEMPLATE
     for mark, replacement in replacements.items():
@@ -27,80 +30,125 @@ def forward_text(net: FoldedNet, title: str) -> str:
     return text
 
 
-def _shapes(net: FoldedNet) -> list[str]:
-    lines = []
-    for name, layer in named_layers(net).items():
-        filters, channels = layer.weight.shape[:2]
-        depthwise = name.endswith("_dw")
-        channels = STEM_INPUTS if layer is net.stem else filters if depthwise else channels
-        lines.append(f"    {{{channels}, {filters}, {str(depthwise).lower()}}},")
-    return lines
+def foreign_operations(network: Network) -> list[str]:
+    """What the library has no function for, in words."""
+    found = units(network.operations, network.readers())
+    odd = [o for o in found if isinstance(o, Conv) and (o.x != IMAGE or (o.kernel, o.stride) != (3, 2))]
+    return [f"it has no {conv.kernel}x{conv.kernel} convolution such as {conv.names[0]}" for conv in odd]
 
 
-def _backbone(net: FoldedNet) -> list[str]:
-    """Statements from the picture to the maps; `map8` is the one of stride 8."""
-    config = net.config
-    lines = [
-        "Blob x = setDataFrom3x3S2P1to1x1S1P0FromImage(bgr, width, height, 3, step);",
-        "x = convolution(x, layers[backbone__model0_pw]);",
-    ]
-    strides = dict(zip(config.maps, config.strides, strict=True))
-    at = "x"
-    stages: list[list[FoldedUnit]] = [[net.stem_unit], *net.stages]
-    for index, stage in enumerate(stages):
-        names = (
-            ["backbone__model0_dp_pw"]
-            if index == 0
-            else [f"backbone__model{index}_dp{j}_pw" for j in range(1, len(stage) + 1)]
-        )
-        for position, name in enumerate(names, 1):
-            kept = index in strides and position == len(names)
-            result = f"Blob map{strides[index]}" if kept else "x"
-            lines.append(f"{result} = unit(layers, {at}, {name});")
-            at = result.removeprefix("Blob ")
-        if index in config.pool_after and index < max(config.maps):
-            lines.append(f"x = maxpooling2x2S2({at});")
-            at = "x"
-    return lines
+def _shapes(net: FoldedNet) -> Iterator[str]:
+    for conv in library_layers(net).values():
+        channels = STEM_INPUTS if conv.x == IMAGE else conv.inputs
+        yield f"    {{{channels}, {conv.outputs}, {str(conv.depthwise).lower()}}},"
 
 
-def _neck(net: FoldedNet) -> list[str]:
-    """Statements from coarse to fine, each map joined with the one above it."""
-    strides = net.config.strides
-    lines = []
-    for i in reversed(range(len(strides))):
-        name = f"map{strides[i]}"
-        source = name if i == len(strides) - 1 else f"elementAdd(upsampleX2(map{strides[i + 1]}), {name})"
-        lines.append(f"{name} = unit(layers, {source}, neck__lateral_convs__{i}_pw);")
-    return lines
+class _Statements:
+    """The network as C++ statements. A map is a variable, or an expression where it is read once at the next step."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.readers = network.readers()
+        self.parts = _parts(network)
+        self.texts: dict[str, str] = {}  # map -> what it is called
+        self.held: dict[str, str] = {}  # variable -> the map in it
+        self.waiting = {name: len(found) for name, found in self.readers.items()}
+        self.kinds = {name: key for key, name in network.outputs.items()}
+
+    def lines(self) -> Iterator[str]:
+        """All of them, a blank line between the parts and the levels."""
+        part = "backbone"
+        outputs: dict[str, str] = {}
+        for operation in units(self.network.operations, self.readers):
+            name = operation.gives[0]
+            here = self._section(name)
+            if here != part and not self._inlined(operation):
+                part = here
+                yield ""
+            if name in self.kinds:
+                kind, stride = self.kinds[name]
+                level = self.network.strides.index(stride)
+                outputs[kind] = f"{_OUTPUTS[kind]}[{level}] = {self._expression(operation)};"
+                if len(outputs) == len(_OUTPUTS):
+                    yield from (outputs.pop(kind) for kind in _OUTPUTS)
+            else:
+                yield from self._statements(operation)
+            for read in operation.reads:
+                self.waiting[read] -= 1
+
+    def _section(self, name: str) -> str:
+        part = self.parts[name]
+        return part if part != "head" else f"head {self.network.maps[name].stride}"
+
+    def _statements(self, operation: Operation | Unit) -> Iterator[str]:
+        name = operation.gives[0]
+        text = self._expression(operation)
+        if self._inlined(operation):
+            self.texts[name] = text
+            return
+        variable = self._variable(name, operation)
+        new = "" if variable in self.held else "Blob "
+        self.held[variable] = name
+        self.texts[name] = variable
+        if isinstance(operation, Conv):
+            new = ""
+            yield "Blob x = setDataFrom3x3S2P1to1x1S1P0FromImage(bgr, width, height, 3, step);"
+        yield f"{new}{variable} = {text};"
+
+    def _inlined(self, operation: Operation | Unit) -> bool:
+        behind = self.readers[operation.gives[0]]
+        if len(behind) != 1:
+            return False
+        if isinstance(operation, Add):
+            return isinstance(behind[0], Conv)
+        return isinstance(operation, Upsample | Pool) and isinstance(behind[0], Add)
+
+    def _expression(self, operation: Operation | Unit) -> str:
+        x = [self.texts.get(name, "x") for name in operation.reads]
+        match operation:
+            case Unit(pointwise, depthwise):
+                call = "unit" if depthwise.relu else "output"
+                return f"{call}(layers, {x[0]}, {library_name(pointwise.names[0])})"
+            case Conv():
+                return f"convolution(x, layers[{library_name(operation.names[0])}])"
+            case Pool():
+                return f"maxpooling2x2S2({x[0]})"
+            case Upsample():
+                return f"upsampleX2({x[0]})"
+            case Add():
+                return f"elementAdd({x[1]}, {x[0]})"
+        raise TypeError(f"{type(operation).__name__} has no statement")
+
+    def _variable(self, name: str, operation: Operation | Unit) -> str:
+        """The usual one, unless the map in it is still needed."""
+        usual = self._usual(name)
+        for number in range(len(self.held) + 2):
+            variable = f"{usual}_{number}" if number else usual
+            holds = self.held.get(variable)
+            if holds is None or self.waiting[holds] - operation.reads.count(holds) <= 0:
+                return variable
+        raise AssertionError("there is always a new one")
+
+    def _usual(self, name: str) -> str:
+        stride = self.network.maps[name].stride
+        if self.parts[name] == "backbone":
+            left = any(self.parts[reader.gives[0]] != "backbone" for reader in self.readers[name])
+            return f"map{stride}" if left else "x"
+        kinds = {".cls_tower.": "cls", ".box_tower.": "box"}
+        return f"{next((kind for word, kind in kinds.items() if word in name), 'map')}{stride}"
 
 
-def _heads(net: FoldedNet) -> list[str]:
-    """Statements that give each level its four raw outputs."""
-    lines = []
-    for i, (stride, level) in enumerate(zip(net.config.strides, net.levels, strict=True)):
-        lines.append("")
-        shared, for_cls, for_box = f"map{stride}", f"map{stride}", f"map{stride}"
-        for k in range(len(level.shared)):
-            lines.append(f"{shared} = unit(layers, {shared}, {_HEAD}_share_convs__{i}__{k}_pw);")
-        for k in range(len(level.cls_tower)):
-            lines.append(_tower("cls", stride, for_cls, f"{_HEAD}_cls_convs__{i}__{k}_pw"))
-            for_cls = f"cls{stride}"
-        for k in range(len(level.box_tower)):
-            lines.append(_tower("box", stride, for_box, f"{_HEAD}_reg_convs__{i}__{k}_pw"))
-            for_box = f"box{stride}"
-        lines += [
-            f"cls[{i}] = output(layers, {for_cls}, {_HEAD}_cls__{i}_pw);",
-            f"box[{i}] = output(layers, {for_box}, {_HEAD}_bbox__{i}_pw);",
-            f"obj[{i}] = output(layers, {for_box}, {_HEAD}_obj__{i}_pw);",
-            f"points[{i}] = output(layers, {for_box}, {_HEAD}_kps__{i}_pw);",
-        ]
-    return lines
-
-
-def _tower(kind: str, stride: int, source: str, layer: str) -> str:
-    result = f"{kind}{stride}"
-    return f"{'' if source == result else 'Blob '}{result} = unit(layers, {source}, {layer});"
+def _parts(network: Network) -> dict[str, str]:
+    """The part of each map: a convolution's own, else that of what reads it, or of what it reads."""
+    parts: dict[str, str] = {}
+    for operation in network.operations:
+        own = operation.part if isinstance(operation, Conv) else parts[operation.reads[0]]
+        parts |= dict.fromkeys(operation.gives, own)
+    for operation in reversed(network.operations):
+        if isinstance(operation, Add | Upsample):
+            behind = [parts[r.gives[0]] for r in network.readers()[operation.y]]
+            parts[operation.y] = behind[0] if behind else parts[operation.y]
+    return parts
 
 
 _TEMPLATE = """\

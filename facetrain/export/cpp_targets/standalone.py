@@ -14,12 +14,14 @@ from facetrain.export.cpp_targets.options import CppOptions
 from facetrain.export.cpp_targets.standalone_plan import (
     BAND_PIXELS,
     MOST_CANDIDATES,
+    USUAL_SOURCES,
+    Layer,
     Plan,
     padded,
     plan,
     working_memory,
 )
-from facetrain.export.folded import FoldedConv, FoldedNet, FoldedUnit
+from facetrain.export.folded import FoldedNet, Weights
 
 _TEMPLATES = {
     "{name}.hpp": "detector.hpp",
@@ -51,9 +53,9 @@ def _values(net: FoldedNet, options: CppOptions) -> dict[str, str]:
     """What stands for `@key@` in a template."""
     layout = plan(net)
     names = net.config.landmarks.names
-    blocks, offsets, size = _weights(net, layout, options.digits)
+    blocks, offsets, size = _weights(layout, options.digits)
     rows = [
-        f'    {{"{name}", {unit[0].weight.shape[1]}, {len(unit[0].bias)}, {_bool(unit[1].relu)}, {offset}}},'
+        f'    {{"{name}", {unit.pointwise.weight.shape[1]}, {unit.outputs}, {_bool(unit.relu)}, {offset}}},'
         for (name, unit), offset in zip(layout.units.items(), offsets[1:], strict=True)
     ]
     return {
@@ -63,16 +65,17 @@ def _values(net: FoldedNet, options: CppOptions) -> dict[str, str]:
         "landmarks": str(len(names)),
         "landmark_names": f"  // {for_cpp_comment(', '.join(names))}" if names else "",
         "weights": "\n".join(blocks),
-        "stem": f'{{"stem", {net.config.stem[0]}, {len(net.stem.bias)}, {_bool(net.stem.relu)}, 0}}',
+        "stem": f'{{"stem", {net.config.stem[0]}, {len(layout.stem.bias)}, {_bool(layout.stem_relu)}, 0}}',
         "units": "\n".join(rows),
         "maps": "\n".join(
             f"    {{{m.channels}, {m.stride}, {m.slot}}},  // {i}: {m.name}" for i, m in enumerate(layout.maps)
         ),
         "steps": "\n".join(
-            f"    {{Source::{s.source}, {s.start}, {s.enlarged}, {s.first}, {s.count}, {_bool(s.pool)}, {s.target}}},"
+            f"    {{Source::{s.source}, {s.start}, {s.other}, {s.first}, {s.count}, {_bool(s.pool)}, {s.target}}},"
             for s in layout.steps
         ),
         "levels": "\n".join(f"    {{{v.stride}, {v.cls_map}, {v.map}, {v.obj_channel}}}," for v in layout.levels),
+        **_further(layout),
         "slots": str(max(m.slot for m in layout.maps) + 1),
         "most_units": str(max(step.count for step in layout.steps)),
         "multiple": str(net.config.strides[-1]),
@@ -86,9 +89,38 @@ def _values(net: FoldedNet, options: CppOptions) -> dict[str, str]:
     }
 
 
-def _weights(net: FoldedNet, layout: Plan, digits: int) -> tuple[list[str], list[int], int]:
+def _further(layout: Plan) -> dict[str, str]:
+    """C++ for steps that the published networks do not have: nothing where there is no such step."""
+    sources = dict.fromkeys(step.source for step in layout.steps if step.source not in USUAL_SOURCES)
+    bare = any(step.count == 0 for step in layout.steps)
+    return {
+        "sources": "".join(f", {source}" for source in sources),
+        "rows": "".join(
+            f" if (step_.source == Source::{source}) {{\n{_ROWS[source]}        }} else" for source in sources
+        ),
+        "bare": " else if (step.units == 0) {\n            source_ = maps[step.to];\n        }" if bare else "",
+    }
+
+
+_ROWS = {
+    "sum_same": """\
+            const float *const one = from[y], *const other = maps_[step_.enlarged][y];
+            float* const sum = source_[y];
+            for (std::ptrdiff_t i = 0; i < std::ptrdiff_t(width_) * channels; ++i) sum[i] = one[i] + other[i];
+""",
+    "sum_pooled": """\
+            const Rows fine = maps_[step_.enlarged];
+            const float* const one = from[y];
+            float* const sum = source_[y];
+            kernels.pool(fine[2 * y], fine[2 * y + 1], 2 * width_, channels, sum);
+            for (std::ptrdiff_t i = 0; i < std::ptrdiff_t(width_) * channels; ++i) sum[i] += one[i];
+""",
+}
+
+
+def _weights(layout: Plan, digits: int) -> tuple[list[str], list[int], int]:
     """Texts of all layers' weights, the stem's and then the units', where each starts in the array, and its size."""
-    parts = {"stem, 3x3": _dense(net.stem)} | {name: _unit(unit) for name, unit in layout.units.items()}
+    parts = {"stem, 3x3": _dense(layout.stem)} | {name: _unit(unit) for name, unit in layout.units.items()}
     texts, offsets, offset = [], [], 0
     for name, values in parts.items():
         offsets.append(offset)
@@ -97,18 +129,18 @@ def _weights(net: FoldedNet, layout: Plan, digits: int) -> tuple[list[str], list
     return texts, offsets, offset
 
 
-def _unit(unit: FoldedUnit) -> Floats:
+def _unit(unit: Layer) -> Floats:
     """Pointwise, then for each block of 16 channels the nine taps and the bias of the depthwise."""
-    depthwise = unit[1]
+    depthwise = unit.depthwise
     channels = len(depthwise.bias)
     taps: Floats = np.zeros((10, padded(channels)), np.float32)
     taps[:9, :channels] = depthwise.weight.reshape(channels, 9).T
     taps[9, :channels] = depthwise.bias
     blocks = taps.reshape(10, -1, 16).transpose(1, 0, 2)
-    return np.concatenate([_dense(unit[0]), blocks.ravel()])
+    return np.concatenate([_dense(unit.pointwise), blocks.ravel()])
 
 
-def _dense(layer: FoldedConv) -> Floats:
+def _dense(layer: Weights) -> Floats:
     """(inputs + 1, padded outputs): inputs by row, column and colour for a 3x3, the bias last."""
     outputs = len(layer.bias)
     weight = layer.weight.transpose(2, 3, 1, 0).reshape(-1, outputs)

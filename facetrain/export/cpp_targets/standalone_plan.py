@@ -1,18 +1,38 @@
 """In which order the standalone detector works, and which of its maps share memory."""
 
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from facetrain.export.folded import FoldedConv, FoldedNet, FoldedUnit
+from facetrain.core.errors import UsageError
+from facetrain.export.folded import FoldedNet, Weights, joined
+from facetrain.model.operations import IMAGE, Add, Conv, Operation, Pool, Split, Unit, Upsample
+from facetrain.model.passes import units
 
 BAND_PIXELS = 128  # of a row or more that go through a layer at a time
 MOST_CANDIDATES = 5000  # the best boxes that suppression looks at, as FaceDetector's
 PICTURE = -1  # in the place of a map
 
 _BLOCK = 16  # channels that lie side by side
-Source = Literal["picture", "map", "pooled_map", "sum"]
+Source = Literal["picture", "map", "pooled_map", "sum", "sum_same", "sum_pooled"]
+USUAL_SOURCES = ("picture", "map", "pooled_map", "sum")  # those of the published networks
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The weights of a unit, and whether a ReLU is behind it."""
+
+    pointwise: Weights
+    depthwise: Weights
+    relu: bool
+
+    @property
+    def outputs(self) -> int:
+        """Channels that it gives."""
+        return len(self.depthwise.bias)
 
 
 @dataclass(frozen=True)
@@ -30,14 +50,14 @@ class Step:
     """A chain of units that rows flow through, perhaps a 2x2 max pool behind it.
 
     source:        what `start` is: the picture, which the stem reads; a map; a map to be pooled first; or a map to
-                   which the map `enlarged` is added, every value of it repeated 2x2
-    first, count:  which of the plan's units
+                   which the map `other` is added: every value of it repeated 2x2, as it is, or pooled
+    first, count:  which of the plan's units; without any the step only fills its map
     target:        the map that it fills
     """
 
     source: Source
     start: int
-    enlarged: int
+    other: int
     first: int
     count: int
     pool: bool
@@ -56,116 +76,193 @@ class Level:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole network, in order of execution."""
+    """The whole network, in order of execution. stem: its full 3x3; relu: whether that has one."""
 
-    units: dict[str, FoldedUnit]
+    stem: Weights
+    stem_relu: bool
+    units: dict[str, Layer]
     maps: list[Map]
     steps: list[Step]
     levels: list[Level]
 
 
 def plan(net: FoldedNet) -> Plan:
-    """Cut the network into steps: at pools, and wherever a map is needed more than once."""
-    builder = _Builder()
-    features = _backbone(builder, net)
-    neck: list[int] = []
-    for index in reversed(range(len(features))):
-        source: Source = "sum" if neck else "map"
-        unit = {f"neck {_stride(net, index)}": net.neck[index]}
-        neck.insert(0, builder.step(source, features[index], unit, enlarged=neck[0] if neck else PICTURE))
-    levels = [_level(builder, net, index, start) for index, start in enumerate(neck)]
-    return Plan(builder.units, _share_slots(builder.maps, builder.steps, levels), builder.steps, levels)
+    """Cut the network into steps: at pools, between its parts, and wherever a map is needed more than once.
+
+    Raises UsageError for what is not made of a stem, units, pools, 2x2 repetitions and sums.
+    """
+    builder = _Builder(joined(net))
+    stem = builder.add_all()
+    levels = [builder.level(stride) for stride in net.config.strides]
+    slots = _share_slots(builder.maps, builder.steps, levels)
+    return Plan(builder.net.weights[stem.y], stem.relu, builder.units, slots, builder.steps, levels)
 
 
-def _backbone(builder: "_Builder", net: FoldedNet) -> list[int]:
-    """Steps from the picture to the maps of the neck, whose numbers are returned."""
-    config = net.config
-    features: list[int] = []
-    source: Source = "picture"
-    start = PICTURE
-    waiting = {"stem": net.stem_unit}
-    for index in range(max(config.maps) + 1):
-        if index:
-            waiting |= _named(f"stage {index}", net.stages[index - 1])
-        mapped = index in config.maps
-        pooled = index in config.pool_after and index < max(config.maps)
-        if mapped or pooled:
-            start = builder.step(source, start, waiting, pool=pooled and not mapped)
-            source = "pooled_map" if pooled and mapped else "map"
-            waiting = {}
-        if mapped:
-            features.append(start)
-    return features
+@dataclass
+class _Chain:
+    """A step that more units may join. end: the map behind the last one."""
 
-
-def _level(builder: "_Builder", net: FoldedNet, index: int, start: int) -> Level:
-    """Steps from a map of the neck to the outputs of its stride, those that read the same map joined into one unit."""
-    level, stride = net.levels[index], _stride(net, index)
-    shared = _named(f"shared {stride}", level.shared)
-    rest = _joined([unit for kind, unit in level.outputs.items() if kind != "cls"])
-    if not level.cls_tower and not level.box_tower:
-        joined = _joined([level.outputs["cls"], rest])
-        outputs = builder.step("map", start, {**shared, f"outputs {stride}": joined})
-        return Level(stride, outputs, outputs, 1)
-    if shared:
-        start = builder.step("map", start, shared)
-    cls_units = {**_named(f"cls tower {stride}", level.cls_tower), f"cls {stride}": level.outputs["cls"]}
-    box_units = {**_named(f"box tower {stride}", level.box_tower), f"boxes {stride}": rest}
-    return Level(stride, builder.step("map", start, cls_units), builder.step("map", start, box_units), 0)
-
-
-def _stride(net: FoldedNet, index: int) -> int:
-    return net.config.strides[index]
-
-
-def _named(prefix: str, units: list[FoldedUnit]) -> dict[str, FoldedUnit]:
-    return {f"{prefix} unit {number}": unit for number, unit in enumerate(units, 1)}
-
-
-def _joined(units: list[FoldedUnit]) -> FoldedUnit:
-    """Units that read the same map, as one: their outputs behind each other."""
-
-    def join(layers: list[FoldedConv]) -> FoldedConv:
-        weight = np.concatenate([layer.weight for layer in layers])
-        bias = np.concatenate([layer.bias for layer in layers])
-        return replace(layers[0], weight=weight, bias=bias)
-
-    return join([unit[0] for unit in units]), join([unit[1] for unit in units])
+    source: Source
+    start: int
+    other: int
+    part: str
+    end: str
+    units: dict[str, Layer] = field(default_factory=dict)
 
 
 class _Builder:
-    """Units, maps and steps as they are added."""
+    """Units, maps and steps as they are added, operation by operation."""
 
-    def __init__(self) -> None:
-        self.units: dict[str, FoldedUnit] = {}
+    def __init__(self, net: FoldedNet) -> None:
+        self.net = net
+        self.readers = net.network.readers()
+        self.units: dict[str, Layer] = {}
         self.maps: list[Map] = []
         self.steps: list[Step] = []
+        self.chains: dict[str, _Chain] = {}  # by their end
+        self.numbers: dict[str, int] = {}  # of the maps that are kept
+        self.moves: dict[str, Pool | Upsample | Add] = {}  # by what they give: done where that is read
+        self.places: dict[str, tuple[str, int]] = {}  # of outputs: the map, and which of its channels
 
-    def step(
-        self,
-        source: Source,
-        start: int,
-        units: dict[str, FoldedUnit],
-        *,
-        pool: bool = False,
-        enlarged: int = PICTURE,
-    ) -> int:
-        """Add a step; returns the number of the map that it fills."""
+    def add_all(self) -> Conv:
+        """Go through the list; returns the stem's convolution."""
+        stem, *rest = units(self.net.network.operations, self.readers)
+        if not (isinstance(stem, Conv) and stem.x == IMAGE and (stem.kernel, stem.stride) == (3, 2)):
+            raise _refusal("it begins with something else than a 3x3 convolution of stride 2")
+        self.stem = stem.y
+        for operation in rest:
+            self._add(operation)
+        return stem
+
+    def level(self, stride: int) -> Level:
+        """Where the outputs of a stride lie."""
+        outputs = self.net.network.outputs
+        names = [outputs[kind, stride] for kind in ("cls", "obj", "box", "landmarks") if (kind, stride) in outputs]
+        (cls, at), (rest, first), *others = (self.places.get(name, (name, 0)) for name in names)
+        if at != 0 or any(other != (rest, first + 1 + 4 * index) for index, other in enumerate(others)):
+            raise _refusal(f"its outputs of stride {stride} do not stand behind each other")
+        return Level(stride, self._kept(cls), self._kept(rest), first)
+
+    def _add(self, operation: Operation | Unit) -> None:
+        match operation:
+            case Unit():
+                self._add_unit(operation)
+            case Split():
+                self._kept(operation.x)
+                starts = np.cumsum((0, *operation.sizes)).tolist()
+                self.places |= {
+                    name: (operation.x, start) for name, start in zip(operation.gives, starts, strict=False)
+                }
+            case Pool() if operation.reads[0] in self.chains and self._only_reader(operation.reads[0]):
+                self._close(self.chains[operation.reads[0]], pooled=operation.y)
+            case Pool() | Upsample() | Add():
+                self.moves[operation.y] = operation
+                behind = self.readers[operation.y]
+                if not (len(behind) == 1 and isinstance(behind[0], Conv if isinstance(operation, Add) else Conv | Add)):
+                    self._kept(operation.y)
+            case Conv():
+                raise _refusal(f"{operation.names[0]} is a {operation.kernel}x{operation.kernel} convolution by itself")
+
+    def _add_unit(self, unit: Unit) -> None:
+        x, y = unit.pointwise.x, unit.depthwise.y
+        chain = self.chains.get(x)
+        if chain is None or chain.part != unit.depthwise.part or not self._only_reader(x):
+            chain = _Chain(*self._source(x), unit.depthwise.part, y)
+        else:
+            del self.chains[x]
+        weights = self.net.weights
+        layer = Layer(weights[unit.pointwise.y], weights[y], unit.depthwise.relu)
+        chain.units[_title(unit.depthwise, self.net.network.maps[y].stride)] = layer
+        chain.end = y
+        self.chains[y] = chain
+        if y in self.net.network.outputs.values():
+            self._kept(y)
+
+    def _source(self, x: str) -> tuple[Source, int, int]:
+        """Where a step begins that reads `x`."""
+        if x == self.stem:
+            return "picture", PICTURE, PICTURE
+        match self.moves.get(x):
+            case Pool(reads):
+                return "pooled_map", self._kept(reads[0]), PICTURE
+            case Add(reads):
+                return self._sum(reads)
+            case Upsample():
+                raise _refusal(f"{x} is enlarged and not added to anything")
+        return "map", self._kept(x), PICTURE
+
+    def _sum(self, reads: tuple[str, ...]) -> tuple[Source, int, int]:
+        kinds: Mapping[type, Source] = {Upsample: "sum", Pool: "sum_pooled"}
+        for one, other in (reads, reads[::-1]):
+            move = self.moves.get(other)
+            if (
+                isinstance(move, Pool | Upsample)
+                and other not in self.numbers
+                and one not in self.moves.keys() - self.numbers
+            ):
+                return kinds[type(move)], self._kept(one), self._kept(move.reads[0])
+        return "sum_same", self._kept(reads[0]), self._kept(reads[1])
+
+    def _kept(self, name: str) -> int:
+        """The number of a map, which is made now if it has not been."""
+        if name not in self.numbers and name in self.chains:
+            self._close(self.chains[name])
+        if name not in self.numbers:
+            self._close(_Chain(*self._source(name), "", name))
+        return self.numbers[name]
+
+    def _only_reader(self, name: str) -> bool:
+        return len(self.readers[name]) == 1
+
+    def _close(self, chain: _Chain, pooled: str | None = None) -> None:
+        """Make a step of a chain."""
+        self.chains.pop(chain.end, None)
+        name = pooled or chain.end
+        size = self.net.network.maps[name]
         first = len(self.units)
-        self.units |= units
-        stride = 1 if start == PICTURE else self.maps[start].stride
-        stride *= (2 if source in ("picture", "pooled_map") else 1) * (2 if pool else 1)
-        name, last = list(units.items())[-1]
-        self.maps.append(Map(name, len(last[1].bias), stride))
-        self.steps.append(Step(source, start, enlarged, first, len(units), pool, len(self.maps) - 1))
-        return len(self.maps) - 1
+        self.units |= chain.units
+        self.numbers[name] = len(self.maps)
+        self.maps.append(Map(list(chain.units)[-1] if chain.units else name, size.channels, size.stride))
+        target = self.numbers[name]
+        self.steps.append(
+            Step(chain.source, chain.start, chain.other, first, len(chain.units), pooled is not None, target)
+        )
+
+
+def _title(conv: Conv, stride: int) -> str:
+    """What a unit is called in the sources."""
+    names = [name.removesuffix(".depthwise") for name in conv.names]
+    if len(names) > 1:
+        return f"outputs {stride}" if names[0].endswith(".cls") else f"boxes {stride}"
+    for pattern, words in _TITLES:
+        if found := re.fullmatch(pattern, names[0]):
+            numbers = [int(number) + 1 for number in found.groups()]
+            return words.format(*numbers, stride=stride)
+    return names[0].replace(".", " ")
+
+
+_TITLES = (
+    (r"backbone\.stem\.unit", "stem"),
+    (r"backbone\.stages\.(\d+)\.(\d+)", "stage {} unit {}"),
+    (r"neck\.units\.\d+", "neck {stride}"),
+    (r"levels\.\d+\.shared\.(\d+)", "shared {stride} unit {}"),
+    (r"levels\.\d+\.cls_tower\.(\d+)", "cls tower {stride} unit {}"),
+    (r"levels\.\d+\.box_tower\.(\d+)", "box tower {stride} unit {}"),
+    (r"levels\.\d+\.cls", "cls {stride}"),
+)
+
+
+def _refusal(reason: str) -> UsageError:
+    return UsageError(
+        f"the standalone detector cannot express this model: {reason}", "export it as ONNX, which expresses any"
+    )
 
 
 def _share_slots(maps: list[Map], steps: list[Step], levels: list[Level]) -> list[Map]:
     """Give every map a slot that no map holds which is still needed; of those that are free, one of its own size."""
     last_use = {level.map: len(steps) for level in levels} | {level.cls_map: len(steps) for level in levels}
     for number, step in enumerate(steps):
-        for used in (step.start, step.enlarged):
+        for used in (step.start, step.other):
             last_use[used] = max(number, last_use.get(used, number))
     sizes: list[float] = []  # of the slots, floats per pixel of the picture
     held: dict[int, int] = {}  # slot -> the map in it
@@ -208,11 +305,11 @@ def _scratch(layout: Plan, step: Step, width: int, height: int) -> tuple[int, in
     band = min((BAND_PIXELS // columns + 2) // 2 * 2, rows)
     floats = 3 * (_BLOCK + _aligned(3 * width)) if step.source == "picture" else 0
     units = list(layout.units.values())[step.first : step.first + step.count]
-    if step.source != "map":
-        floats += band * columns * padded(units[0][0].weight.shape[1])
+    if step.source != "map" and units:
+        floats += band * columns * padded(units[0].pointwise.weight.shape[1])
     arriving, widest = band, 0
     for number, unit in enumerate(units, 1):
-        row = columns * padded(len(unit[1].bias))
+        row = columns * padded(unit.outputs)
         widest = max(widest, row)
         floats += min(arriving + 3, rows) * row
         arriving += 2

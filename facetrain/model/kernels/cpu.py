@@ -1,4 +1,4 @@
-"""The network on a CPU by kernels of its own (cpu.cpp): the plain operations in less than half of their passes.
+"""The network on a CPU by kernels of its own (cpu.cpp): the plain kernels in less than half of their passes.
 
 Between two 1x1 convolutions torch goes over a map nine times, forward and backward; here it is four: the depthwise
 convolution with the sums of its batch norm; batch norm with ReLU; backward the sums of both; then the gradient of all
@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from facetrain.core.errors import DeviceError
-from facetrain.model.kernels.plain import FOLDED, PLAIN, Operations
+from facetrain.model.kernels.plain import FOLDED, PLAIN, Kernels
 
 KERNELS = (
     "depthwise",
@@ -70,10 +70,10 @@ class Library:
         return sums.sum(0, dtype=torch.float64)
 
 
-def cpu_operations(path: Path) -> Operations:
-    """The operations by the kernels of a compiled library.
+def cpu_kernels(path: Path) -> Kernels:
+    """The kernels by the kernels of a compiled library.
 
-    What it does not cover is left to the plain operations: evaluation, other number formats than float32 and bfloat16,
+    What it does not cover is left to the plain kernels: evaluation, other number formats than float32 and bfloat16,
     channels that are no multiple of 16, maps of an odd size under the pooling.
     """
     library = Library(path)
@@ -95,11 +95,11 @@ def cpu_operations(path: Path) -> Operations:
             return PLAIN.pool(x)
         return _apply(_Pool, library, x)
 
-    return Operations(separable, norm_relu, pool)
+    return Kernels(separable, norm_relu, pool)
 
 
-def frozen_cpu_operations(path: Path) -> Operations:
-    """The operations of a folded network (model/frozen.py) that is only looked through, by the kernels of a library."""
+def frozen_cpu_kernels(path: Path) -> Kernels:
+    """The kernels of a folded network (model/frozen.py) that is only looked through, by the kernels of a library."""
     library = Library(path)
 
     def separable(x: Tensor, pointwise: nn.Conv2d, depthwise: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
@@ -122,7 +122,7 @@ def frozen_cpu_operations(path: Path) -> Operations:
         library.run("pool", out, x, out, torch.empty_like(out, dtype=torch.uint8))
         return out
 
-    return Operations(separable, FOLDED.norm_relu, pool)
+    return Kernels(separable, FOLDED.norm_relu, pool)
 
 
 def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
-class Operations:
+class Kernels:
     """One way to compute the network. All ways give the same numbers up to rounding, gradients included.
 
     separable: x, 1x1 convolution, depthwise convolution, batch norm: (B, C, H, W) -> (B, outputs, H, W) after ReLU
@@ -36,7 +36,7 @@ def pool(x: Tensor) -> Tensor:
     return F.max_pool2d(x, 2)
 
 
-PLAIN = Operations(separable, norm_relu, pool)
+PLAIN = Kernels(separable, norm_relu, pool)
 
 
 def folded_separable(x: Tensor, pointwise: nn.Conv2d, depthwise: nn.Conv2d, _: nn.BatchNorm2d) -> Tensor:
@@ -50,4 +50,4 @@ def folded_norm_relu(x: Tensor, _: nn.BatchNorm2d) -> Tensor:
 
 
 # for a network whose batch norms were folded into its convolutions (model/frozen.py)
-FOLDED = Operations(folded_separable, folded_norm_relu, pool)
+FOLDED = Kernels(folded_separable, folded_norm_relu, pool)

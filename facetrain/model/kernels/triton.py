@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facetrain.core.errors import DeviceError
-from facetrain.model.kernels.plain import PLAIN, Operations
+from facetrain.model.kernels.plain import PLAIN, Kernels
 
 try:
     import triton
@@ -48,15 +48,15 @@ _CHANNELS = (16, 32, 64, 128)
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
-def triton_operations() -> Operations:
-    """The operations by Triton. Raises DeviceError where it is not installed.
+def gpu_kernels() -> Kernels:
+    """The kernels by Triton. Raises DeviceError where it is not installed.
 
-    What they do not cover is left to the plain operations: evaluation, channels that are no power of two from 16 to
+    What they do not cover is left to the plain kernels: evaluation, channels that are no power of two from 16 to
     128, other number formats than bfloat16 and float32.
     """
     if triton is None:
         raise DeviceError("the fused GPU kernels need Triton, which is not installed", "pip install triton")
-    return Operations(separable, norm_relu, pool)
+    return Kernels(separable, norm_relu, pool)
 
 
 def separable(x: Tensor, pointwise: nn.Conv2d, depthwise: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:

@@ -80,7 +80,7 @@ struct Map {
     int channels, stride, slot;
 };
 
-enum class Source { picture, map, pooled_map, sum };
+enum class Source { picture, map, pooled_map, sum@sources@ };
 
 // Layers that rows flow through one after the other: what they start from, a chain of units, perhaps a 2x2 max pool.
 // sum: map `from` + map `enlarged` with every value repeated 2x2.

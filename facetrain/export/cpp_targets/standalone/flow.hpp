@@ -74,7 +74,7 @@ public:
         if (picture) colours_ = arena.take(std::size_t(3) * std::size_t(piece()));
         if (step.source == Source::map) {
             source_ = maps[step.from];
-        } else {
+        }@bare@ else {
             source_ = arena.rows(width_, picture ? kStem.out : kMaps[step.from].channels, band_);
         }
         int arriving = band_;
@@ -135,7 +135,7 @@ private:
         const int channels = padded(kMaps[step_.from].channels);
         if (step_.source == Source::pooled_map) {
             kernels.pool(from[2 * y], from[2 * y + 1], 2 * width_, channels, source_[y]);
-        } else {
+        } else@rows@ {
             kernels.add_enlarged(from[y], maps_[step_.enlarged][y / 2], width_, channels, source_[y]);
         }
     }
