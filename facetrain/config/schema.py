@@ -56,6 +56,7 @@ class DataConfig:
     root: str = "data/widerface"  # folder in the WIDER FACE layout, or `sample`
     size: int = 640  # side of the training crops in pixels, a multiple of the largest stride
     crop_scales: tuple[float, ...] = (0.5, 0.7, 0.9, 1.1, 1.3, 1.5)  # side of the crop / shorter side of the picture
+    # Augmentations, each a file in data/augment/, in the order they are applied.
     flip: float = 0.5  # chance of a mirrored crop
     colour: ColourConfig = field(default_factory=ColourConfig)
     reproduce: bool = (

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from facetrain.config.schema import DataConfig, LandmarksConfig
-from facetrain.data.augment import apply_colours
+from facetrain.data.augmentations import augmented
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
 from facetrain.data.crops import Crop, CropFaces, crop_faces, draw_crop, epoch_order
 from facetrain.data.store import ImageStore
+from facetrain.data.view import View
 
 _Ready = tuple[list[Crop], Batch] | BaseException | None  # a batch, why there is none, or that it was the last
 _BUCKET = 16  # rows of faces are filled up to a multiple of this, so that their number takes few values
@@ -59,10 +60,15 @@ def epoch_batches(
 
 
 def make_batch(store: ImageStore, crops: Sequence[Crop], config: DataConfig, mirror: NDArray[np.int64]) -> Batch:
-    """Pixels and faces of the crops, on the store's device."""
-    images = apply_colours(store.crops(crops, config.size), [crop.colour for crop in crops])
-    pictures = [store.pictures[crop.picture] for crop in crops]
-    faces = [crop_faces(p, c, config.size, mirror, config.reproduce) for p, c in zip(pictures, crops, strict=True)]
+    """Pixels and faces of the crops after their augmentations, on the store's device."""
+    images = store.crops(crops, config.size)
+    faces = []
+    for image, crop in zip(images, crops, strict=True):
+        cut = crop_faces(store.pictures[crop.picture], crop, config.size, config.reproduce)
+        view = augmented(View(image, *cut, mirror), crop.drawn)
+        if view.image is not image:
+            image.copy_(view.image)
+        faces.append((view.boxes, view.landmarks, view.ignore))
     return collate(images, faces, len(mirror))
 
 

@@ -1,16 +1,19 @@
-"""Which square of a picture becomes a training picture, and what happens to the faces in it. NumPy, no pixels.
+"""Which square of a picture becomes a training picture, and where the faces are in it. NumPy, no pixels.
 
 Every draw comes from (seed, epoch, position in the epoch): the same whatever the number of workers, processes or the
 place where pictures are kept.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facetrain.config.schema import ColourConfig, DataConfig
+from facetrain.config.schema import DataConfig
 from facetrain.core.faces import Floats, LabelledImage
+from facetrain.data.augmentations import draw_augmentations
 
 CropFaces = tuple[Floats, Floats, NDArray[np.bool_]]  # boxes (F, 4), landmarks (F, L, 3), ignore (F,)
 
@@ -19,26 +22,17 @@ ROUNDS = 10  # scales tried before any window is taken; the original tries for e
 
 
 @dataclass(frozen=True)
-class Colour:
-    """Colour changes of one picture; factor 1, False and 0 leave it as it is."""
-
-    brightness: float = 1.0
-    contrast: float = 1.0
-    saturation: float = 1.0
-    grey: bool = False
-    blur: float = 0.0  # sigma in pixels
-
-
-@dataclass(frozen=True)
 class Crop:
-    """A square window of a picture, `side` pixels wide; it may reach over the borders."""
+    """A square window of a picture, `side` pixels wide; it may reach over the borders.
+
+    drawn: what happens to it next, by the names of augmentations, in the order they are applied
+    """
 
     picture: int
     left: int
     top: int
     side: int
-    flip: bool
-    colour: Colour = Colour()
+    drawn: Mapping[str, Any] = field(default_factory=dict)
 
 
 def epoch_order(pictures: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -53,8 +47,7 @@ def draw_crop(picture: LabelledImage, index: int, config: DataConfig, seed: int,
     faces = picture.boxes[~picture.ignore]
     centres = (faces[:, :2] + faces[:, 2:]) / 2
     left, top, side = _window(rng, picture.size, centres, config.crop_scales, config.reproduce)
-    flip = bool(rng.random() < config.flip)
-    return Crop(index, left, top, side, flip, _draw_colour(rng, config.colour))
+    return Crop(index, left, top, side, draw_augmentations(config, rng, seed, epoch, position))
 
 
 def _window(
@@ -91,20 +84,9 @@ def _offsets(rng: np.random.Generator, length: int, side: int, reproduce: bool) 
     return rng.integers(low, high, size=TRIES, endpoint=True)
 
 
-def _draw_colour(rng: np.random.Generator, config: ColourConfig) -> Colour:
-    jitter = config.jitter
-    factors = rng.uniform(1 - jitter, 1 + jitter, size=3)
-    grey, blurred, sigma = rng.random() < config.grey, rng.random() < config.blur, rng.uniform(0.5, 2.5)
-    if jitter == 0:
-        factors = np.ones(3)
-    brightness, contrast, saturation = (float(factor) for factor in factors)
-    return Colour(brightness, contrast, saturation, bool(grey), float(sigma) if blurred else 0.0)
+def crop_faces(picture: LabelledImage, crop: Crop, size: int, reproduce: bool) -> CropFaces:
+    """The faces whose centre lies strictly inside the window, in pixels of the size x size crop, not yet augmented.
 
-
-def crop_faces(picture: LabelledImage, crop: Crop, size: int, mirror: NDArray[np.int64], reproduce: bool) -> CropFaces:
-    """The faces whose centre lies strictly inside the window, in pixels of the size x size crop.
-
-    mirror: (L,) the landmark that takes each landmark's place in a flipped picture
     Returns boxes (F, 4), landmarks (F, L, 3), ignore (F,). A landmark outside the window loses its weight; with
     `reproduce` it is moved to the border and kept, and all points of a face share the mean weight.
     """
@@ -121,8 +103,4 @@ def crop_faces(picture: LabelledImage, crop: Crop, size: int, mirror: NDArray[np
     else:
         landmarks[..., 2] *= ((points >= 0) & (points <= crop.side)).all(-1)
     landmarks[..., :2] = (points.clip(0, crop.side) * scale).clip(0, size)
-    if crop.flip:
-        boxes = np.stack([size - boxes[:, 2], boxes[:, 1], size - boxes[:, 0], boxes[:, 3]], 1)
-        landmarks[..., 0] = size - landmarks[..., 0]
-        landmarks = landmarks[:, mirror]
     return boxes.astype(np.float32), landmarks.astype(np.float32), picture.ignore[inside]

@@ -22,10 +22,10 @@ from facetrain.core.hardware import available_cores, free_memory
 from facetrain.core.images import opencv, read_image
 from facetrain.data.crops import Crop
 from facetrain.data.mapped import mapped_pictures
+from facetrain.data.view import FILL
 
 log = logging.getLogger(__name__)
 
-FILL = 128.0  # what lies outside the picture
 _SHARE = 0.6  # of the free memory that pictures may take
 _SAMPLE = 48  # pictures of unknown size that are looked at for an estimate
 
@@ -61,7 +61,7 @@ class ImageStore:
         return "ram" if any(image is not None for image in self.kept) else "disk"
 
     def crops(self, crops: Sequence[Crop], size: int) -> Tensor:
-        """Cut, resize and flip: (B, 3, size, size) float32 BGR 0 … 255, channels_last, on the store's device."""
+        """Cut and resize: (B, 3, size, size) float32 BGR 0 … 255, channels_last, on the store's device."""
         if self.flat is not None:
             plan = [[start, *_size(self.pictures[c.picture]), *_window(c)] for c, start in self._starts(crops)]
             return gather_crops(self.flat, self._upload(torch.tensor(plan)), size)
@@ -81,14 +81,14 @@ class ImageStore:
         """The rows that the crops need, on the device, and the plan to gather the crops from them.
 
         A band of whole rows is one piece of memory, and stands for its picture: above and below it nothing is looked
-        for. Returns (pixels, 4) uint8 and (B, 7) int64 as `gather_crops` takes them.
+        for. Returns (pixels, 4) uint8 and (B, 6) int64 as `gather_crops` takes them.
         """
         bands, plan, count = [], [], 0
         for crop in crops:
             width, height = _size(self.pictures[crop.picture])
             first, last = (min(max(y, 0), height) for y in (crop.top, crop.top + crop.side))
             bands.append((first, last, count))
-            plan.append([count, width, last - first, crop.left, crop.top - first, crop.side, int(crop.flip)])
+            plan.append([count, width, last - first, crop.left, crop.top - first, crop.side])
             count += (last - first) * width
         pixels = torch.empty((max(1, count), 3), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         view = pixels.numpy()
@@ -120,8 +120,8 @@ def _size(picture: LabelledImage) -> tuple[int, int]:
     return picture.size
 
 
-def _window(crop: Crop) -> tuple[int, int, int, int]:
-    return crop.left, crop.top, crop.side, int(crop.flip)
+def _window(crop: Crop) -> tuple[int, int, int]:
+    return crop.left, crop.top, crop.side
 
 
 def cut(image: Image, crop: Crop, out: np.ndarray) -> None:
@@ -136,18 +136,17 @@ def cut(image: Image, crop: Crop, out: np.ndarray) -> None:
         canvas = np.full((side, side, 3), FILL, np.float32)
         if x1 < x2 and y1 < y2:
             canvas[y1 - top : y2 - top, x1 - left : x2 - left] = image[y1:y2, x1:x2]
-    resized = cv2.resize(canvas, (out.shape[1], out.shape[0]), interpolation=cv2.INTER_LINEAR)
-    out[:] = resized[:, ::-1] if crop.flip else resized
+    out[:] = cv2.resize(canvas, (out.shape[1], out.shape[0]), interpolation=cv2.INTER_LINEAR)
 
 
 def gather_crops(flat: Tensor, plan: Tensor, size: int) -> Tensor:
     """Bilinear crops from resident pixels, on any device.
 
     flat: (pixels, 4) uint8, B G R and one unused byte, pictures one after the other, row by row
-    plan: (B, 7) int64: first pixel, width, height, left, top, side, flip
+    plan: (B, 6) int64: first pixel, width, height, left, top, side
     Returns (B, 3, size, size) float32, channels_last.
     """
-    start, width, height, left, top, side, flip = (plan[:, i, None] for i in range(7))
+    start, width, height, left, top, side = (plan[:, i, None] for i in range(6))
     # 64-bit positions: at 32 bits the weights of a 1,500 pixel window are off by 1e-4, a few hundredths of a grey level
     position = torch.arange(size, device=plan.device) + 0.5
     place = (position.double() * side.double() / size - 0.5).clamp(min=0)  # (B, size), pixels of the window
@@ -175,7 +174,6 @@ def gather_crops(flat: Tensor, plan: Tensor, size: int) -> Tensor:
     upper = tap(low, low) * (1 - wx) + tap(low, high) * wx
     lower = tap(high, low) * (1 - wx) + tap(high, high) * wx
     crops = upper * (1 - wy) + lower * wy  # (B, size, size, 3)
-    crops = torch.where(flip[:, :, None, None].bool(), crops.flip(2), crops)
     return crops.permute(0, 3, 1, 2)
 
 

@@ -30,10 +30,12 @@ from facetrain.core.cache import user_cache
 from facetrain.core.faces import LabelledImage
 from facetrain.core.hardware import cpu_name
 from facetrain.core.images import opencv, read_image
+from facetrain.data.augmentations import augmented
 from facetrain.data.batches import epoch_batches, mirror_order
 from facetrain.data.crops import crop_faces, draw_crop
 from facetrain.data.labels.layout import load_split
 from facetrain.data.store import open_store
+from facetrain.data.view import View
 from facetrain.model.kernels.choose import use_fused
 from facetrain.model.priors import decode_boxes, encode_landmarks
 from facetrain.model.yunet import build
@@ -78,11 +80,10 @@ class PlainFaces(Dataset):
         x2, y2 = min(crop.left + crop.side, width), min(crop.top + crop.side, height)
         canvas[y1 - crop.top : y2 - crop.top, x1 - crop.left : x2 - crop.left] = image[y1:y2, x1:x2]
         canvas = cv2.resize(canvas, (size, size))
-        if crop.flip:
-            canvas = canvas[:, ::-1]
-        boxes, landmarks, ignore = crop_faces(picture, crop, size, self.mirror, False)
         pixels = torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))
-        return pixels, torch.from_numpy(boxes[~ignore]), torch.from_numpy(landmarks[~ignore])
+        view = augmented(View(pixels, *crop_faces(picture, crop, size, False), self.mirror), crop.drawn)
+        boxes, landmarks = view.boxes[~view.ignore], view.landmarks[~view.ignore]
+        return view.image, torch.from_numpy(boxes), torch.from_numpy(landmarks)
 
 
 def plain_assign(scores: Tensor, decoded: Tensor, priors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,10 +11,9 @@ import torch
 
 from facetrain.config.schema import ColourConfig, DataConfig, LandmarksConfig
 from facetrain.core.faces import LabelledImage
-from facetrain.data.augment import apply_colours
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
 from facetrain.data.batches import ahead, collate, epoch_batches, mirror_order, steps_per_epoch
-from facetrain.data.crops import Colour, Crop
+from facetrain.data.crops import Crop
 from facetrain.data.store import ImageStore, open_store
 
 CPU = torch.device("cpu")
@@ -179,7 +178,7 @@ def batch_threads() -> list[threading.Thread]:
 
 def item(number: int) -> Item:
     nothing = torch.zeros(0)
-    return [Crop(number, 0, 0, 1, False)], Batch(nothing, nothing, nothing, nothing, nothing)
+    return [Crop(number, 0, 0, 1)], Batch(nothing, nothing, nothing, nothing, nothing)
 
 
 def test_ahead_passes_everything_on_in_order() -> None:
@@ -236,59 +235,3 @@ def test_ahead_stops_its_thread_when_nobody_listens_any_more() -> None:
     assert len(batch_threads()) == 1
     batches.close()
     assert batch_threads() == []
-
-
-# Colours
-
-
-def noise(count: int = 2) -> torch.Tensor:
-    pixels = np.random.default_rng(5).integers(0, 256, (count, 3, 24, 24)).astype(np.float32)
-    return torch.from_numpy(pixels).contiguous(memory_format=torch.channels_last)
-
-
-def test_no_colour_change_is_identity() -> None:
-    images = noise()
-    assert torch.equal(apply_colours(images.clone(), [Colour(), Colour()]), images)
-
-
-def test_grey_makes_channels_equal_and_weighs_them_as_bgr() -> None:
-    images = noise()
-    got = apply_colours(images.clone(), [Colour(grey=True), Colour()])
-    blue, green, red = images[0]
-    for channel in got[0]:
-        torch.testing.assert_close(channel, 0.299 * red + 0.587 * green + 0.114 * blue, atol=0.2, rtol=0)
-    assert torch.equal(got[0, 0], got[0, 2])
-    assert torch.equal(got[1], images[1])  # its neighbour is left alone
-
-
-def test_brightness_contrast_and_saturation_do_what_they_say() -> None:
-    images = noise(3)
-    got = apply_colours(images.clone(), [Colour(brightness=1.3), Colour(contrast=0.5), Colour(saturation=0.0)])
-    torch.testing.assert_close(got[0], (images[0] * 1.3).clamp(max=255), atol=1e-2, rtol=0)
-    weights = torch.tensor([0.114, 0.587, 0.299])[:, None, None]
-    mean = (images[1] * weights).sum(0).mean()
-    torch.testing.assert_close(got[1], 0.5 * images[1] + 0.5 * mean, atol=0.2, rtol=0)
-    grey = (images[2] * weights).sum(0).expand(3, -1, -1)
-    torch.testing.assert_close(got[2], grey, atol=0.2, rtol=0)
-
-
-def test_blur_smooths_and_keeps_the_mean() -> None:
-    images = noise(1)
-    got = apply_colours(images.clone(), [Colour(blur=1.5)])
-    assert got.std() < 0.4 * images.std()
-    assert abs(got.mean() - images.mean()) < 4
-
-
-@pytest.mark.parametrize("jitter", [0.4, 1.0])
-def test_colour_changes_keep_range_and_shape(store: ImageStore, jitter: float) -> None:
-    config = replace(CONFIG, colour=ColourConfig(jitter, 0.3, 0.4))
-    plain, coloured = epoch(store), epoch(store, config)
-    changed = 0
-    for (_, before), (crops, after) in zip(plain, coloured, strict=True):
-        assert after.images.shape == before.images.shape
-        assert after.images.dtype == torch.float32
-        assert after.images.is_contiguous(memory_format=torch.channels_last)
-        assert bool((after.images >= 0).all() & (after.images <= 255.01).all())
-        assert torch.equal(after.boxes, before.boxes)
-        changed += sum(crop.colour != Colour() for crop in crops)
-    assert changed == 9

@@ -6,15 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facetrain.config.schema import ColourConfig, DataConfig, LandmarksConfig
 from facetrain.core.faces import LabelledImage
+from facetrain.data.augment.colour import Colour
+from facetrain.data.augmentations import augmented
 from facetrain.data.batches import mirror_order
-from facetrain.data.crops import ROUNDS, Colour, Crop, crop_faces, draw_crop, epoch_order
+from facetrain.data.crops import ROUNDS, Crop, CropFaces, crop_faces, draw_crop, epoch_order
+from facetrain.data.view import View
 
 MIRROR = mirror_order(LandmarksConfig())
+FLIP = {"flip": True}
 
 
 def labelled(
@@ -31,6 +36,12 @@ def labelled(
         np.array(landmarks, np.float32).reshape(count, 5, 3),
         np.array(ignore if ignore is not None else [False] * count, bool),
     )
+
+
+def faces_of(picture: LabelledImage, crop: Crop, size: int, reproduce: bool, mirror: np.ndarray = MIRROR) -> CropFaces:
+    """The faces of a crop and of what was drawn for it, as a batch has them."""
+    view = augmented(View(torch.zeros(3, size, size), *crop_faces(picture, crop, size, reproduce), mirror), crop.drawn)
+    return view.boxes, view.landmarks, view.ignore
 
 
 def around(x: float, y: float, side: float = 8.0) -> list[float]:
@@ -53,7 +64,7 @@ GOLDEN = labelled(
 )
 STEPS = {
     "crop": (
-        Crop(0, 7, -5, 99, False),
+        Crop(0, 7, -5, 99),
         99,
         [[13, 15, 43, 60], [83, 65, 99, 93]],
         [
@@ -63,7 +74,7 @@ STEPS = {
         [53, 10, 73, 30],
     ),
     "resize": (
-        Crop(0, 7, -5, 99, False),
+        Crop(0, 7, -5, 99),
         64,
         [[8.40404, 9.69697, 27.79798, 38.78788], [53.65657, 42.0202, 64.0, 60.12121]],
         [
@@ -73,7 +84,7 @@ STEPS = {
         [34.26263, 6.46465, 47.19192, 19.39394],
     ),
     "flip": (
-        Crop(0, 7, -5, 99, True),
+        Crop(0, 7, -5, 99, FLIP),
         64,
         [[36.20202, 9.69697, 55.59596, 38.78788], [0.0, 42.0202, 10.34343, 60.12121]],
         [
@@ -88,14 +99,14 @@ STEPS = {
 @pytest.mark.parametrize("name", STEPS)
 def test_golden_crop(name: str) -> None:
     crop, size, boxes, points, ignored = STEPS[name]
-    got_boxes, got_landmarks, ignore = crop_faces(GOLDEN, crop, size, MIRROR, reproduce=True)
+    got_boxes, got_landmarks, ignore = faces_of(GOLDEN, crop, size, reproduce=True)
     assert ignore.tolist() == [False, False, True]
     np.testing.assert_allclose(got_boxes, [*boxes, ignored], atol=1e-4)
     np.testing.assert_allclose(got_landmarks[:2, :, :2], points, atol=1e-4)
     assert got_landmarks[..., 2].tolist() == [[1] * 5, [1] * 5, [0] * 5]
     # the points at x = 107.5 and 106.25 are outside of the window, which ends at 106
-    weights = crop_faces(GOLDEN, crop, size, MIRROR, reproduce=False)[1][1, :, 2]
-    assert weights.tolist() == ([0, 1, 1, 0, 1] if crop.flip else [1, 0, 1, 1, 0])
+    weights = faces_of(GOLDEN, crop, size, reproduce=False)[1][1, :, 2]
+    assert weights.tolist() == ([0, 1, 1, 0, 1] if crop.drawn else [1, 0, 1, 1, 0])
 
 
 def test_golden_numbers_are_the_reference(golden: dict) -> None:
@@ -127,7 +138,7 @@ def expected_faces(
             cy = (min(max(py, crop.top), bottom) - crop.top) * factor
             mean = sum(point[2] for point in points) / len(points) if points else 0.0
             moved.append([cx, cy, mean if reproduce else 0.0 if outside else weight])
-        if crop.flip:
+        if crop.drawn:
             x1, x2 = size - x2, size - x1
             moved = [[size - px, py, weight] for px, py, weight in (moved[k] for k in (1, 0, 2, 4, 3))]
         boxes.append([x1, y1, x2, y2])
@@ -152,14 +163,16 @@ def pictures(draw: st.DrawFn) -> LabelledImage:
     return labelled((96, 64), boxes, landmarks, ignore)
 
 
-windows = st.builds(Crop, st.just(0), st.integers(-60, 90), st.integers(-60, 60), st.integers(1, 140), st.booleans())
+windows = st.builds(
+    Crop, st.just(0), st.integers(-60, 90), st.integers(-60, 60), st.integers(1, 140), st.sampled_from([{}, FLIP])
+)
 
 
 @settings(max_examples=200, deadline=None)
 @given(picture=pictures(), crop=windows, size=st.sampled_from([32, 96, 320]), reproduce=st.booleans())
 def test_faces_of_a_window_follow_the_recipe(picture: LabelledImage, crop: Crop, size: int, reproduce: bool) -> None:
     given_before = picture.boxes.copy(), picture.landmarks.copy()
-    boxes, landmarks, ignore = crop_faces(picture, crop, size, MIRROR, reproduce)
+    boxes, landmarks, ignore = faces_of(picture, crop, size, reproduce)
     wanted = expected_faces(picture, crop, size, reproduce)
     count = len(wanted[0])
     assert (boxes.shape, landmarks.shape) == ((count, 4), (count, 5, 3))
@@ -174,10 +187,10 @@ def test_faces_of_a_window_follow_the_recipe(picture: LabelledImage, crop: Crop,
 
 @pytest.mark.parametrize(("x", "y"), [(20, 30), (60, 30), (30, 10), (30, 50)])
 def test_face_with_its_centre_on_the_border_is_outside(x: float, y: float) -> None:
-    window = Crop(0, 20, 10, 40, False)
-    assert len(crop_faces(labelled((96, 64), [around(x, y)]), window, 64, MIRROR, False)[0]) == 0
+    window = Crop(0, 20, 10, 40)
+    assert len(faces_of(labelled((96, 64), [around(x, y)]), window, 64, False)[0]) == 0
     inward = labelled((96, 64), [around(x + 0.25 * np.sign(40 - x), y + 0.25 * np.sign(30 - y))])
-    assert len(crop_faces(inward, window, 64, MIRROR, False)[0]) == 1
+    assert len(faces_of(inward, window, 64, False)[0]) == 1
 
 
 def test_window_is_not_accepted_for_a_face_on_its_border() -> None:
@@ -189,11 +202,11 @@ def test_window_is_not_accepted_for_a_face_on_its_border() -> None:
 @settings(max_examples=100, deadline=None)
 @given(picture=pictures(), crop=windows)
 def test_mirroring_twice_is_identity(picture: LabelledImage, crop: Crop) -> None:
-    plain = crop_faces(picture, replace(crop, flip=False), 96, MIRROR, reproduce=False)
-    once = crop_faces(picture, replace(crop, flip=True), 96, MIRROR, reproduce=False)
+    plain = faces_of(picture, replace(crop, drawn={}), 96, reproduce=False)
+    once = faces_of(picture, replace(crop, drawn=FLIP), 96, reproduce=False)
     # mirrored faces on the border have their centre outside of an open window: one pixel more all around
     again = LabelledImage(picture.path, "", (98, 98), once[0] + 1, once[1] + np.float32([1, 1, 0]), once[2])
-    twice = crop_faces(again, Crop(0, 0, 0, 98, True), 98, MIRROR, reproduce=False)
+    twice = faces_of(again, Crop(0, 0, 0, 98, FLIP), 98, reproduce=False)
     np.testing.assert_allclose(twice[0] - 1, plain[0], atol=1e-4)
     np.testing.assert_allclose(twice[1] - np.float32([1, 1, 0]), plain[1], atol=1e-4)
     assert twice[2].tolist() == plain[2].tolist()
@@ -205,7 +218,7 @@ def test_pictures_without_landmark_branch() -> None:
     )
     mirror = mirror_order(LandmarksConfig((), ()))
     for reproduce in (False, True):
-        boxes, landmarks, _ = crop_faces(picture, Crop(0, 0, 0, 64, True), 64, mirror, reproduce)
+        boxes, landmarks, _ = faces_of(picture, Crop(0, 0, 0, 64, FLIP), 64, reproduce, mirror)
         assert boxes.tolist() == [[34, 10, 54, 30]]
         assert landmarks.shape == (1, 0, 3)
 
@@ -270,7 +283,7 @@ def test_window_holds_a_face(
     config = DataConfig(crop_scales=tuple(scales), reproduce=reproduce)
     crop = draw_crop(picture, 0, config, 1, 2, position)
     assert crop.side in {int(scale * min(size)) for scale in scales}
-    boxes, _, ignore = crop_faces(picture, crop, 64, MIRROR, reproduce)
+    boxes, _, ignore = faces_of(picture, crop, 64, reproduce)
     assert (~ignore).any()
 
 
@@ -301,7 +314,7 @@ def test_window_grows_where_only_small_ones_were_asked_for() -> None:
     config = DataConfig(crop_scales=(0.8,))
     hits = 0
     for crop in draw_many(picture, config, 20):
-        hits += len(crop_faces(picture, crop, 64, MIRROR, False)[0])
+        hits += len(faces_of(picture, crop, 64, False)[0])
         assert crop.side in {int(0.8 * 1.2**k * 64 + 1e-9) for k in range(ROUNDS)}
     assert hits == 20
 
@@ -332,7 +345,7 @@ def test_epochs_differ_and_hold_every_picture_once() -> None:
 def test_chance_of_a_mirrored_crop() -> None:
     picture = labelled((100, 80), [])
     for chance in (0.0, 0.25, 1.0):
-        flips = [crop.flip for crop in draw_many(picture, DataConfig(flip=chance), 800)]
+        flips = [bool(crop.drawn) for crop in draw_many(picture, DataConfig(flip=chance), 800)]
         assert abs(np.mean(flips) - chance) < 0.06
         assert chance not in (0.0, 1.0) or len(set(flips)) == 1
 
@@ -341,14 +354,47 @@ def test_colours_are_drawn_within_their_bounds_and_move_no_window() -> None:
     picture = labelled((100, 80), [around(50, 40)])
     plain = draw_many(picture, DataConfig(), 400)
     coloured = draw_many(picture, DataConfig(colour=ColourConfig(jitter=0.3, grey=0.25, blur=0.5)), 400)
-    assert all(crop.colour == Colour() for crop in plain)
-    assert [replace(crop, colour=Colour()) for crop in coloured] == plain
-    factors = np.array([(c.colour.brightness, c.colour.contrast, c.colour.saturation) for c in coloured])
+    assert not any("colour" in crop.drawn for crop in plain)
+    windows = [(crop.left, crop.top, crop.side, crop.drawn.get("flip")) for crop in plain]
+    assert [(crop.left, crop.top, crop.side, crop.drawn.get("flip")) for crop in coloured] == windows
+    colours = [crop.drawn["colour"] for crop in coloured]
+    factors = np.array([(colour.brightness, colour.contrast, colour.saturation) for colour in colours])
     assert factors.min() >= 0.7
     assert factors.max() <= 1.3
     assert (np.ptp(factors, axis=0) > 0.5).all()
-    assert abs(np.mean([crop.colour.grey for crop in coloured]) - 0.25) < 0.08
-    sigmas = np.array([crop.colour.blur for crop in coloured])
+    assert abs(np.mean([colour.grey for colour in colours]) - 0.25) < 0.08
+    sigmas = np.array([colour.blur for colour in colours])
     assert abs(np.mean(sigmas > 0) - 0.5) < 0.1
     assert sigmas[sigmas > 0].min() >= 0.5
     assert sigmas.max() <= 2.5
+
+
+# What a run of version 0.1 drew: windows, mirrors and colours, by seed, epoch and position.
+DRAWN_BEFORE = {
+    (0, 0, 0): (-5, -34, 135, True, (1.3952214169679873, 1.2249524016611026, 0.9884281110236701)),
+    (0, 0, 1): (
+        -8,
+        -2,
+        135,
+        None,
+        (0.8243998780750451, 1.0700957049980802, 1.3053073458606281, False, 2.0567131604708315),
+    ),
+    (7, 2, 31): (14, 3, 81, True, (0.9503639071839378, 0.9624398583861222, 0.9369000740743687)),
+    (2**40, 5, 1000): (
+        13,
+        18,
+        45,
+        True,
+        (0.9470075090432464, 0.6640599082816241, 1.238093824346972, True, 2.025443052554536),
+    ),
+}
+
+
+@pytest.mark.parametrize("key", DRAWN_BEFORE)
+def test_old_runs_are_drawn_again_bit_by_bit(key: tuple[int, int, int]) -> None:
+    picture = labelled((120, 90), [[20, 10, 50, 55], [90, 60, 115, 88]])
+    left, top, side, flip, numbers = DRAWN_BEFORE[key]
+    wanted = {"flip": True, "colour": Colour(*numbers)} if flip else {"colour": Colour(*numbers)}
+    crop = draw_crop(picture, 0, DataConfig(colour=ColourConfig(0.4, 0.3, 0.5)), *key)
+    assert crop == Crop(0, left, top, side, wanted)
+    assert list(crop.drawn) == list(wanted)

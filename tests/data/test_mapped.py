@@ -55,7 +55,7 @@ def test_crops_are_those_of_ram(pictures: list[LabelledImage], tmp_path: Path) -
     for _ in range(2):  # made, and found
         store, _ = opened(pictures, tmp_path / "cache")
         assert store.place == "mapped"
-        crops = [Crop(0, -3, 2, 25, False), Crop(1, 1, 20, 14, True), Crop(2, 0, 0, 5, False)]
+        crops = [Crop(0, -3, 2, 25), Crop(1, 1, 20, 14), Crop(2, 0, 0, 5)]
         assert torch.equal(store.crops(crops, 32), ram.crops(crops, 32))
 
 
@@ -88,7 +88,7 @@ def test_a_damaged_file_is_made_anew(pictures: list[LabelledImage], tmp_path: Pa
     path.write_bytes(content)
     store, notes = opened(pictures, tmp_path / "cache")
     assert "is made anew: it is" in notes[0]
-    crops = [Crop(index, 0, 0, 5, False) for index in range(3)]
+    crops = [Crop(index, 0, 0, 5) for index in range(3)]
     assert torch.equal(store.crops(crops, 8), ram.crops(crops, 8))
 
 

@@ -11,20 +11,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facetrain.config.schema import LandmarksConfig
+from facetrain.config.schema import DataConfig, LandmarksConfig
 from facetrain.core.errors import DataError
 from facetrain.core.faces import LabelledImage
 from facetrain.data import store as store_module
-from facetrain.data.batches import mirror_order
-from facetrain.data.crops import Crop, crop_faces
+from facetrain.data.augmentations import augmented
+from facetrain.data.batches import make_batch, mirror_order
+from facetrain.data.crops import Crop
 from facetrain.data.store import ImageStore, choose_place, cut, gather_crops, open_store
+from facetrain.data.view import View
 
 CPU = torch.device("cpu")
+MIRROR = mirror_order(LandmarksConfig())
 SIZES = ((60, 40), (33, 47), (5, 64))  # width, height
 
 
 def noise(width: int, height: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def faceless(pixels: torch.Tensor) -> View:
+    return View(pixels, np.zeros((0, 4), np.float32), np.zeros((0, 5, 3), np.float32), np.zeros(0, bool), MIRROR)
 
 
 def no_faces(path: Path, size: tuple[int, int] | None) -> LabelledImage:
@@ -70,12 +77,10 @@ def bilinear(image: np.ndarray, crop: Crop, size: int) -> np.ndarray:
             upper = canvas[y, x] * (1 - wx) + canvas[y, x1] * wx
             lower = canvas[y1, x] * (1 - wx) + canvas[y1, x1] * wx
             out[v, u] = upper * (1 - wy) + lower * wy
-    return out[:, ::-1] if crop.flip else out
+    return out
 
 
-windows = st.builds(
-    Crop, st.integers(0, 2), st.integers(-40, 70), st.integers(-40, 70), st.integers(1, 90), st.booleans()
-)
+windows = st.builds(Crop, st.integers(0, 2), st.integers(-40, 70), st.integers(-40, 70), st.integers(1, 90))
 
 
 @settings(max_examples=25, deadline=None)
@@ -110,10 +115,10 @@ def test_large_windows_agree() -> None:
     low, weight = position.astype(int), position % 1
     rows = canvas[low] * (1 - weight)[:, None, None] + canvas[low + 1] * weight[:, None, None]
     wanted = rows[:, low] * (1 - weight)[:, None] + rows[:, low + 1] * weight[:, None]
-    gathered = gather_crops(flat, torch.tensor([[0, 1800, 1300, left, top, side, 0]]), size)[0]
+    gathered = gather_crops(flat, torch.tensor([[0, 1800, 1300, left, top, side]]), size)[0]
     np.testing.assert_allclose(gathered.permute(1, 2, 0), wanted, atol=1e-3)
     out = np.zeros((size, size, 3), np.float32)
-    cut(image, Crop(0, left, top, side, False), out)
+    cut(image, Crop(0, left, top, side), out)
     np.testing.assert_allclose(out, wanted, atol=0.05)  # OpenCV's own positions have 32 bits
 
 
@@ -125,29 +130,21 @@ def test_golden_crop_and_resize(golden: dict, golden_arrays: dict[str, np.ndarra
     for name, size, flip, tolerance in (("crop", 99, 0, 0), ("resized", 64, 0, 0.02), ("flipped", 64, 1, 0.02)):
         wanted = golden_arrays[f"aug_{name}"].astype(np.float32)
         out = np.zeros((size, size, 3), np.float32)
-        cut(image, Crop(0, 7, -5, 99, bool(flip)), out)
-        np.testing.assert_allclose(out, wanted, atol=tolerance, rtol=0)
-        plan = torch.tensor([[0, 130, 90, 7, -5, 99, flip]])
-        gathered = gather_crops(flat, plan, size)[0].permute(1, 2, 0)
-        np.testing.assert_allclose(gathered, wanted, atol=tolerance, rtol=0)
+        cut(image, Crop(0, 7, -5, 99), out)
+        gathered = gather_crops(flat, torch.tensor([[0, 130, 90, 7, -5, 99]]), size)[0]
+        for pixels in (torch.from_numpy(out).permute(2, 0, 1), gathered):
+            got = augmented(faceless(pixels), {"flip": True} if flip else {}).image
+            np.testing.assert_allclose(got.permute(1, 2, 0), wanted, atol=tolerance, rtol=0)
     assert golden["augment"]["steps"]["crop"]["image_sum"] == golden_arrays["aug_crop"].sum()
-
-
-def test_mirroring_twice_is_identity(stores: dict[str, ImageStore]) -> None:
-    for store in stores.values():
-        plain, mirrored = store.crops([Crop(0, -5, 3, 30, False), Crop(0, -5, 3, 30, True)], 24)
-        assert torch.equal(mirrored.flip(-1), plain)
-        assert not torch.equal(mirrored, plain)
 
 
 def test_window_beside_the_picture_is_grey(stores: dict[str, ImageStore]) -> None:
     for store in stores.values():
-        assert bool((store.crops([Crop(1, 50, 60, 9, False), Crop(1, -9, 0, 9, True)], 16) == 128).all())
+        assert bool((store.crops([Crop(1, 50, 60, 9), Crop(1, -9, 0, 9)], 16) == 128).all())
 
 
 # Landmarks stay on their pixels
 
-MIRROR = mirror_order(LandmarksConfig())
 POINTS = ((40.5, 30.5), (72.25, 33.0), (57.0, 50.75), (44.0, 66.5), (70.0, 64.0))
 
 
@@ -186,9 +183,9 @@ def test_landmarks_stay_on_their_pixels(
 ) -> None:
     """The spot of every landmark is found where the mapped landmark says, to a quarter of a pixel."""
     store = spots[place]
-    crops = [Crop(i, left, top, side, flip) for i in range(2)]
-    pixels = store.crops(crops, size).numpy()
-    mapped = crop_faces(store.pictures[0], crops[0], size, MIRROR, reproduce=False)[1]
+    crops = [Crop(i, left, top, side, {"flip": True} if flip else {}) for i in range(2)]
+    batch = make_batch(store, crops, DataConfig(size=size), MIRROR)
+    pixels, mapped = batch.images.numpy(), batch.landmarks.numpy()
     if len(mapped) == 0:
         return
     for place_of_face, k in enumerate(MIRROR if flip else range(5)):
@@ -238,11 +235,9 @@ def test_broken_pictures_are_counted_named_and_left_out(
         assert [item.picture for item in left_out] == broken
         assert store.pictures == [pictures[0], pictures[2]]
         # what is left keeps its pixels
-        out = store.crops([Crop(0, 0, 0, 40, False), Crop(1, 0, 0, 5, False)], 40)
+        out = store.crops([Crop(0, 0, 0, 40), Crop(1, 0, 0, 5)], 40)
         np.testing.assert_array_equal(out[0].permute(1, 2, 0), noise(60, 40, 0)[:, :40])
-        np.testing.assert_allclose(
-            out[1].permute(1, 2, 0), bilinear(noise(5, 64, 2), Crop(1, 0, 0, 5, False), 40), atol=0.02
-        )
+        np.testing.assert_allclose(out[1].permute(1, 2, 0), bilinear(noise(5, 64, 2), Crop(1, 0, 0, 5), 40), atol=0.02)
         store.close()
     for name in ("text.png", "absent.png", "empty.png"):
         assert name in caplog.text

@@ -1,0 +1,134 @@
+"""Augmentations together: in which order, from which generator, and what a new one needs to reach the batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from pkgutil import iter_modules
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from facetrain.config.schema import ColourConfig, DataConfig, LandmarksConfig
+from facetrain.core.faces import LabelledImage
+from facetrain.data import augment
+from facetrain.data.augmentations import augmentations
+from facetrain.data.batch import Batch
+from facetrain.data.batches import epoch_batches
+from facetrain.data.crops import Crop, draw_crop
+from facetrain.data.store import ImageStore, open_store
+
+CPU = torch.device("cpu")
+COLOUR = ColourConfig(0.4, 0.3, 0.4)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
+    """Six noise images of 64 x 50 with two faces and an ignored region each."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(1)
+    made = []
+    for i in range(6):
+        path = folder / f"{i}.png"
+        cv2.imwrite(str(path), rng.integers(0, 256, (50, 64, 3)).astype(np.uint8))
+        low = rng.uniform(5, 30, (3, 2))
+        boxes = np.concatenate([low, low + rng.uniform(4, 18, (3, 2))], 1).astype(np.float32)
+        landmarks = np.concatenate([rng.uniform(5, 45, (3, 5, 2)), np.ones((3, 5, 1))], -1).astype(np.float32)
+        made.append(LabelledImage(path, path.name, (64, 50), boxes, landmarks, np.arange(3) == 2))
+    return made
+
+
+@pytest.fixture
+def store(images: list[LabelledImage]) -> Iterator[ImageStore]:
+    opened, _ = open_store(images, "ram", 2, CPU, 0.0)
+    yield opened
+    opened.close()
+
+
+def epoch(store: ImageStore, config: DataConfig) -> list[tuple[list[Crop], Batch]]:
+    return list(epoch_batches(store, config, LandmarksConfig(), batch=4, seed=3, epoch=1))
+
+
+def test_every_file_is_a_key_of_the_schema() -> None:
+    files = {module.name for module in iter_modules(augment.__path__)}
+    assert files == set(augmentations())
+    assert files <= {key.name for key in fields(DataConfig)}
+
+
+def test_order_is_that_of_the_schema() -> None:
+    assert list(augmentations()) == ["flip", "colour"]
+
+
+def test_a_batch_keeps_its_form(store: ImageStore) -> None:
+    plain = epoch(store, DataConfig(size=32))
+    for (_, before), (crops, after) in zip(plain, epoch(store, DataConfig(size=32, colour=COLOUR)), strict=True):
+        assert all("colour" in crop.drawn for crop in crops)
+        assert after.images.shape == before.images.shape
+        assert after.images.dtype == torch.float32
+        assert after.images.is_contiguous(memory_format=torch.channels_last)
+        assert bool((after.images >= 0).all() & (after.images <= 255.01).all())
+        assert not torch.equal(after.images, before.images)
+        assert torch.equal(after.boxes, before.boxes)
+
+
+# A new augmentation
+
+
+@dataclass(frozen=True)
+class WithNegative(DataConfig):
+    """The schema with one line more."""
+
+    negative: float = 0.0  # chance of a negative
+
+
+NEGATIVE = '''
+"""A negative."""
+
+def draw(rng, setting):
+    return (rng.random() < setting) or None
+
+def apply(view, numbers):
+    view.image.neg_().add_(255)
+    return view
+'''
+
+
+@pytest.fixture
+def negative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put one file into the folder of augmentations."""
+    (tmp_path / "negative.py").write_text(NEGATIVE)
+    monkeypatch.setattr(augment, "__path__", [*augment.__path__, str(tmp_path)])
+
+
+@pytest.mark.usefixtures("negative")
+def test_a_file_and_a_line_of_the_schema_are_all_it_takes(store: ImageStore) -> None:
+    plain = epoch(store, DataConfig(size=32, colour=COLOUR))
+    for chance in (0.0, 0.5, 1.0):
+        both = zip(plain, epoch(store, WithNegative(size=32, colour=COLOUR, negative=chance)), strict=True)
+        count = 0
+        for (crops, before), (new_crops, after) in both:
+            # whether on or off, it disturbs no draw of the others
+            others = [{name: crop.drawn[name] for name in crop.drawn if name != "negative"} for crop in new_crops]
+            assert [replace(crop, drawn=drawn) for crop, drawn in zip(new_crops, others, strict=True)] == crops
+            assert torch.equal(after.boxes, before.boxes)
+            for one, other, crop in zip(before.images, after.images, new_crops, strict=True):
+                changed = "negative" in crop.drawn
+                torch.testing.assert_close(other, 255 - one if changed else one, atol=1e-4, rtol=0)
+                count += changed
+        total = sum(len(crops) for crops, _ in plain)
+        assert count == chance * total if chance in (0.0, 1.0) else 0 < count < total
+
+
+@pytest.mark.usefixtures("negative")
+def test_what_is_new_draws_from_a_generator_of_its_own(images: list[LabelledImage]) -> None:
+    """By seed, epoch and position, as all draws are, and not the one that draws windows."""
+    config = WithNegative(negative=0.5)
+
+    def drawn(seed: int, epoch: int) -> list[bool]:
+        crops = (draw_crop(images[0], 0, config, seed, epoch, position) for position in range(64))
+        return ["negative" in crop.drawn for crop in crops]
+
+    assert drawn(0, 0) == drawn(0, 0)
+    assert drawn(0, 0) != drawn(1, 0) != drawn(0, 1) != drawn(0, 0)
+    flips = ["flip" in draw_crop(images[0], 0, config, 0, 0, position).drawn for position in range(64)]
+    assert 16 < sum(one == other for one, other in zip(flips, drawn(0, 0), strict=True)) < 48
