@@ -28,9 +28,13 @@ RANGES = {
     "data.size": "[1, 8192]",
     "data.crop_scales": "(0, 10]",
     "data.flip": "[0, 1]",
+    "data.rotate.chance": "[0, 1]",
+    "data.rotate.degrees": "[0, 180]",
     "data.colour.jitter": "[0, 1]",
     "data.colour.grey": "[0, 1]",
     "data.colour.blur": "[0, 1]",
+    "data.cutout.chance": "[0, 1]",
+    "data.cutout.area": "(0, 1]",
     "data.memory": "[0, inf)",
     "data.workers": "[1, inf)",
     "data.max_broken": "[0, 1]",
@@ -236,6 +240,10 @@ def _data(config: Config) -> Iterator[Violation]:
         yield Violation(("data.root",), "data.root: is empty", "name a folder, or `sample`")
     if not config.data.crop_scales:
         yield Violation(("data.crop_scales",), "data.crop_scales: must have at least one scale", "[1.0] crops squares")
+    smallest, largest = config.data.cutout.area
+    if smallest > largest:
+        text = f"data.cutout.area: the smallest share, {smallest:g}, is above the largest, {largest:g}"
+        yield Violation(("data.cutout.area",), text, f"write [{largest:g}, {smallest:g}]")
 
 
 def _train(config: Config) -> Iterator[Violation]:

@@ -41,12 +41,29 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class RotateConfig:
+    """Crops turned around their centre while training, off by default."""
+
+    chance: float = 0.0  # of a turned crop, 0 … 1
+    degrees: float = 15.0  # the angle is drawn evenly from ± degrees; 0 … 180
+    right_angles: bool = False  # turned by 90, 180 or 270 degrees instead, without resampling
+
+
+@dataclass(frozen=True)
 class ColourConfig:
     """Colour changes while training, off by default as in the published recipe. Chances are 0 … 1."""
 
     jitter: float = 0.0  # brightness, contrast and saturation change by a factor in [1 - jitter, 1 + jitter]; 0 … 1
     grey: float = 0.0  # chance of a grey picture
     blur: float = 0.0  # chance of a Gaussian blur
+
+
+@dataclass(frozen=True)
+class CutoutConfig:
+    """A rectangle erased from crops while training, off by default."""
+
+    chance: float = 0.0  # of a crop with an erased rectangle, 0 … 1
+    area: tuple[float, float] = (0.02, 0.2)  # smallest and largest share of the crop that is erased; above 0, at most 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +75,9 @@ class DataConfig:
     crop_scales: tuple[float, ...] = (0.5, 0.7, 0.9, 1.1, 1.3, 1.5)  # side of the crop / shorter side of the picture
     # Augmentations, each a file in data/augment/, in the order they are applied.
     flip: float = 0.5  # chance of a mirrored crop
+    rotate: RotateConfig = field(default_factory=RotateConfig)
     colour: ColourConfig = field(default_factory=ColourConfig)
+    cutout: CutoutConfig = field(default_factory=CutoutConfig)
     reproduce: bool = (
         False  # the original's crops and weights where they are defects (exclusive offsets, kept border landmarks, …)
     )

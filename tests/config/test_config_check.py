@@ -60,9 +60,15 @@ OUTSIDE = [
     ("data.crop_scales", "[100]", "above 0 and at most 10", "100.0"),
     ("data.flip", "1.5", "at least 0 and at most 1", "1.5"),
     ("data.flip", "-0.1", "at least 0 and at most 1", "-0.1"),
+    ("data.rotate.chance", "1.5", "at least 0 and at most 1", "1.5"),
+    ("data.rotate.degrees", "-15", "at least 0 and at most 180", "-15.0"),
+    ("data.rotate.degrees", "181", "at least 0 and at most 180", "181.0"),
     ("data.colour.jitter", "2", "at least 0 and at most 1", "2.0"),
     ("data.colour.grey", "-1", "at least 0 and at most 1", "-1.0"),
     ("data.colour.blur", "1.1", "at least 0 and at most 1", "1.1"),
+    ("data.cutout.chance", "-1", "at least 0 and at most 1", "-1.0"),
+    ("data.cutout.area", "[0, 0.2]", "above 0 and at most 1", "0.0"),
+    ("data.cutout.area", "[0.2, 1.1]", "above 0 and at most 1", "1.1"),
     ("data.memory", "-1", "at least 0", "-1.0"),
     ("data.workers", "0", "at least 1", "0"),
     ("data.max_broken", "5", "at least 0 and at most 1", "5.0"),
@@ -122,6 +128,9 @@ def test_outside_a_range(key, value, words, seen):
     [
         "data.flip=0",
         "data.flip=1",
+        "data.rotate.degrees=180",
+        "data.cutout.area=[0.1, 0.1]",
+        "data.cutout.area=[1, 1]",
         "data.workers=null",
         "data.max_broken=0",
         "train.momentum=0",
@@ -298,6 +307,12 @@ def test_the_largest_stride_is_the_models():
     wide = ["model.pool_after=[0, 1, 2, 3, 4]", "model.strides=[16, 32, 64]"]
     load_config("yunet_n", [*wide, "data.size=640"])
     assert "largest stride, 64" in error_of(*wide, "data.size=96").message
+
+
+def test_areas_of_a_cutout_ascend():
+    error = error_of("data.cutout.area=[0.2, 0.05]")
+    assert error.message.endswith("data.cutout.area: the smallest share, 0.2, is above the largest, 0.05")
+    assert error.hint == "write [0.05, 0.2]"
 
 
 def test_crop_scales_must_not_be_empty():

@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from facetrain.config.schema import ColourConfig, DataConfig, LandmarksConfig
+from facetrain.config.schema import ColourConfig, CutoutConfig, DataConfig, LandmarksConfig, RotateConfig
 from facetrain.core.faces import LabelledImage
 from facetrain.data import augment
 from facetrain.data.augmentations import augmentations
-from facetrain.data.batch import Batch
-from facetrain.data.batches import epoch_batches
+from facetrain.data.batch import IGNORED, PADDING, Batch
+from facetrain.data.batches import epoch_batches, make_batch, mirror_order
 from facetrain.data.crops import Crop, draw_crop
 from facetrain.data.store import ImageStore, open_store
 
 CPU = torch.device("cpu")
+MIRROR = mirror_order(LandmarksConfig())
 COLOUR = ColourConfig(0.4, 0.3, 0.4)
+ALL_ON = DataConfig(rotate=RotateConfig(1.0), colour=COLOUR, cutout=CutoutConfig(1.0))
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +58,62 @@ def test_every_file_is_a_key_of_the_schema() -> None:
 
 
 def test_order_is_that_of_the_schema() -> None:
-    assert list(augmentations()) == ["flip", "colour"]
+    assert list(augmentations()) == ["flip", "rotate", "colour", "cutout"]
+
+
+@pytest.mark.parametrize("name", ["rotate", "cutout", "colour"])
+def test_only_mirrors_are_on_by_default(images: list[LabelledImage], name: str) -> None:
+    assert not any(name in draw_crop(images[0], 0, DataConfig(), 0, 0, position).drawn for position in range(100))
+
+
+def test_what_is_on_moves_no_other_draw(store: ImageStore) -> None:
+    """Windows, mirrors and colours are those of a run without the rest."""
+    plain = epoch(store, DataConfig(size=32, colour=COLOUR))
+    for config in (
+        replace(ALL_ON, size=32, cutout=CutoutConfig()),
+        replace(ALL_ON, size=32, rotate=RotateConfig()),
+        replace(ALL_ON, size=32),
+    ):
+        for (crops, _), (more, _) in zip(plain, epoch(store, config), strict=True):
+            old = [{name: crop.drawn[name] for name in crop.drawn if name in ("flip", "colour")} for crop in more]
+            assert [replace(crop, drawn=drawn) for crop, drawn in zip(more, old, strict=True)] == crops
+    turned = [[crop.drawn["rotate"] for crop in crops] for crops, _ in epoch(store, ALL_ON)]
+    alone = replace(ALL_ON, colour=ColourConfig(), cutout=CutoutConfig(), flip=0.0)
+    assert [[crop.drawn["rotate"] for crop in crops] for crops, _ in epoch(store, alone)] == turned
+
+
+def test_places_of_pixels_give_the_same_batches(images: list[LabelledImage], store: ImageStore, tmp_path: Path) -> None:
+    config = replace(ALL_ON, size=32, colour=ColourConfig())
+    wanted = epoch(store, config)
+    for place in ("disk", "mapped", "device"):
+        other, _ = open_store(images, place, 3, CPU, 0.0, cache=tmp_path)
+        for (crops, batch), (wanted_crops, wanted_batch) in zip(epoch(other, config), wanted, strict=True):
+            assert crops == wanted_crops
+            for part in ("boxes", "landmarks", "image", "kind"):
+                assert torch.equal(getattr(batch, part), getattr(wanted_batch, part))
+            tolerance = 0.02 if place == "device" else 0
+            torch.testing.assert_close(batch.images, wanted_batch.images, atol=tolerance, rtol=0)
+        other.close()
+
+
+def test_a_covered_face_is_ignored_in_the_batch(images: list[LabelledImage], store: ImageStore) -> None:
+    crop = Crop(0, -32, -39, 128, {"cutout": (0.0, 0.0, 1.0, 1.0)})
+    batch = make_batch(store, [crop], DataConfig(size=32), MIRROR)
+    assert batch.kind[:4].tolist() == [IGNORED, IGNORED, IGNORED, PADDING]
+    assert bool((batch.images == 128).all())
 
 
 def test_a_batch_keeps_its_form(store: ImageStore) -> None:
     plain = epoch(store, DataConfig(size=32))
-    for (_, before), (crops, after) in zip(plain, epoch(store, DataConfig(size=32, colour=COLOUR)), strict=True):
-        assert all("colour" in crop.drawn for crop in crops)
+    for (_, before), (crops, after) in zip(plain, epoch(store, replace(ALL_ON, size=32)), strict=True):
+        assert all({"rotate", "colour", "cutout"} <= set(crop.drawn) for crop in crops)
         assert after.images.shape == before.images.shape
         assert after.images.dtype == torch.float32
         assert after.images.is_contiguous(memory_format=torch.channels_last)
         assert bool((after.images >= 0).all() & (after.images <= 255.01).all())
         assert not torch.equal(after.images, before.images)
-        assert torch.equal(after.boxes, before.boxes)
+        assert after.boxes.dtype == after.landmarks.dtype == torch.float32
+        assert bool((after.boxes >= 0).all() & (after.boxes <= 32).all())
 
 
 # A new augmentation
