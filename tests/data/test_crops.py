@@ -369,7 +369,7 @@ def test_colours_are_drawn_within_their_bounds_and_move_no_window() -> None:
     assert sigmas.max() <= 2.5
 
 
-# What a run of version 0.1 drew: windows, mirrors and colours, by seed, epoch and position.
+# Windows, mirrors and colours by seed, epoch and position, as drawn before augmentations had files of their own.
 DRAWN_BEFORE = {
     (0, 0, 0): (-5, -34, 135, True, (1.3952214169679873, 1.2249524016611026, 0.9884281110236701)),
     (0, 0, 1): (
