@@ -39,8 +39,8 @@ from torch import nn
 from facetrain.core.errors import FacetrainError
 from facetrain.core.files import write_bytes
 from facetrain.export.checkpoint import find_checkpoint
-from facetrain.export.fold import fold
-from facetrain.export.onnx import OnnxOptions, onnx_bytes, onnx_model, output_names
+from facetrain.export.network.fold import fold
+from facetrain.export.onnx.model import OnnxOptions, onnx_bytes, onnx_model, output_names
 from facetrain.model.weights import load_model
 
 LIMITS = {"cls": 1e-4, "obj": 1e-4, "bbox": 1e-3, "kps": 1e-3}

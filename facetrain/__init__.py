@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from facetrain.config.load import load_config as load_config
     from facetrain.core.faces import Faces as Faces
-    from facetrain.detect.load import FaceDetector as FaceDetector
+    from facetrain.detect.detector import FaceDetector as FaceDetector
     from facetrain.eval.difference import difference as difference
     from facetrain.eval.evaluate import evaluate_model as evaluate_model
     from facetrain.train.loop import train_model as train_model
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 __all__ = ["FaceDetector", "Faces", "__version__", "difference", "evaluate_model", "load_config", "train_model"]
 
 _HOMES = {
-    "FaceDetector": "facetrain.detect.load",
+    "FaceDetector": "facetrain.detect.detector",
     "Faces": "facetrain.core.faces",
     "difference": "facetrain.eval.difference",
     "evaluate_model": "facetrain.eval.evaluate",

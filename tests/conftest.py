@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 from facetrain.core.onnx_probe import PIXEL_BYTES
-from facetrain.detect import onnx as detect_onnx
+from facetrain.detect import onnx_detector as detect_onnx
 from facetrain.model import graph_cost
 
 # a slow machine is no wrong result

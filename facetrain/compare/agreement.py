@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facetrain.core.boxes import box_iou
 from facetrain.core.faces import Faces
-from facetrain.core.geometry import box_iou
 
 SAME_FACE = 0.5  # least IoU of two boxes that are taken for one face
 

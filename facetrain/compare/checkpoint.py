@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
+from facetrain.core.boxes import pad_image, padded_size
 from facetrain.core.faces import Detector, Image
-from facetrain.core.geometry import pad_image, padded_size
 from facetrain.model.cost import describe
 from facetrain.model.detector import ModelDetector
 

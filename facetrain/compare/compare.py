@@ -16,8 +16,8 @@ from facetrain.compare.timing import REPEATS, ROUNDS, time_in_turn, times_of
 from facetrain.core.errors import FacetrainError, UsageError
 from facetrain.core.faces import Image
 from facetrain.core.files import sha256
-from facetrain.core.hardware import available_cores
 from facetrain.core.images import read_image
+from facetrain.core.machine import available_cores
 from facetrain.eval.intervals import DRAWS, SEED, check_draws
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 

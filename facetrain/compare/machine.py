@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
-from facetrain.core.hardware import cpu_name
+from facetrain.core.machine import cpu_name
 
 _MODULES = {"opencv": "cv2"}  # where the module has another name than the library
 

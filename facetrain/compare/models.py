@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from facetrain.core.boxes import pad_image
 from facetrain.core.errors import DataError
 from facetrain.core.faces import Image
-from facetrain.core.geometry import pad_image
 from facetrain.core.images import fit_image
-from facetrain.data.sample import draw_picture
-from facetrain.detect.load import FaceDetector
-from facetrain.detect.onnx import OnnxDetector
+from facetrain.data.sample_set.make import draw_picture
+from facetrain.detect.detector import FaceDetector
+from facetrain.detect.onnx_detector import OnnxDetector
 
 _PICTURE = (0, 1, 3)  # seed, split and index of the drawn picture that is timed: it shows ten faces
 

@@ -12,7 +12,7 @@ from typing import Any
 from facetrain.config.problems import show
 from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
 from facetrain.core.inert import NAME_LENGTH, is_name
-from facetrain.core.plug import choices_hint
+from facetrain.core.suggest import choices_hint
 
 ASSIGNERS = ("simota",)  # as ASSIGNERS in train/assign.py, which must not be imported from here
 BOX_LOSSES = ("eiou", "diou", "ciou", "giou", "iou")  # as BOX_LOSSES in train/losses.py

@@ -15,7 +15,7 @@ from facetrain.config.schema import Config
 from facetrain.config.typed import Layer
 from facetrain.config.yaml_source import Node, Scalar, node_of, plain_value, read_yaml
 from facetrain.core.errors import ConfigError, InputError
-from facetrain.core.plug import choices_hint, nearest
+from facetrain.core.suggest import choices_hint, nearest
 
 _SUFFIXES = (".yaml", ".yml")
 _LARGEST_FILE = 256 * 1024  # bytes; ours have 4,000, and PyYAML takes seconds for a megabyte

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 from facetrain.config.problems import Problem, shorten, show
 from facetrain.config.yaml_source import Node, plain_value
-from facetrain.core.plug import nearest
+from facetrain.core.suggest import nearest
 
 T = TypeVar("T")
 

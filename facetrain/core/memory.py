@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from facetrain.core.errors import DataError
-from facetrain.core.hardware import free_memory
+from facetrain.core.machine import free_memory
 
 _MOST = 4 << 30  # bytes for one image, however much is free
 _OPENCV_NO_MEMORY = -4

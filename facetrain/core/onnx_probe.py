@@ -15,7 +15,7 @@ from typing import Any
 from facetrain.core.cache import user_cache
 from facetrain.core.errors import DataError
 from facetrain.core.files import as_native, sha256, write_json
-from facetrain.core.hardware import peak_memory
+from facetrain.core.machine import peak_memory
 
 PIXEL_BYTES = 60  # working memory of a run by pixel of its image; YuNet's, measured: 50
 _MEMORY = 2 << 30  # bytes over what the process takes before it opens the file

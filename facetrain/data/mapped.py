@@ -22,7 +22,7 @@ import numpy as np
 from facetrain.core.errors import OutputError
 from facetrain.core.faces import Image, LabelledImage
 from facetrain.core.files import replacing
-from facetrain.core.hardware import available_cores
+from facetrain.core.machine import available_cores
 
 _MAGIC = b"facetrain pixels 1\n"
 _HEADER = 32  # magic, then where the JSON list begins, behind all pixels

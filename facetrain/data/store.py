@@ -18,8 +18,8 @@ from torch import Tensor
 
 from facetrain.core.errors import DataError
 from facetrain.core.faces import Image, LabelledImage
-from facetrain.core.hardware import available_cores, free_memory
 from facetrain.core.images import opencv, read_image
+from facetrain.core.machine import available_cores, free_memory
 from facetrain.data.crops import Crop
 from facetrain.data.mapped import mapped_pictures
 from facetrain.data.view import FILL

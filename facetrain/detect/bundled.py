@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from facetrain.core.errors import InputError
-from facetrain.core.plug import choices_hint
+from facetrain.core.suggest import choices_hint
 
 FOLDER = Path(__file__).parent / "weights"
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from facetrain.core.errors import DataError, UsageError
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.core.plug import choices_hint
+from facetrain.core.suggest import choices_hint
 from facetrain.detect import families
 
 # The first family whose rule fits wins; one that is not named here is asked after these. The rules leave no choice but

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from facetrain.core.errors import DataError, FacetrainError, InputError, UsageError
 from facetrain.core.images import SUFFIXES, UNREADABLE
-from facetrain.core.plug import nearest
+from facetrain.core.suggest import nearest
 
 _GLOB = frozenset("*?[")
 # What OpenCV also writes, in colour; a picture of any other format is drawn as PNG.

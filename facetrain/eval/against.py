@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from facetrain.core.errors import InputError
-from facetrain.detect.load import find_weights
+from facetrain.detect.detector import find_weights
 from facetrain.eval.difference import BESIDE_AP, Difference, check_same_protocol, difference, verdict
 from facetrain.eval.evaluate import Evaluation, Source, evaluate_on
 from facetrain.eval.prediction_files import read_protocol

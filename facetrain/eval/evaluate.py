@@ -10,9 +10,9 @@ import numpy as np
 
 from facetrain.core.errors import InputError, UsageError
 from facetrain.core.faces import Detector, Faces, LabelledImage
-from facetrain.core.hardware import available_cores
-from facetrain.data.labels.layout import load_split
-from facetrain.data.sample import sample_root
+from facetrain.core.machine import available_cores
+from facetrain.data.formats.layout import load_split
+from facetrain.data.sample_set.make import sample_root
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.benchmark import Benchmark, Scores
 from facetrain.eval.details import Details
@@ -240,7 +240,7 @@ def detect_labelled(
     source: Source, pictures: Sequence[LabelledImage], protocol: EvalProtocol, progress: Progress | None = None
 ) -> tuple[list[Faces], dict[str, Any]]:
     """Detections of every picture, and the protocol as it was. Raises DataError for the first that cannot be read."""
-    from facetrain.detect.load import FaceDetector
+    from facetrain.detect.detector import FaceDetector
 
     if source.weights is None:
         raise UsageError("nothing to measure: neither weights nor predictions", "give `weights` or `predictions`")

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from facetrain.core.boxes import box_iou, nms, pad_image
 from facetrain.core.errors import UsageError
 from facetrain.core.faces import Detector, Faces, Image
-from facetrain.core.geometry import box_iou, nms, pad_image
 from facetrain.core.images import fit_image
 
 EVALUATOR_VERSION = 1  # raised when the same detections would give another number

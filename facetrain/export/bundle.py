@@ -12,8 +12,8 @@ from pathlib import Path
 from facetrain.config.schema import Config, DataConfig
 from facetrain.core.files import sha256
 from facetrain.detect.bundled import FOLDER
-from facetrain.export.fold import fold
-from facetrain.export.onnx import export_onnx
+from facetrain.export.network.fold import fold
+from facetrain.export.onnx.model import export_onnx
 from facetrain.model.weights import load_checkpoint, load_model, save_checkpoint
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from facetrain.core.errors import InputError
 from facetrain.detect.bundled import bundled_weights
-from facetrain.detect.load import find_weights
+from facetrain.detect.detector import find_weights
 
 
 def find_checkpoint(weights: str) -> Path:

@@ -11,8 +11,8 @@ from typing import Any
 
 from facetrain.config.load import load_config
 from facetrain.config.schema import ModelConfig
+from facetrain.core.boxes import padded_size
 from facetrain.core.errors import InputError
-from facetrain.core.geometry import padded_size
 from facetrain.model.network import network_of
 from facetrain.model.operations import Conv
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torchvision.ops import nms
 
+from facetrain.core.boxes import pad_image, padded_size
 from facetrain.core.errors import DeviceError
 from facetrain.core.faces import Faces, Image
-from facetrain.core.geometry import pad_image, padded_size
 from facetrain.core.memory import taking
 from facetrain.model.priors import decode_boxes, decode_landmarks
 from facetrain.model.weights import load_model

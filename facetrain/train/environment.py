@@ -17,7 +17,7 @@ from facetrain import __version__
 from facetrain.config.load import config_to_yaml
 from facetrain.config.schema import Config
 from facetrain.core.files import write_json, write_text
-from facetrain.core.hardware import available_cores, cpu_name
+from facetrain.core.machine import available_cores, cpu_name
 from facetrain.core.run_dir import RunDir
 from facetrain.train.prepare import Setup
 from facetrain.train.teacher import TeacherFile

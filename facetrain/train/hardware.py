@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from facetrain.core.errors import DeviceError, TrainingError
-from facetrain.core.hardware import cpu_has_bf16
+from facetrain.core.machine import cpu_has_bf16
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 

@@ -23,7 +23,7 @@ from typing import Any
 from facetrain.core import errors
 from facetrain.core.errors import FacetrainError, TrainingError, UsageError
 from facetrain.core.files import write_text
-from facetrain.core.hardware import available_cores
+from facetrain.core.machine import available_cores
 
 # Seconds that the others get when one has ended badly. Those that wait for it in NCCL would wait for ever; those in
 # gloo notice, and the first process still saves what it has.

@@ -15,10 +15,10 @@ from facetrain.core.cache import user_cache
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import LabelledImage
 from facetrain.core.files import sha256
-from facetrain.core.hardware import available_cores, cpu_name
+from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batches import steps_per_epoch
-from facetrain.data.labels.layout import find_pictures, find_split, load_split
-from facetrain.data.sample import sample_root
+from facetrain.data.formats.layout import find_pictures, find_split, load_split
+from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store import ImageStore, choose_place, open_store
 from facetrain.model.cost import convolutions
 from facetrain.train.distributed import World

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from oracles.average_precision import Picture, official
 
 from facetrain.core.faces import Faces
-from facetrain.core.hardware import available_cores, cpu_name
+from facetrain.core.machine import available_cores, cpu_name
 from facetrain.eval.wider_face.benchmark import widerface_benchmark
 from facetrain.eval.wider_face.truth import find_truth, load_truth
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from facetrain.config.load import load_config
-from facetrain.core.hardware import cpu_name
+from facetrain.core.machine import cpu_name
 from facetrain.train.loop import train_model
 
 

@@ -22,16 +22,16 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from facetrain.core.geometry import pad_image
-from facetrain.core.hardware import cpu_name
+from facetrain.core.boxes import pad_image
 from facetrain.core.images import fit_image
-from facetrain.data.sample import draw_picture
+from facetrain.core.machine import cpu_name
+from facetrain.data.sample_set.make import draw_picture
 from facetrain.detect.bundled import FOLDER
-from facetrain.export.cpp_targets.options import CppOptions
-from facetrain.export.cpp_targets.standalone import files
-from facetrain.export.fold import fold
-from facetrain.export.folded import FoldedNet
-from facetrain.export.onnx import export_onnx
+from facetrain.export.cpp.targets.options import CppOptions
+from facetrain.export.cpp.targets.standalone import files
+from facetrain.export.network.fold import fold
+from facetrain.export.network.folded import FoldedNet
+from facetrain.export.onnx.model import export_onnx
 from facetrain.model.cost import convolutions
 from facetrain.model.weights import load_model
 

@@ -20,12 +20,12 @@ DRAW = """
 import sys
 from pathlib import Path
 from facetrain.core.images import write_image
-from facetrain.data.sample import draw_picture
+from facetrain.data.sample_set.make import draw_picture
 write_image(Path(sys.argv[1]), draw_picture(0, 0, 0)[0])
 """
 DESCRIBE = """
 import importlib.metadata, json
-from facetrain.core.hardware import available_cores, cpu_name
+from facetrain.core.machine import available_cores, cpu_name
 names = ("numpy", "onnxruntime", "opencv-python", "opencv-python-headless", "typer")
 found = {dist.name: dist.version for dist in importlib.metadata.distributions() if dist.name in names}
 print(json.dumps({"cpu": cpu_name(), "cores": available_cores(), "versions": found}))

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from facetrain.core.geometry import pad_image, padded_size
-from facetrain.core.hardware import available_cores, cpu_name
+from facetrain.core.boxes import pad_image, padded_size
 from facetrain.core.images import read_image
+from facetrain.core.machine import available_cores, cpu_name
 from facetrain.eval.evaluate import Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol
 from facetrain.eval.wider_face.benchmark import picture_paths

@@ -98,7 +98,7 @@ def config(rng: random.Random) -> Iterator[Case]:
 
 def labels(rng: random.Random) -> Iterator[Case]:
     """labelv2 files."""
-    from facetrain.data.labels import labelv2
+    from facetrain.data.formats import labelv2
 
     lines = []
     for picture in range(6):
@@ -217,7 +217,7 @@ def onnx(rng: random.Random) -> Iterator[Case]:
     import onnx as package
 
     from facetrain.detect.bundled import bundled_weights
-    from facetrain.detect.load import FaceDetector
+    from facetrain.detect.detector import FaceDetector
 
     whole = bundled_weights("yunet_n", ".onnx").read_bytes()
     picture = np.zeros((64, 64, 3), np.uint8)

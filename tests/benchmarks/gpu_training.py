@@ -28,12 +28,12 @@ from train_throughput import plain_loader, plain_step
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config
 from facetrain.core.faces import LabelledImage
-from facetrain.core.hardware import available_cores, cpu_name
+from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batch import Batch
 from facetrain.data.batches import ahead, epoch_batches, make_batch, mirror_order
 from facetrain.data.crops import draw_crop
-from facetrain.data.labels.layout import load_split
-from facetrain.data.sample import sample_root
+from facetrain.data.formats.layout import load_split
+from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store import ImageStore, choose_place, open_store
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.accelerate import Captured, CudaRecorder, compiled_losses

@@ -19,7 +19,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from facetrain.cli import commands
-from facetrain.core.hardware import available_cores, cpu_name
+from facetrain.core.machine import available_cores, cpu_name
 
 SCRIPT = "import sys\nfrom {module} import main\nsys.exit(main())\n"
 BARE_HEAD = 'import typer\n\napp = typer.Typer(help="A bare application.")\n'

@@ -17,17 +17,17 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from facetrain.detect.load import find_weights
-from facetrain.export.fold import fold
-from facetrain.export.folded import FoldedNet, joined
-from facetrain.export.int8 import calibration_pictures, integer_convs, map_steps, step_of
-from facetrain.export.int8_equalise import equalise, exits
-from facetrain.export.int8_pictures import judged_pictures, refuse_overlap
-from facetrain.export.int8_qdq import Int8, RoundedWeight, Step
-from facetrain.export.int8_rounding import TOP, round_weight, steps_of
-from facetrain.export.int8_statistics import collect, map_model, picture_input
-from facetrain.export.onnx import onnx_bytes, onnx_model
+from facetrain.detect.detector import find_weights
+from facetrain.export.network.fold import fold
+from facetrain.export.network.folded import FoldedNet, joined
+from facetrain.export.onnx.model import onnx_bytes, onnx_model
 from facetrain.export.precision import measure
+from facetrain.export.precision.calibration import judged_pictures, refuse_overlap
+from facetrain.export.precision.equalise import equalise, exits
+from facetrain.export.precision.int8 import calibration_pictures, integer_convs, map_steps, step_of
+from facetrain.export.precision.qdq import Int8, RoundedWeight, Step
+from facetrain.export.precision.rounding import TOP, round_weight, steps_of
+from facetrain.export.precision.statistics import collect, map_model, picture_input
 from facetrain.model.operations import IMAGE, Conv, Network
 from facetrain.model.weights import load_model
 

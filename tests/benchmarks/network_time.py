@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.profiler import profile
 
 from facetrain.config.load import load_config
-from facetrain.core.hardware import cpu_name
+from facetrain.core.machine import cpu_name
 from facetrain.model.kernels.choose import use_fused
 from facetrain.model.yunet import build
 from facetrain.train.hardware import choose_precision, keep_big_buffers

@@ -169,8 +169,8 @@ def relabelled() -> Path:
     from facetrain.core.cache import user_cache
     from facetrain.core.files import write_text
     from facetrain.core.images import read_image
-    from facetrain.data.labels.layout import load_split
-    from facetrain.detect.load import FaceDetector
+    from facetrain.data.formats.layout import load_split
+    from facetrain.detect.detector import FaceDetector
 
     root = user_cache() / "facetrain" / "relabelled"
     target = root / "labelv2" / "train" / "labelv2.txt"

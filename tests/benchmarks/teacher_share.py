@@ -18,7 +18,7 @@ import torch
 
 from facetrain.config.load import load_config
 from facetrain.core.cache import user_cache
-from facetrain.core.hardware import cpu_name
+from facetrain.core.machine import cpu_name
 from facetrain.data.batch import Batch
 from facetrain.model.frozen import freeze
 from facetrain.model.kernels.choose import look_kernels, use_fused

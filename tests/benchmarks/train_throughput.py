@@ -28,12 +28,12 @@ from facetrain.config.load import load_config
 from facetrain.config.schema import Config
 from facetrain.core.cache import user_cache
 from facetrain.core.faces import LabelledImage
-from facetrain.core.hardware import cpu_name
 from facetrain.core.images import opencv, read_image
+from facetrain.core.machine import cpu_name
 from facetrain.data.augmentations import augmented
 from facetrain.data.batches import epoch_batches, mirror_order
 from facetrain.data.crops import crop_faces, draw_crop
-from facetrain.data.labels.layout import load_split
+from facetrain.data.formats.layout import load_split
 from facetrain.data.store import open_store
 from facetrain.data.view import View
 from facetrain.model.kernels.choose import use_fused

@@ -124,8 +124,8 @@ def test_wrong_calls_are_refused_before_torch_is_imported(folder):
 @pytest.mark.parametrize(
     ("call", "broken", "said"),
     [
-        ("export-onnx -o x.onnx", "facetrain.export.onnx_export.check_onnx", "interrupted: nothing was written"),
-        ("export-cpp -o x", "facetrain.export.cpp._check", "interrupted: nothing was written"),
+        ("export-onnx -o x.onnx", "facetrain.export.export_onnx.check_onnx", "interrupted: nothing was written"),
+        ("export-cpp -o x", "facetrain.export.export_cpp._check", "interrupted: nothing was written"),
         ("eval --data set", "facetrain.eval.pipeline.read_image", "interrupted: nothing was measured"),
     ],
 )

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from facetrain import __version__
-from facetrain.cli import environment
 from facetrain.cli.app import run_cli
+from facetrain.cli.text import environment
 
 PACKAGES = ["torch", "torchvision", "onnxruntime", "onnx", "opencv", "numpy", "matplotlib", "typer", "rich", "yaml"]
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from facetrain.cli.app import build_app
-from facetrain.cli.train_screen import TrainScreen, next_commands, progress_table, progress_text, result_text
+from facetrain.cli.text.train import TrainScreen, next_commands, progress_table, progress_text, result_text
 from facetrain.core.run_dir import RunDir
 from facetrain.train.events import Progress
 from facetrain.train.loop import TrainResult

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from facetrain.data.sample import draw_picture
+from facetrain.data.sample_set.make import draw_picture
 
 EVENTS = {"0--Drawn": (0, 2, 3), "1--Drawn": (5, 8)}  # and the numbers of the drawn pictures
 SMALL = 30  # pixels of height: smaller faces count in hard alone

@@ -16,7 +16,7 @@ from facetrain.compare.compare import Settings, compare_models
 from facetrain.compare.models import Works, distinct_names, open_model, timed_picture, works_of
 from facetrain.core.errors import DataError, FacetrainError, InputError, UsageError
 from facetrain.core.faces import Faces
-from facetrain.detect.load import FaceDetector
+from facetrain.detect.detector import FaceDetector
 
 QUICK = Settings(rounds=2, repeats=2, threads=1)
 

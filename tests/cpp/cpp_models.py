@@ -11,9 +11,9 @@ from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
 from facetrain.core.compiler import Compiler, find_compiler
 from facetrain.core.faces import Image
 from facetrain.core.images import write_image
-from facetrain.data.sample import draw_picture
-from facetrain.export.cpp_targets.libfacedetection_forward import forward_text
-from facetrain.export.fold import fold
+from facetrain.data.sample_set.make import draw_picture
+from facetrain.export.cpp.targets.libfacedetection_forward import forward_text
+from facetrain.export.network.fold import fold
 from facetrain.model.weights import save_checkpoint
 from facetrain.model.yunet import YuNet, build
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from facetrain.core.faces import Faces, Image
-from facetrain.export.cpp_targets.options import CppOptions
-from facetrain.export.cpp_targets.standalone import files
-from facetrain.export.fold import fold
+from facetrain.export.cpp.targets.options import CppOptions
+from facetrain.export.cpp.targets.standalone import files
+from facetrain.export.network.fold import fold
 from facetrain.model.weights import load_model
 
 HERE = Path(__file__).parent

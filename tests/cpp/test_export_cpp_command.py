@@ -22,10 +22,10 @@ from facetrain.cli.app import run_cli
 from facetrain.config.load import load_config
 from facetrain.core.compiler import Compiler, find_compiler
 from facetrain.core.errors import OutputError
-from facetrain.export import cpp
-from facetrain.export.cpp_targets.options import CppOptions
-from facetrain.export.fold import fold
-from facetrain.export.folded import with_digits
+from facetrain.export import export_cpp as cpp
+from facetrain.export.cpp.targets.options import CppOptions
+from facetrain.export.network.fold import fold
+from facetrain.export.network.folded import with_digits
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import build
 

@@ -27,15 +27,15 @@ from facetrain.config.load import load_config
 from facetrain.config.schema import LandmarksConfig, ModelConfig
 from facetrain.core.errors import InputError, UsageError
 from facetrain.core.images import read_image
-from facetrain.export.cpp import CppRequest, export_cpp
-from facetrain.export.cpp_check import CppCheck
-from facetrain.export.cpp_compiler import compile_program, run_program
-from facetrain.export.cpp_targets import libfacedetection as target
-from facetrain.export.cpp_targets.libfacedetection_check import program
-from facetrain.export.cpp_targets.libfacedetection_data import _number
-from facetrain.export.cpp_targets.options import CppOptions
-from facetrain.export.fold import fold
-from facetrain.export.folded import FoldedNet
+from facetrain.export.cpp.check import CppCheck
+from facetrain.export.cpp.compiler import compile_program, run_program
+from facetrain.export.cpp.targets import libfacedetection as target
+from facetrain.export.cpp.targets.libfacedetection_check import program
+from facetrain.export.cpp.targets.libfacedetection_data import _number
+from facetrain.export.cpp.targets.options import CppOptions
+from facetrain.export.export_cpp import CppRequest, export_cpp
+from facetrain.export.network.fold import fold
+from facetrain.export.network.folded import FoldedNet
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import build
 

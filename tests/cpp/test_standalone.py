@@ -15,12 +15,12 @@ from cpp.standalone_builds import HERE, Builds, Order, assert_equal, compile_fil
 from facetrain.core.faces import Image
 from facetrain.core.images import read_image, write_image
 from facetrain.detect.bundled import FOLDER
-from facetrain.detect.load import FaceDetector
-from facetrain.export.cpp_targets.options import CppOptions
-from facetrain.export.cpp_targets.standalone import files
-from facetrain.export.cpp_targets.standalone_plan import plan, working_memory
-from facetrain.export.fold import fold
-from facetrain.export.onnx import export_onnx
+from facetrain.detect.detector import FaceDetector
+from facetrain.export.cpp.targets.options import CppOptions
+from facetrain.export.cpp.targets.standalone import files
+from facetrain.export.cpp.targets.standalone_plan import plan, working_memory
+from facetrain.export.network.fold import fold
+from facetrain.export.onnx.model import export_onnx
 from facetrain.model.weights import load_model
 
 pytestmark = pytest.mark.slow

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facetrain.core.boxes import box_iou
 from facetrain.core.errors import OutputError
-from facetrain.core.geometry import box_iou
 from facetrain.core.images import opencv, read_image
-from facetrain.data import sample
-from facetrain.data.sample import SAMPLE_VERSION, DrawnFace, draw_picture, sample_root, write_sample
-from facetrain.data.sample_drawing import Layer, View, draw_person, ellipse
+from facetrain.data.sample_set import make as sample
+from facetrain.data.sample_set.drawing import Layer, View, draw_person, ellipse
+from facetrain.data.sample_set.make import SAMPLE_VERSION, DrawnFace, draw_picture, sample_root, write_sample
 
 PICTURES = 60  # three times each event of each kind
 

@@ -262,7 +262,7 @@ sys.exit(code)
 
 @pytest.mark.parametrize("failure", [MemoryError(), RuntimeError("can't allocate memory: you tried to allocate 9")])
 def test_one_image_that_memory_does_not_hold_ends_nothing(detect, monkeypatch, failure):
-    from facetrain.detect.onnx import OnnxNet
+    from facetrain.detect.onnx_detector import OnnxNet
 
     whole = OnnxNet.run
 

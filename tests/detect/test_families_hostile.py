@@ -12,7 +12,7 @@ from oracles import detector_families as oracle
 
 from facetrain import FaceDetector
 from facetrain.core.errors import DataError
-from facetrain.detect.onnx import OnnxDetector
+from facetrain.detect.onnx_detector import OnnxDetector
 from facetrain.detect.recognise import recognise
 
 KINDS = list(oracle.KINDS)

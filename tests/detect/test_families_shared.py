@@ -7,7 +7,7 @@ import pytest
 from oracles import detector_families as oracle
 
 from facetrain import FaceDetector
-from facetrain.core.geometry import box_iou
+from facetrain.core.boxes import box_iou
 from facetrain.core.images import read_image
 from facetrain.eval.evaluate import Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol

@@ -8,11 +8,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from facetrain.cli.app import run_cli
+from facetrain.core.boxes import pad_image
 from facetrain.core.errors import DataError, DeviceError
-from facetrain.core.geometry import pad_image
 from facetrain.core.images import read_image
-from facetrain.detect.load import FaceDetector
-from facetrain.detect.onnx import OnnxDetector
+from facetrain.detect.detector import FaceDetector
+from facetrain.detect.onnx_detector import OnnxDetector
 
 
 def save_graph(path, inputs, outputs, nodes):

@@ -12,7 +12,7 @@ from facetrain.core import onnx_probe
 from facetrain.core.errors import DataError
 from facetrain.core.onnx_probe import PIXEL_BYTES, probed
 from facetrain.detect.bundled import FOLDER, bundled_weights
-from facetrain.detect.onnx import OnnxDetector
+from facetrain.detect.onnx_detector import OnnxDetector
 
 pytestmark = [
     pytest.mark.untrusted,

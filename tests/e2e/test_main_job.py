@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from facetrain.config.load import load_config
-from facetrain.data.labels.labelv2 import read
+from facetrain.data.formats.labelv2 import read
 
 pytestmark = pytest.mark.slow
 

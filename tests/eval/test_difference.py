@@ -15,7 +15,7 @@ from facetrain.cli.app import run_cli
 from facetrain.core.errors import UsageError
 from facetrain.core.faces import Faces, LabelledImage
 from facetrain.core.images import write_image
-from facetrain.data.labels import labelv2
+from facetrain.data.formats import labelv2
 from facetrain.eval.benchmark import Benchmark
 from facetrain.eval.difference import (
     Difference,

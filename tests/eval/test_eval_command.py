@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from facetrain.cli.app import run_cli
-from facetrain.data.sample import write_sample
+from facetrain.data.sample_set.make import write_sample
 from facetrain.eval.prediction_files import write_predictions
 from facetrain.eval.wider_face.truth import load_truth
 

@@ -11,8 +11,8 @@ from facetrain import FaceDetector
 from facetrain.cli.app import run_cli
 from facetrain.config.load import load_config
 from facetrain.core.images import write_image
-from facetrain.data.sample import draw_picture
-from facetrain.export.pictures import check_pictures
+from facetrain.data.sample_set.make import draw_picture
+from facetrain.export.images import check_pictures
 from facetrain.model.yunet import build
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

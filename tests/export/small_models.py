@@ -11,11 +11,11 @@ import torch
 from facetrain.config.schema import LandmarksConfig, ModelConfig
 from facetrain.core.faces import Floats
 from facetrain.core.images import write_image
-from facetrain.data.sample import draw_picture
+from facetrain.data.sample_set.make import draw_picture
 from facetrain.detect.bundled import bundled_weights
-from facetrain.export.fold import fold
-from facetrain.export.folded import FoldedNet
-from facetrain.export.onnx import onnx_model
+from facetrain.export.network.fold import fold
+from facetrain.export.network.folded import FoldedNet
+from facetrain.export.onnx.model import onnx_model
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import build
 

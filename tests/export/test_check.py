@@ -10,11 +10,11 @@ from onnx import helper, numpy_helper
 
 from facetrain.core.faces import Faces
 from facetrain.detect.bundled import bundled_weights
-from facetrain.export.check import Check, check_onnx, compare_faces, failed
-from facetrain.export.fold import fold
-from facetrain.export.onnx import onnx_model
-from facetrain.export.onnx_request import Form, OnnxOptions
-from facetrain.export.pictures import check_pictures
+from facetrain.export.images import check_pictures
+from facetrain.export.network.fold import fold
+from facetrain.export.onnx.check import Check, check_onnx, compare_faces, failed
+from facetrain.export.onnx.model import onnx_model
+from facetrain.export.onnx.request import Form, OnnxOptions
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import YuNet
 

@@ -11,10 +11,10 @@ import torch
 from facetrain.config.load import load_config
 from facetrain.config.schema import LandmarksConfig, ModelConfig
 from facetrain.core.faces import Image
-from facetrain.detect.load import FaceDetector
+from facetrain.detect.detector import FaceDetector
 from facetrain.export.bundle import write_bundle
-from facetrain.export.fold import fold
-from facetrain.export.onnx import export_onnx
+from facetrain.export.network.fold import fold
+from facetrain.export.onnx.model import export_onnx
 from facetrain.model.weights import load_checkpoint, load_model, save_checkpoint
 from facetrain.model.yunet import YuNet, build
 

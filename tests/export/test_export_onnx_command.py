@@ -17,9 +17,9 @@ from facetrain.config.load import load_config
 from facetrain.config.schema import Config
 from facetrain.core.files import sha256
 from facetrain.detect.bundled import bundled_weights
-from facetrain.export.fold import fold
-from facetrain.export.onnx import onnx_model
-from facetrain.export.pictures import check_pictures
+from facetrain.export.images import check_pictures
+from facetrain.export.network.fold import fold
+from facetrain.export.onnx.model import onnx_model
 from facetrain.model.weights import load_model, save_checkpoint
 from facetrain.model.yunet import build
 
@@ -175,7 +175,7 @@ def test_what_is_wrong_is_said_in_one_line_and_leaves_nothing(
 def test_a_failed_check_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("facetrain.export.check._SCORE_LIMIT", -1.0)
+    monkeypatch.setattr("facetrain.export.onnx.check._SCORE_LIMIT", -1.0)
     (tmp_path / "model.onnx").write_bytes(b"before")
     assert export(tmp_path) == 1
     said = capsys.readouterr().err

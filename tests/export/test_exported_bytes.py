@@ -14,13 +14,13 @@ import torch
 
 from facetrain import __version__
 from facetrain.config.schema import ModelConfig
-from facetrain.export.cpp import find_target
-from facetrain.export.cpp_targets.options import CppOptions
-from facetrain.export.fold import fold
-from facetrain.export.folded import FoldedNet
-from facetrain.export.fp16 import Float16
-from facetrain.export.onnx import onnx_bytes, onnx_model
-from facetrain.export.onnx_request import OnnxOptions
+from facetrain.export.cpp.targets.options import CppOptions
+from facetrain.export.export_cpp import find_target
+from facetrain.export.network.fold import fold
+from facetrain.export.network.folded import FoldedNet
+from facetrain.export.onnx.model import onnx_bytes, onnx_model
+from facetrain.export.onnx.request import OnnxOptions
+from facetrain.export.precision.fp16 import Float16
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import build
 from tests.export.small_models import MODELS

@@ -10,11 +10,11 @@ from small_models import NAMES, file_of, network, picture, run
 
 from facetrain.core.errors import ExportError
 from facetrain.core.images import opencv
-from facetrain.data.sample import draw_picture
-from facetrain.export.folded import Weights
-from facetrain.export.fp16 import Float16
-from facetrain.export.onnx import onnx_bytes, onnx_model
-from facetrain.export.onnx_request import Form, OnnxOptions
+from facetrain.data.sample_set.make import draw_picture
+from facetrain.export.network.folded import Weights
+from facetrain.export.onnx.model import onnx_bytes, onnx_model
+from facetrain.export.onnx.request import Form, OnnxOptions
+from facetrain.export.precision.fp16 import Float16
 
 
 def half(name: str, options: OnnxOptions | None = None) -> onnx.ModelProto:

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from small_models import NAMES, file_of, network, picture, run, write_pictures
 
+from facetrain.core.boxes import box_iou
 from facetrain.core.errors import DataError, ExportError, InputError, UsageError
-from facetrain.core.geometry import box_iou
 from facetrain.core.images import write_image
-from facetrain.detect.load import FaceDetector
-from facetrain.export import int8_statistics
-from facetrain.export.fold import fold
-from facetrain.export.folded import Weights, joined
-from facetrain.export.int8 import calibration_pictures, integer_convs, map_steps, quantize, step_of
-from facetrain.export.int8_equalise import equalise, even_divisors
-from facetrain.export.int8_rounding import TOP, round_weight, steps_of
-from facetrain.export.int8_statistics import collect, picture_input, second_moments
-from facetrain.export.onnx import onnx_bytes, onnx_model
-from facetrain.export.onnx_request import OnnxOptions
+from facetrain.detect.detector import FaceDetector
+from facetrain.export.network.fold import fold
+from facetrain.export.network.folded import Weights, joined
+from facetrain.export.onnx.model import onnx_bytes, onnx_model
+from facetrain.export.onnx.request import OnnxOptions
+from facetrain.export.precision import statistics as int8_statistics
+from facetrain.export.precision.equalise import equalise, even_divisors
+from facetrain.export.precision.int8 import calibration_pictures, integer_convs, map_steps, quantize, step_of
+from facetrain.export.precision.rounding import TOP, round_weight, steps_of
+from facetrain.export.precision.statistics import collect, picture_input, second_moments
 from facetrain.model.weights import load_model
 
 PICTURES = 6

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from facetrain.core.errors import InputError, UsageError
-from facetrain.export.int8 import calibration_pictures, judged_pictures, refuse_overlap
+from facetrain.export.precision.int8 import calibration_pictures, judged_pictures, refuse_overlap
 
 
 def make(root: Path, *names: str) -> Path:

@@ -8,13 +8,13 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from facetrain.core.geometry import pad_image, padded_size
+from facetrain.core.boxes import pad_image, padded_size
 from facetrain.core.images import read_image
 from facetrain.detect.bundled import bundled_weights
-from facetrain.export.fold import fold
-from facetrain.export.onnx import export_onnx
-from facetrain.export.opencv_yn import Thresholds, candidates, possible_and_certain, select
-from facetrain.export.pictures import check_pictures
+from facetrain.export.images import check_pictures
+from facetrain.export.network.fold import fold
+from facetrain.export.onnx.model import export_onnx
+from facetrain.export.onnx.opencv_yn import Thresholds, candidates, possible_and_certain, select
 from facetrain.model.weights import load_model
 
 

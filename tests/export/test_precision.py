@@ -10,13 +10,13 @@ from onnx import numpy_helper
 from small_models import file_of, network
 
 from facetrain.core.errors import DataError, ExportError, InputError
-from facetrain.data.sample import write_sample
+from facetrain.data.sample_set.make import write_sample
 from facetrain.eval.difference import Difference
 from facetrain.eval.protocol import EvalProtocol
-from facetrain.export.onnx import onnx_bytes, onnx_model
-from facetrain.export.onnx_export import _refuse_drop
-from facetrain.export.onnx_request import OnnxOptions
-from facetrain.export.precision import _far_end, drops, largest_drop, latency, measure, text
+from facetrain.export.export_onnx import _refuse_drop
+from facetrain.export.onnx.model import onnx_bytes, onnx_model
+from facetrain.export.onnx.request import OnnxOptions
+from facetrain.export.precision.measure import _far_end, drops, largest_drop, latency, measure, text
 
 
 @pytest.fixture(scope="module")

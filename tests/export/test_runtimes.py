@@ -17,14 +17,14 @@ import onnxruntime
 import pytest
 from environments import Environment, make_all, python_of
 
+from facetrain.core.boxes import pad_image, padded_size
 from facetrain.core.faces import Floats, Image
-from facetrain.core.geometry import pad_image, padded_size
 from facetrain.core.images import read_image
-from facetrain.data.sample import draw_picture
-from facetrain.export.fold import fold
-from facetrain.export.onnx import export_onnx
-from facetrain.export.onnx_request import OPSETS, OnnxOptions
-from facetrain.export.opencv_yn import Thresholds, candidates, possible_and_certain
+from facetrain.data.sample_set.make import draw_picture
+from facetrain.export.network.fold import fold
+from facetrain.export.onnx.model import export_onnx
+from facetrain.export.onnx.opencv_yn import Thresholds, candidates, possible_and_certain
+from facetrain.export.onnx.request import OPSETS, OnnxOptions
 from facetrain.model.weights import load_model
 
 pytestmark = pytest.mark.slow

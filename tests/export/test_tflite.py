@@ -14,9 +14,9 @@ from environments import Environment, python_of
 
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config
-from facetrain.data.sample import draw_picture
-from facetrain.export.fold import fold
-from facetrain.export.onnx import export_onnx
+from facetrain.data.sample_set.make import draw_picture
+from facetrain.export.network.fold import fold
+from facetrain.export.onnx.model import export_onnx
 from facetrain.model.weights import load_model, save_checkpoint
 from facetrain.model.yunet import build
 

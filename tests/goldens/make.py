@@ -20,11 +20,11 @@ from oracles.average_precision import Picture, official
 
 from facetrain.config.schema import LossConfig, ModelConfig
 from facetrain.data.batch import FACE, Batch
-from facetrain.export.cpp_targets.options import CppOptions
-from facetrain.export.cpp_targets.standalone import files
-from facetrain.export.fold import fold
-from facetrain.export.folded import FoldedNet, Weights
-from facetrain.export.onnx import onnx_model
+from facetrain.export.cpp.targets.options import CppOptions
+from facetrain.export.cpp.targets.standalone import files
+from facetrain.export.network.fold import fold
+from facetrain.export.network.folded import FoldedNet, Weights
+from facetrain.export.onnx.model import onnx_model
 from facetrain.model.yunet import Predictions, YuNet, build
 from facetrain.train.assign import Targets
 from facetrain.train.losses import compute_losses

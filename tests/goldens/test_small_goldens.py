@@ -11,8 +11,8 @@ from goldens import make
 from facetrain.config.schema import AssignConfig, LossConfig
 from facetrain.data.batch import FACE
 from facetrain.eval.average_precision import curve, match, tally
-from facetrain.export.fold import fold
-from facetrain.export.onnx import onnx_bytes, onnx_model
+from facetrain.export.network.fold import fold
+from facetrain.export.onnx.model import onnx_bytes, onnx_model
 from facetrain.model.detector import ModelDetector
 from facetrain.model.yunet import build
 from facetrain.train.assign import assign

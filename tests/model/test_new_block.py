@@ -13,13 +13,13 @@ from facetrain.config.schema import Config, ModelConfig
 from facetrain.core.compiler import find_compiler
 from facetrain.core.errors import UsageError
 from facetrain.core.images import write_image
-from facetrain.data.sample import draw_picture
-from facetrain.export.cpp import CppRequest, export_cpp
-from facetrain.export.cpp_targets import libfacedetection
-from facetrain.export.cpp_targets.options import CppOptions
-from facetrain.export.fold import fold
-from facetrain.export.int8 import quantize
-from facetrain.export.onnx import onnx_model
+from facetrain.data.sample_set.make import draw_picture
+from facetrain.export.cpp.targets import libfacedetection
+from facetrain.export.cpp.targets.options import CppOptions
+from facetrain.export.export_cpp import CppRequest, export_cpp
+from facetrain.export.network.fold import fold
+from facetrain.export.onnx.model import onnx_model
+from facetrain.export.precision.int8 import quantize
 from facetrain.model import blocks, neck
 from facetrain.model.blocks import separable
 from facetrain.model.cost import convolutions

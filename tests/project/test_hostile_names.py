@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 
 from facetrain.cli import console
 from facetrain.cli.app import run_cli
-from facetrain.cli.compare_text import _escape
-from facetrain.cli.train_screen import next_commands
+from facetrain.cli.text.compare import _escape
+from facetrain.cli.text.train import next_commands
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
 from facetrain.core.errors import ConfigError
 from facetrain.core.inert import for_cpp_comment, for_markdown, for_plot, for_terminal, is_name
 from facetrain.core.plots import new_figure
-from facetrain.export.cpp_targets.options import CppOptions
-from facetrain.export.cpp_targets.standalone import files
-from facetrain.export.fold import fold
+from facetrain.export.cpp.targets.options import CppOptions
+from facetrain.export.cpp.targets.standalone import files
+from facetrain.export.network.fold import fold
 from facetrain.model.weights import save_checkpoint
 from facetrain.model.yunet import build
 

@@ -11,13 +11,13 @@ import pytest
 
 import facetrain
 from facetrain.cli import commands
-from facetrain.data import labels
+from facetrain.data import formats as labels
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "cv2", "onnxruntime", "onnx", "numpy", "matplotlib"}
 TORCH = {"torch", "torchvision"}
 COMMANDS = sorted(module.name.replace("_", "-") for module in iter_modules(commands.__path__))
-LABELS = sorted(f"facetrain.data.labels.{module.name}" for module in iter_modules(labels.__path__))
+LABELS = sorted(f"facetrain.data.formats.{module.name}" for module in iter_modules(labels.__path__))
 
 # Stands behind the code of a case. A module that is None is one that the case forbade.
 TELL = """
@@ -59,7 +59,7 @@ def test_every_command_is_seen():
 
 
 @pytest.mark.parametrize(
-    "module", ["facetrain.detect.load", "facetrain.eval.evaluate", "facetrain.compare.compare", *LABELS]
+    "module", ["facetrain.detect.detector", "facetrain.eval.evaluate", "facetrain.compare.compare", *LABELS]
 )
 def test_module_leaves_torch_alone(module):
     assert not loaded(f"import {module}") & TORCH

@@ -13,7 +13,7 @@ import torch
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config, ModelConfig
 from facetrain.detect import bundled
-from facetrain.detect.load import FaceDetector
+from facetrain.detect.detector import FaceDetector
 from facetrain.model.weights import load_checkpoint, save_checkpoint
 from facetrain.model.yunet import build
 

@@ -13,7 +13,7 @@ import pytest
 from facetrain.cli.app import run_cli
 from facetrain.core.cache import user_cache
 from facetrain.core.files import as_spelled, write_json, write_text
-from facetrain.data.labels.layout import load_split
+from facetrain.data.formats.layout import load_split
 from facetrain.detect.bundled import bundled_weights
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems keep no such names")

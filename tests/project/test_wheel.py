@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 
 import facetrain
 from facetrain.core.images import SUFFIXES, write_image
-from facetrain.data.sample import draw_picture
+from facetrain.data.sample_set.make import draw_picture
 
 ROOT = Path(__file__).parents[2]
 MAX_WHEEL = 1_500_000  # bytes
@@ -159,7 +159,7 @@ def test_wheel_is_small(wheel):
 
 
 def test_nothing_foreign_is_shipped(wheel_files, sdist_files):
-    # Pictures for tests are drawn (facetrain.data.sample): then none of doubtful origin can slip in.
+    # Pictures for tests are drawn (facetrain.data.sample_set.make): then none of doubtful origin can slip in.
     for files in (wheel_files, sdist_files):
         assert [name for name in files if name.lower().endswith(SUFFIXES)] == []
         assert [name for name in files if "WIDER_" in name or "shared/" in name] == []

@@ -48,8 +48,8 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Compare detectors: size, operations, speed, AP, and what they find."""
-    from facetrain.cli.compare_files import check_files, families_of, write_files
-    from facetrain.cli.compare_text import comparison_text
+    from facetrain.cli.text.compare import comparison_text
+    from facetrain.cli.text.compare_files import check_files, families_of, write_files
     from facetrain.compare.compare import Settings, compare_models
     from facetrain.core.errors import UsageError
     from facetrain.eval.protocol import EvalProtocol

@@ -83,7 +83,7 @@ def run(
 ) -> None:
     """Find faces and draw boxes, scores and landmarks."""
     from facetrain.core.places import check_folder
-    from facetrain.detect.load import FaceDetector, check_settings
+    from facetrain.detect.detector import FaceDetector, check_settings
     from facetrain.detect.output import detect_files, make_output_folder
     from facetrain.detect.sources import Failure, find_sources
 

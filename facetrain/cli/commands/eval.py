@@ -56,8 +56,8 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a detector on WIDER FACE or on your own labelled pictures."""
-    from facetrain.cli.eval_text import evaluation_text
-    from facetrain.detect.load import find_weights
+    from facetrain.cli.text.eval import evaluation_text
+    from facetrain.detect.detector import find_weights
     from facetrain.eval.against import against, other_source
     from facetrain.eval.evaluate import Source, evaluate_model
     from facetrain.eval.intervals import check_draws

@@ -8,8 +8,8 @@ import typer
 from facetrain.cli import console
 
 if TYPE_CHECKING:
-    from facetrain.export.cpp import CppExport
-    from facetrain.export.cpp_check import CppCheck
+    from facetrain.export.cpp.check import CppCheck
+    from facetrain.export.export_cpp import CppExport
 
 
 def run(
@@ -54,7 +54,7 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write a checkpoint as C++ source: a self-contained detector, or files for libfacedetection."""
-    from facetrain.export.cpp import CppRequest, export_cpp
+    from facetrain.export.export_cpp import CppRequest, export_cpp
 
     request = CppRequest(weights, target, output, library, name, digits, check, check_images)
     with console.interruptible("nothing was written"):

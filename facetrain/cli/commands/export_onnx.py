@@ -9,7 +9,7 @@ from facetrain.cli import console
 from facetrain.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from facetrain.export.onnx_export import OnnxExport
+    from facetrain.export.export_onnx import OnnxExport
 
 
 def run(
@@ -68,7 +68,7 @@ def run(
 
     The plain form is FaceDetectorYN's: twelve outputs, any size, any batch.
     """
-    from facetrain.export.onnx_request import OnnxOptions, Quantised, check_places
+    from facetrain.export.onnx.request import OnnxOptions, Quantised, check_places
 
     if no_nms and not decoded:
         raise UsageError("--no-nms is for --decoded", "the plain form has no suppression inside anyway")
@@ -87,7 +87,7 @@ def run(
         console.interruptible("nothing was written"),
         console.progress("pictures", shown=precision != "fp32") as advance,
     ):
-        from facetrain.export.onnx_export import export_checked
+        from facetrain.export.export_onnx import export_checked
 
         result = export_checked(weights, output, options, lower, check_images, console.say, advance)
     console.result(result.as_dict(), _text(result), as_json=json)
@@ -113,7 +113,7 @@ def _text(result: "OnnxExport") -> str:
         "",
     ]
     if result.comparison is not None:
-        from facetrain.export.precision import text
+        from facetrain.export.precision.measure import text
 
         lines += [text(result.comparison, result.precision), ""]
     if result.options.form == "raw":

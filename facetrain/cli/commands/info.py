@@ -20,7 +20,7 @@ def run(
 ) -> None:
     """Show versions and devices, or the size and cost of a model."""
     if source is None:
-        from facetrain.cli.environment import describe_environment, environment_text
+        from facetrain.cli.text.environment import describe_environment, environment_text
 
         environment = describe_environment()
         console.result(environment, environment_text(environment), as_json=json)

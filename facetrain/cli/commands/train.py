@@ -96,7 +96,7 @@ def run(
             raise typer.Exit(code)
         return
 
-    from facetrain.cli.train_screen import TrainScreen, result_document, result_text
+    from facetrain.cli.text.train import TrainScreen, result_document, result_text
     from facetrain.train.loop import train_model
 
     with TrainScreen(shown=leads()) as screen:
@@ -160,7 +160,7 @@ def _check_places(config: "Config", runs: Path, name: str | None, config_name: s
     """Judge the folders of data and runs before torch is imported, which takes seconds. Raises UsageError."""
     from facetrain.core.places import check_folder
     from facetrain.core.run_dir import new_run
-    from facetrain.data.labels.layout import find_split
+    from facetrain.data.formats.layout import find_split
     from facetrain.detect.bundled import find_teacher
 
     if config.train.teacher is not None:
@@ -191,7 +191,7 @@ def _recipe(name: str, data: str | None) -> str | None:
 
 def _devices(gpus: str) -> list[str]:
     """The devices that --gpus names, one for each process; under torchrun one entry stands for all of them."""
-    from facetrain.detect.load import parse_device
+    from facetrain.detect.detector import parse_device
 
     if gpus == "auto":
         return [gpus]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.detect.priors import all_single, picture_blob, shaped
+from facetrain.detect.decoding import all_single, picture_blob, shaped
 
 NAME = "centerface"
 STRETCH = 32  # its own program stretches pictures to multiples of this, and so does facetrain

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.detect.priors import (
+from facetrain.detect.decoding import (
     Grid,
     are_logits,
     by_columns,

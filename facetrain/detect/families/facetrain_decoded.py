@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.detect.priors import cell_count, picture_blob, shaped, single, stored_strides
+from facetrain.detect.decoding import cell_count, picture_blob, shaped, single, stored_strides
 
 NAME = "facetrain_decoded"
 _START = {"decoded": 1, "rows": 0}  # column where the box begins

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.detect.priors import all_single, cell_count, cell_of, joined_faces, picture_blob, shaped
+from facetrain.detect.decoding import all_single, cell_count, cell_of, joined_faces, picture_blob, shaped
 
 NAME = "scrfd"
 _PRIORS = {3: 2, 5: 1}  # number of strides -> priors a cell

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.detect.priors import (
+from facetrain.detect.decoding import (
     all_single,
     cell_count,
     centred_boxes,

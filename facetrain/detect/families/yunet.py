@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.detect.priors import (
+from facetrain.detect.decoding import (
     LARGEST_STRIDE,
     cell_count,
     cell_of,

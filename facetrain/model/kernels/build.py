@@ -16,7 +16,7 @@ from pathlib import Path
 from facetrain.core.compiler import Compiler, find_compiler, which_compilers
 from facetrain.core.errors import DeviceError, OutputError
 from facetrain.core.files import write_bytes
-from facetrain.core.hardware import cpu_flags
+from facetrain.core.machine import cpu_flags
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 _PATIENCE_S = 300

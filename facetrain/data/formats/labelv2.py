@@ -1,0 +1,317 @@
+"""The labelv2 text format: a header for each picture, below it a line for each face.
+
+    # <path relative to the picture folder> <width> <height>
+    x1 y1 x2 y2                                   a box alone
+    x1 y1 x2 y2 f                                 ignored if f is 1, otherwise an ordinary box
+    x1 y1 x2 y2 lx0 ly0 v0 lx1 ly1 v1 … [more]    a box and L landmarks; what follows them is not read
+
+A landmark `-1 -1 -1` is missing. Any other v must be at least 0 and says nothing further: 0 is as usable as 1.
+The original trainer refuses boxes alone in training and stops at a blank line; here both are ordinary.
+"""
+
+import math
+import re
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facetrain.core.errors import DataError
+from facetrain.core.faces import Floats, LabelledImage
+from facetrain.core.files import as_spelled, is_lfs_pointer, write_text
+from facetrain.data.formats.label_file import LabelFile, LabelProblem, LabelStatistics
+
+# Looser than a good header (a path with blanks, sizes of 0): such a file is meant, and `read` says what is wrong.
+_FIRST_LINE = re.compile(r"\s*#\s*\S.*?\s-?\d+\s+-?\d+(\s|$)")
+
+_LARGEST = float(2**24)  # beyond it float32 no longer holds every whole pixel
+
+
+class _MalformedError(Exception):
+    """A line that cannot be read; `read` turns it into a LabelProblem."""
+
+    def __init__(self, token: str, message: str) -> None:
+        super().__init__(token, message)
+        self.token = token
+        self.message = message
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A label file taken apart. R face lines under good headers, in the file's order.
+
+    headers: name, size and number of the first face line, for each good header
+    table:   (R, 4 + 3 L) float64: x1 y1 x2 y2, then x y v of each landmark, -1 where there is none
+    ignore:  (R,) bool
+    numbers: (R,) line number of each face line, from 1
+    """
+
+    headers: list[tuple[str, tuple[int, int], int]]
+    table: NDArray[np.float64]
+    ignore: NDArray[np.bool_]
+    numbers: NDArray[np.int64]
+    problems: list[LabelProblem]
+    blank_lines: int
+
+
+def recognises(path: Path) -> bool:
+    """Whether the first line that is not blank looks like a header of this format."""
+    try:
+        with path.open("rb") as file:
+            line = b""
+            while not line.strip():
+                line = file.readline(4096)
+                if not line:
+                    return False
+                line = line.removeprefix(b"\xef\xbb\xbf")
+    except OSError:
+        return False
+    return _FIRST_LINE.match(line.decode(errors="replace")) is not None
+
+
+def read(path: Path, images: Path, landmarks: int = 5) -> LabelFile:
+    """Read a label file whose paths are relative to the folder `images`.
+
+    landmarks: L, the points of a face that the model learns. A line with more of them gives the first L; with 0
+               the columns behind the box are not read.
+
+    Faces that cannot be read are listed in `problems`, and reading goes on. Boxes without area, which could only
+    teach nonsense, are left out and counted. Raises DataError where the file as a whole cannot be read.
+    """
+    text = _read_text(path)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+    taken = _take_apart(path, lines, landmarks)
+    readable, problems = _check_numbers(path, lines, taken)
+    problems = sorted(taken.problems + problems, key=lambda problem: problem.line)
+    if not taken.headers and not problems:
+        raise DataError(f"{path}: no pictures in this label file", "a picture begins with `# <path> <width> <height>`")
+
+    table = np.where(readable[:, None], taken.table, 0).astype(np.float32)
+    # has an area; lines that cannot be read hold zeros now, so they have none
+    kept = (table[:, 2] > table[:, 0]) & (table[:, 3] > table[:, 1])  # (R,)
+    boxes, ignore = table[kept, :4], taken.ignore[kept]  # (F, 4), (F,) of all pictures
+    points = table[kept, 4:].reshape(len(boxes), landmarks, 3)  # (F, L, 3)
+    points[..., 2] = points[..., 2] >= 0
+
+    # A header that comes again starts its picture afresh, in its old place: what a dictionary does.
+    stops = [*(first for _, _, first in taken.headers), len(kept)][1:]
+    spans = {name: (size, first, stop) for (name, size, first), stop in zip(taken.headers, stops, strict=True)}
+    kept_before = np.concatenate([[0], np.cumsum(kept)])  # (R + 1,)
+    without_area = readable & ~kept
+    pictures = []
+    listings: dict[Path, dict[str, str]] = {}
+    left_out = 0
+    for name, (size, first, stop) in spans.items():
+        faces = slice(kept_before[first], kept_before[stop])
+        pictures.append(
+            LabelledImage(as_spelled(images, name, listings), name, size, boxes[faces], points[faces], ignore[faces])
+        )
+        left_out += int(without_area[first:stop].sum())
+    repeated = len(taken.headers) - len(spans)
+    return LabelFile(pictures, problems, LabelStatistics.of(pictures, left_out, repeated, taken.blank_lines))
+
+
+def write(path: Path, pictures: Sequence[LabelledImage]) -> None:
+    """Write a label file, numbers with at most two decimals. The format has no room for landmarks of ignored faces.
+
+    Raises DataError for a picture that the format cannot hold, OutputError where the file cannot be written.
+    """
+    lines = []
+    seen: set[str] = set()
+    for picture in pictures:
+        width, height = _check_writable(picture)
+        if picture.name in seen:
+            raise DataError(f"{picture.name}: labelv2 holds a picture only once")
+        seen.add(picture.name)
+        lines.append(f"# {picture.name} {width} {height}")
+        lines += [_face_line(*face) for face in zip(picture.boxes, picture.landmarks, picture.ignore, strict=True)]
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+def _read_text(path: Path) -> str:
+    """The file's text. Bytes that are not UTF-8 come as lone surrogates, so that their line can be named."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if is_lfs_pointer(content):
+        raise DataError(f"{path}: a git-lfs pointer, not a label file", "run `git lfs pull` where it came from")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path}: UTF-16 text", "save it as UTF-8")
+    return content.decode("utf-8-sig", "surrogateescape")
+
+
+def _take_apart(path: Path, lines: Sequence[str], landmarks: int) -> _Lines:
+    """Sort the lines into headers and face lines and read their numbers."""
+    width = 4 + 3 * landmarks
+    missing = [-1.0] * (3 * landmarks)
+    headers: list[tuple[str, tuple[int, int], int]] = []
+    values, ignore, numbers = array("d"), bytearray(), array("q")
+    problems: list[LabelProblem] = []
+    blank_lines = 0
+    # Faces below a bad header have no picture; one message for the header is enough, and so is one for
+    # all faces before the first header (in a file of another format that is every line).
+    place = "before"  # the first header; then "inside" a picture, or "lost" below a bad header
+    for number, line in enumerate(lines, 1):
+        tokens = line.split()
+        if not tokens:
+            blank_lines += 1
+            continue
+        try:
+            if tokens[0].startswith("#"):
+                place = "lost"
+                headers.append((*_parse_header(line), len(ignore)))
+                place = "inside"
+            elif place == "inside":
+                face, ignored = _parse_face(tokens, landmarks)
+                values.extend(face)
+                if len(face) < width:
+                    values.extend(missing)
+                ignore.append(ignored)
+                numbers.append(number)
+            elif place == "before":
+                place = "lost"
+                raise _MalformedError(line.strip(), "a face line before any header `# <path> <width> <height>`")
+        except _MalformedError as error:
+            problems.append(LabelProblem(path, number, error.token, error.message))
+    table = np.array(values).reshape(-1, width)
+    return _Lines(headers, table, np.array(ignore, bool), np.array(numbers), problems, blank_lines)
+
+
+def _parse_header(line: str) -> tuple[str, tuple[int, int]]:
+    """Name and (width, height) from a header line. Tokens after the third are not read."""
+    tokens = line.strip()[1:].split()
+    if len(tokens) < 3:
+        raise _MalformedError(line.strip(), "a header is `# <path> <width> <height>`")
+    for token in tokens[1:3]:
+        if not _is_side(token):
+            message = "width and height are whole numbers above 0"
+            if len(tokens) > 3 and _is_side(tokens[-2]) and _is_side(tokens[-1]):
+                message += "; is there a blank in the path? It must not have any"
+            raise _MalformedError(token, message)
+    return _checked_name(tokens[0]), (int(tokens[1]), int(tokens[2]))
+
+
+def _is_side(token: str) -> bool:
+    return token.isascii() and token.isdigit() and len(token) <= 9 and int(token) > 0
+
+
+def _checked_name(token: str) -> str:
+    """The picture's path with forward slashes, which a file from Windows may not have, and without `.` and `//`."""
+    path = PurePosixPath(token.replace("\\", "/"))
+    if path.is_absolute() or PureWindowsPath(token).drive:
+        raise _MalformedError(token, "an absolute path; it must be relative to the picture folder")
+    if ".." in path.parts:
+        raise _MalformedError(token, "a path with `..`; it must stay inside the picture folder")
+    if not path.parts or "\0" in token:
+        raise _MalformedError(token, "not a path")
+    try:
+        token.encode()
+    except UnicodeEncodeError as error:  # shown as Latin-1, the likeliest thing that it is instead
+        shown = token.encode("utf-8", "surrogateescape").decode("latin-1")
+        raise _MalformedError(shown, "the path is not UTF-8") from error
+    return str(path)
+
+
+def _parse_face(tokens: list[str], landmarks: int) -> tuple[list[float], bool]:
+    """4 or 4 + 3 L numbers (the box, and its landmarks if the line has them), and whether the face is ignored."""
+    count = len(tokens)
+    if count == 5:
+        used = 5
+    elif count >= 4 + 3 * landmarks:
+        used = 4 + 3 * landmarks
+    elif count == 4:
+        used = 4
+    else:
+        raise _MalformedError(" ".join(tokens), _count_message(count, landmarks))
+    try:
+        values = list(map(float, tokens[:used]))
+    except ValueError:
+        values = []
+    # Python reads 1_0 as 10. Anywhere else the underscore is a slip of the finger.
+    if not values or "_" in "".join(tokens[:used]):
+        raise _MalformedError(next(token for token in tokens if not _is_number(token)), "not a number")
+    if used != 5:
+        return values, False
+    if not math.isfinite(values[4]):
+        raise _MalformedError(tokens[4], "the mark for ignored faces is 1 or 0")
+    return values[:4], values[4] == 1
+
+
+def _is_number(token: str) -> bool:
+    try:
+        float(token)
+    except ValueError:
+        return False
+    return "_" not in token
+
+
+def _count_message(count: int, landmarks: int) -> str:
+    """What to say of a face line with a wrong number of tokens."""
+    usual = "4 (a box) or 5 (with an ignore mark)"
+    if count < 4:
+        return f"{count} numbers; a face line has {usual} or more"
+    triples, over = divmod(count - 4, 3)
+    seems = f"{triples} landmark{'' if triples == 1 else 's'}" + (f" and {over} more" if over else "")
+    return (
+        f"{count} numbers, a box and it seems {seems}; the model has {landmarks} landmark"
+        f"{'' if landmarks == 1 else 's'}, so a face line has {usual} or at least {4 + 3 * landmarks}"
+    )
+
+
+def _check_numbers(path: Path, lines: Sequence[str], taken: _Lines) -> tuple[NDArray[np.bool_], list[LabelProblem]]:
+    """Which face lines, (R,) bool, have usable numbers only; and the first problem of each that has not."""
+    # written so that NaN, which compares with nothing, counts as wrong
+    not_pixels = ~(np.abs(taken.table) <= _LARGEST)  # (R, 4 + 3 L)
+    bad_mark = np.zeros_like(not_pixels)
+    landmarks = (taken.table.shape[1] - 4) // 3
+    triples = taken.table[:, 4:].reshape(len(taken.table), landmarks, 3)  # (R, L, 3)
+    bad_mark[:, 6::3] = (triples[..., 2] < 0) & (triples != -1).any(-1)
+    wrong = not_pixels | bad_mark
+    problems = []
+    for row in np.flatnonzero(wrong.any(1)):
+        column = int(wrong[row].argmax())
+        number = int(taken.numbers[row])
+        token = lines[number - 1].split()[column]
+        if not_pixels[row, column]:
+            message = f"not a pixel position (a finite number up to {_LARGEST:.0f})"
+        else:
+            message = "below 0 behind a landmark; only `-1 -1 -1` is, where the landmark is missing"
+        problems.append(LabelProblem(path, number, token, message))
+    return np.logical_not(wrong.any(1)), problems
+
+
+def _check_writable(picture: LabelledImage) -> tuple[int, int]:
+    """The picture's size. Raises DataError for what `read` would not take back."""
+    if picture.size is None or min(picture.size) < 1:
+        raise DataError(f"{picture.name}: labelv2 needs the width and height of every picture")
+    points = picture.landmarks[picture.landmarks[..., 2] > 0]
+    if not (np.isfinite(picture.boxes).all() and np.isfinite(points).all()):
+        raise DataError(f"{picture.name}: a box or landmark that is not finite")
+    try:
+        if picture.name.split() != [picture.name]:
+            raise _MalformedError(picture.name, "a path in a labelv2 file must not contain blanks")
+        if _checked_name(picture.name) != picture.name:
+            raise _MalformedError(picture.name, "not a plain path with forward slashes")
+    except _MalformedError as error:
+        raise DataError(f"{error.token!r}: {error.message}") from error
+    return picture.size
+
+
+def _face_line(box: Floats, points: Floats, ignore: np.bool_) -> str:
+    """box: (4,), points: (L, 3) x y weight."""
+    tokens = [_number(value) for value in box.tolist()]
+    if ignore:
+        tokens.append("1")
+    elif (points[:, 2] > 0).any():
+        for x, y, weight in points.tolist():
+            tokens += [_number(x), _number(y), "1"] if weight > 0 else ["-1", "-1", "-1"]
+    return " ".join(tokens)
+
+
+def _number(value: float) -> str:
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text

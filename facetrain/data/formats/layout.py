@@ -1,0 +1,94 @@
+"""Where the labels and pictures of a data set lie: the WIDER FACE folders, or a plain pair of folders."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from facetrain.core.errors import InputError
+from facetrain.core.faces import LabelledImage
+from facetrain.core.images import SUFFIXES
+from facetrain.data.formats import labelv2
+from facetrain.data.formats.label_file import LabelFile
+
+LAYOUT = """\
+WIDER FACE                           your own pictures
+<folder>/                            <folder>/
+  labelv2/train/labelv2.txt            train/labelv2.txt
+  labelv2/val/labelv2.txt              train/images/…
+  WIDER_train/images/<event>/…         val/labelv2.txt
+  WIDER_val/images/<event>/…           val/images/…
+"""
+
+_HINT = f"lay the files out in one of these two ways, or try things on drawn pictures with `data` sample\n{LAYOUT}"
+
+_NOT_FOR_TRAINING = ("val", "WIDER_val", "test", "WIDER_test")  # folders that never count as training pictures
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The training or the validation part of a data set."""
+
+    labels: Path  # a labelv2 file
+    images: Path  # the folder that the paths in it start from
+
+
+def find_split(root: Path, split: Literal["train", "val"]) -> Split:
+    """Find labels and pictures of a split below `root`, in either way of LAYOUT; WIDER's goes first.
+
+    Raises InputError that says what is missing and shows LAYOUT.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", _HINT.rstrip())
+    wider = Split(root / "labelv2" / split / "labelv2.txt", root / f"WIDER_{split}" / "images")
+    plain = Split(root / split / "labelv2.txt", root / split / "images")
+    for place in (wider, plain):
+        if place.labels.is_file() and place.images.is_dir():
+            return place
+    for place in (wider, plain):
+        if place.labels.is_file():
+            missing = f"the pictures of {place.labels}: no folder {place.images}"
+            break
+        if place.images.is_dir():
+            missing = f"the labels of {place.images}: no file {place.labels}"
+            break
+    else:
+        missing = f"the {split} labels: no file {wider.labels} or {plain.labels}"
+    raise InputError(f"{root}: cannot find {missing}", _HINT.rstrip())
+
+
+def load_split(root: Path, split: Literal["train", "val"], landmarks: int) -> LabelFile:
+    """Find a split, read its labels and log what they hold. Raises InputError, or DataError on any bad line."""
+    place = find_split(root, split)
+    labels = labelv2.read(place.labels, place.images, landmarks)
+    labels.raise_on_problems()
+    _log.info("%s: %s", place.labels, labels.statistics.summary())
+    return labels
+
+
+def find_pictures(root: Path, landmarks: int) -> list[LabelledImage]:
+    """The training pictures below a folder without their labels, sorted by name: no size, no faces.
+
+    Those of the two layouts; without their folders, all of the folder but what lies in folders named `val` or `test`.
+    Raises InputError where there is none.
+    """
+    if not root.is_dir():
+        raise InputError(
+            f"{root}: {'not a folder' if root.exists() else 'no such folder'}", "name a folder of pictures"
+        )
+    named = [folder for folder in (root / "WIDER_train" / "images", root / "train" / "images") if folder.is_dir()]
+    base = named[0] if named else root
+    names = []
+    for folder, below, files in os.walk(base):
+        below[:] = sorted(name for name in below if named or name not in _NOT_FOR_TRAINING)
+        here = Path(folder).relative_to(base)
+        names += [(here / name).as_posix() for name in files if Path(name).suffix.lower() in SUFFIXES]
+    if not names:
+        raise InputError(f"{base}: no pictures in this folder", f"known: {', '.join(SUFFIXES)}")
+    nothing = np.zeros((0, 4), np.float32), np.zeros((0, landmarks, 3), np.float32), np.zeros(0, np.bool_)
+    return [LabelledImage(base / name, name, None, *nothing) for name in sorted(names)]

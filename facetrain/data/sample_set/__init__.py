@@ -1,0 +1,1 @@
+"""A set of drawn faces, to try everything without a download."""

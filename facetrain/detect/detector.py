@@ -1,0 +1,170 @@
+"""`FaceDetector`: weights by name or path, pictures by path or array, faces out.
+
+The one place where a light folder turns to torch: for a checkpoint, and only then.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from facetrain.core.errors import DataError, DeviceError, FacetrainError, InputError, UsageError
+from facetrain.core.faces import Detector, Faces, Image
+from facetrain.core.files import is_lfs_pointer
+from facetrain.core.images import read_image
+from facetrain.core.suggest import nearest
+from facetrain.detect.bundled import bundled_weights
+from facetrain.detect.recognise import check_family
+
+CHECKPOINT_SUFFIXES = (".pt", ".pth")
+_CHECKPOINT_FAMILY = "yunet"
+Picture = Image | str | os.PathLike[str]
+
+
+class FaceDetector:
+    """Finds faces in pictures.
+
+    weights:        a bundled name, an ONNX file, or a checkpoint (which needs torch)
+    device:         cpu, cuda, cuda:1 or 1; mps for checkpoints
+    score:          least sigmoid(cls) * sigmoid(obj) that counts, 0 to 1
+    nms:            a face that overlaps a better one by a higher IoU is dropped, above 0, at most 1
+    max_candidates: how many of the best boxes go into that comparison
+    threads:        CPU threads of the network; None: all that this process may use
+    family:         the detector family to take an ONNX file for; None: recognised by its metadata and outputs
+    """
+
+    def __init__(
+        self,
+        weights: str | Path = "yunet_n",
+        *,
+        device: str = "cpu",
+        score: float = 0.5,
+        nms: float = 0.45,
+        max_candidates: int = 5000,
+        threads: int | None = None,
+        family: str | None = None,
+    ) -> None:
+        check_settings(score, nms, max_candidates, threads)
+        check_family(family)
+        device = parse_device(device)
+        self.path = find_weights(weights)
+        self.detector: Detector  # an OnnxDetector, or for a checkpoint a ModelDetector
+        self.family = _CHECKPOINT_FAMILY  # the name of the network's family
+        self.own_threshold = 0.0  # the score below which the file itself drops faces
+        self.fixed_size: tuple[int, int] | None = None  # (width, height) where an ONNX file takes no other
+        if self.path.suffix.lower() == ".onnx":
+            from facetrain.detect.onnx_detector import OnnxDetector
+
+            network = OnnxDetector(
+                self.path,
+                device=device,
+                score=score,
+                nms=nms,
+                max_candidates=max_candidates,
+                threads=threads,
+                family=family,
+            )
+            self.detector, self.fixed_size, self.family = network, network.net.size, network.family
+            self.own_threshold = network.own_threshold
+        else:
+            if family not in (None, _CHECKPOINT_FAMILY):
+                raise UsageError(f"{self.path}: a checkpoint is a {_CHECKPOINT_FAMILY}, not of the family '{family}'")
+            self.detector = _load_checkpoint(
+                self.path, device=device, score=score, nms=nms, max_candidates=max_candidates, threads=threads
+            )
+
+    def detect(self, image: Picture) -> Faces:
+        """Faces of one picture: a path, or an array of (H, W, 3) uint8 BGR or (H, W) uint8 grey, of any size."""
+        return self.detect_batch([image])[0]
+
+    def detect_batch(self, images: Sequence[Picture]) -> list[Faces]:
+        """Faces of each picture, see `detect`. Files are read one at a time."""
+        return [self.detector.detect_batch([as_image(image)])[0] for image in images]
+
+
+def as_image(image: Picture) -> Image:
+    """Whatever `detect` takes as (H, W, 3) uint8 BGR. Raises InputError with what was expected."""
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(Path(image))
+    expected = "give a path, or an array of (height, width, 3) uint8 in BGR order as cv2.imread returns it"
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"a picture cannot be of type {type(image).__name__}", expected)
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InputError(f"a picture cannot be an array of shape {image.shape} and type {image.dtype}", expected)
+    return image
+
+
+def find_weights(weights: str | Path) -> Path:
+    """The file that `weights` means, an ONNX file or a checkpoint: a path wins over a bundled name.
+
+    Raises InputError where there is none, DataError where it is something else.
+    """
+    path = Path(weights)
+    # os.path answers no for a file behind a closed folder, Path.is_file raises
+    if not os.path.isfile(path):  # noqa: PTH113
+        if os.path.isdir(path):  # noqa: PTH112
+            raise InputError(f"{path}: a folder, not weights", "a run keeps its best weights in best.pt")
+        if path.suffix.lower() not in (".onnx", *CHECKPOINT_SUFFIXES) and path.name == str(weights) != "":
+            return bundled_weights(str(weights))
+        if os.path.exists(path):  # noqa: PTH110
+            raise InputError(f"{path}: not a file")
+        near = nearest(path.name, [other.name for other in path.parent.glob("*")])
+        raise InputError(f"{path}: no such file", f"did you mean {path.parent / near}?" if near else None)
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if is_lfs_pointer(start):
+        raise DataError(f"{path}: a git-lfs pointer, not weights", "run `git lfs pull` where it came from")
+    if not start:
+        raise DataError(f"{path}: the file is empty")
+    if path.suffix.lower() not in (".onnx", *CHECKPOINT_SUFFIXES):
+        raise DataError(f"{path}: not weights by its name", "an ONNX file ends in .onnx, a checkpoint in .pt or .pth")
+    return path
+
+
+def parse_device(device: str) -> str:
+    """The device's full name: `1` is `cuda:1`. Raises DeviceError for what is no device at all."""
+    name = device.strip().lower()
+    if name.isdecimal():
+        return f"cuda:{name}"
+    kind, colon, index = name.partition(":")
+    if (kind == "cuda" and (index.isdecimal() or not colon)) or name in ("cpu", "mps"):
+        return name
+    raise DeviceError(f"'{device}' is no device", "there are: cpu, cuda, cuda:1 (or just 1), mps")
+
+
+def check_settings(score: float, nms: float, max_candidates: int = 1, threads: int | None = None) -> None:
+    """Raise UsageError for thresholds and counts that mean nothing."""
+    if not 0 <= score <= 1:
+        raise UsageError(f"`score` {score:g}: must be from 0 to 1")
+    if not 0 < nms <= 1:
+        raise UsageError(f"`nms` {nms:g}: must be above 0 and at most 1", "1 keeps every overlapping face")
+    if max_candidates < 1:
+        raise UsageError(f"`max_candidates` {max_candidates}: must be at least 1")
+    if threads is not None and not 1 <= threads <= 1024:
+        raise UsageError(f"`threads` {threads}: must be from 1 to 1024")
+
+
+def _load_checkpoint(
+    path: Path, *, device: str, score: float, nms: float, max_candidates: int, threads: int | None
+) -> Detector:
+    try:
+        from facetrain.model.detector import load_detector
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise FacetrainError(
+            f"{path}: a checkpoint needs PyTorch, which is not installed",
+            "pip install torch, or give an ONNX file",
+        ) from error
+    if threads is not None:
+        sys.modules["torch"].set_num_threads(threads)  # torch has one setting for the whole process
+    return load_detector(path, device, score, nms, max_candidates)

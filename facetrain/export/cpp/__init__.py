@@ -1,0 +1,1 @@
+"""C++ sources: how they are compiled and checked, and the kinds there are."""

@@ -1,0 +1,1 @@
+"""A trained network as plain numbers, which every export reads."""

@@ -1,0 +1,1 @@
+"""ONNX files: how they are asked for, written and checked."""

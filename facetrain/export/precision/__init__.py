@@ -1,0 +1,1 @@
+"""ONNX files of lower precision, and what they lose."""

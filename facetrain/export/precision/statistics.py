@@ -1,0 +1,131 @@
+"""What calibration pictures make of a network: ranges of all channels, and what convolutions see."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from facetrain.core.boxes import pad_image, padded_size
+from facetrain.core.errors import ExportError
+from facetrain.core.faces import Floats
+from facetrain.core.images import fit_image, read_image
+from facetrain.core.machine import available_cores
+from facetrain.eval.pipeline import ordered
+from facetrain.export.network.folded import FoldedNet
+from facetrain.export.onnx.graph import Graph
+from facetrain.export.onnx.wiring import Storage, wire
+from facetrain.model.operations import IMAGE, Conv
+
+Doubles = NDArray[np.float64]
+
+_LONGEST = 1024  # larger pictures are shrunk: all maps of a picture are in memory at once
+_MOST_AT_ONCE = 4
+_OPSET = 13  # of the file that is looked through
+_THIN = 3  # second moments are taken at every third row and column
+
+
+@dataclass
+class Statistics:
+    """Sums over all pictures.
+
+    low, high: per map (C,)
+    moments:   per convolution, by the map that it gives: sums of products of the numbers that one output is made of,
+               (in·k², in·k²), or (C, k², k²) where channels stay apart
+    """
+
+    low: dict[str, Doubles] = field(default_factory=dict)
+    high: dict[str, Doubles] = field(default_factory=dict)
+    moments: dict[str, Doubles] = field(default_factory=dict)
+
+    def add(self, other: "Statistics") -> None:
+        """Take in another picture's."""
+        for name in other.low:
+            self.low[name] = np.minimum(self.low.get(name, np.inf), other.low[name])
+            self.high[name] = np.maximum(self.high.get(name, -np.inf), other.high[name])
+        for name, sums in other.moments.items():
+            self.moments[name] = self.moments.get(name, 0) + sums
+
+
+def collect(
+    net: FoldedNet,
+    convs: Sequence[Conv],
+    pictures: Iterable[Path],
+    shown: Callable[[Path], Floats],
+    progress: Callable[..., None],
+) -> Statistics:
+    """Ranges of all maps, moments of `convs`. `shown` makes (1, 3, H, W) of a picture.
+
+    One thread a picture and sums in the pictures' order: the same numbers whatever the number of processors. Raises
+    ExportError where a map is not finite.
+    """
+    file, tensors = map_model(net)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(file.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def look(path: Path) -> Statistics:
+        image = shown(path)
+        maps = dict(zip(tensors, session.run(list(tensors.values()), {"input": image}), strict=True))
+        maps[IMAGE] = image
+        found = Statistics()
+        for name in tensors:
+            found.low[name] = maps[name].min((0, 2, 3)).astype(np.float64)
+            found.high[name] = maps[name].max((0, 2, 3)).astype(np.float64)
+            if not np.isfinite(found.low[name] + found.high[name]).all():
+                raise ExportError(f"{path}: the network gives numbers that are not finite", "did the training diverge?")
+        for conv in convs:
+            found.moments[conv.y] = second_moments(maps[conv.x][0], conv.kernel, conv.stride, conv.groups)
+        return found
+
+    total = Statistics()
+    for found in ordered(look, pictures, min(available_cores(), _MOST_AT_ONCE)):
+        total.add(found)
+        progress(1)
+    return total
+
+
+def second_moments(x: Floats, kernel: int, stride: int, groups: int) -> Doubles:
+    """Sums over positions of the products of the inputs of one output, see `Statistics`. x: (C, h, w)."""
+    border = kernel // 2
+    padded = np.pad(x, ((0, 0), (border, border), (border, border)))
+    step = stride * _THIN
+    height, width = x.shape[1:]
+    views = [
+        padded[:, row : row + height : step, column : column + width : step].reshape(len(x), -1)
+        for row in range(kernel)
+        for column in range(kernel)
+    ]
+    patches = np.stack(views, 1)  # (C, k², positions)
+    if groups == 1:
+        patches = patches.reshape(1, -1, patches.shape[2])
+    sums = (patches @ patches.transpose(0, 2, 1)).astype(np.float64)
+    return sums[0] if groups == 1 else sums
+
+
+def picture_input(path: Path, multiple: int, size: tuple[int, int] | None) -> Floats:
+    """A picture as the network gets it, (1, 3, H, W) float32: at its own size up to a limit, or fitted into `size`."""
+    image = read_image(path)
+    height, width = image.shape[:2]
+    if size is not None or max(height, width) > _LONGEST:
+        image, _ = fit_image(image, *(size or (_LONGEST, _LONGEST)))
+        height, width = image.shape[:2]
+    image = pad_image(image, *(size or padded_size(width, height, multiple)))
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+
+
+def map_model(net: FoldedNet) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The maps alone as a float file of any size, every map an output; and the tensor of each map."""
+    graph = Graph(_OPSET)
+    tensors = wire(graph, net, Storage())
+    tensors = {name: tensor for name, tensor in tensors.items() if name != IMAGE}
+    outputs = [helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None) for tensor in tensors.values()]
+    sides: list[str | int] = ["batch", "channels", "height", "width"]
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, sides)
+    made = helper.make_graph(graph.nodes, "maps", [image], outputs, graph.weights)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=7), tensors
