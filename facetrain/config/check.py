@@ -4,18 +4,16 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 
-from facetrain.config.problems import show
+from facetrain.config.names import names_at
+from facetrain.config.problems import shorten, show
 from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
 from facetrain.core.inert import NAME_LENGTH, is_name
 from facetrain.core.suggest import choices_hint
-
-ASSIGNERS = ("simota",)  # as ASSIGNERS in train/assign.py, which must not be imported from here
-BOX_LOSSES = ("eiou", "diou", "ciou", "giou", "iou")  # as BOX_LOSSES in train/losses.py
 
 # [ and ] include the bound, ( and ) exclude it. A null is always fine; of a list, every item must lie inside.
 RANGES = {
@@ -86,7 +84,7 @@ class Violation:
 
 def check_config(config: Config) -> list[Violation]:
     """Every range and rule that the configuration breaks."""
-    found = [*_ranges(config), *_stages(config.model), *_data(config), *_train(config)]
+    found = [*_ranges(config), *_stages(config.model), *_data(config), *_train(config), *_names(config)]
     wiring = [*_pools(config.model), *_maps(config.model)]
     if not wiring:  # strides say nothing while pools and maps are wrong in themselves
         wiring = list(_strides(config.model))
@@ -261,11 +259,16 @@ def _train(config: Config) -> Iterator[Violation]:
         yield Violation(("train.label_weight", key), text, hint)
     if train.plan is not None:
         yield from _plan(train.plan)
-    tables = {"train.assign.name": ASSIGNERS, "train.loss.box": BOX_LOSSES}
-    for key, table in tables.items():
-        name = attrgetter(key)(config)
-        if name not in table:
-            yield Violation((key,), f"{key}: there is no '{name}'", choices_hint(name, table))
+
+
+def _names(section: Any, start: str = "") -> Iterator[Violation]:
+    """What is `named` and not a key of its table."""
+    for each in fields(section):
+        key, value = f"{start}{each.name}", getattr(section, each.name)
+        if is_dataclass(value):
+            yield from _names(value, f"{key}.")
+        elif "names" in each.metadata and value not in (names := names_at(each.metadata["names"])):
+            yield Violation((key,), f"{key}: there is no '{shorten(value)}'", choices_hint(value.lower(), names))
 
 
 def _plan(plan: Sequence[tuple[int, int]]) -> Iterator[Violation]:

@@ -1,11 +1,14 @@
 """Everything that a model file can say, as frozen dataclasses. Defaults are the published YuNet-n and its recipe.
 
 A field's comment gives its unit and its allowed values; `check_config` holds the rules that tie fields together.
-Types are plain: bool, int, float, str, None, tuples of these, and the dataclasses below.
+Types are plain: bool, int, float, str, None, tuples of these, and the dataclasses below. What is `named` is a key of
+the table at that place.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal
+
+from facetrain.config.names import named
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class DataConfig:
 class AssignConfig:
     """Which priors learn which face. Defaults: the published YuNet recipe."""
 
-    name: str = "simota"  # a key of ASSIGNERS in train/assign.py
+    name: str = named("facetrain.train.assign:ASSIGNERS", "simota")
     center_radius: float = 2.5  # strides
     candidates: int = 10  # best IoUs summed to choose k
     iou_weight: float = 3.0  # weight of -ln(IoU) in the cost
@@ -104,7 +107,7 @@ class AssignConfig:
 class LossConfig:
     """Weights of the four loss terms and the function for boxes."""
 
-    box: str = "eiou"  # a key of BOX_LOSSES in train/losses.py
+    box: str = named("facetrain.train.losses:BOX_LOSSES", "eiou")
     cls_weight: float = 1.0
     obj_weight: float = 1.0
     box_weight: float = 5.0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facetrain.config.check import ASSIGNERS, BOX_LOSSES, RANGES, check_config
+from facetrain.config.check import RANGES, check_config
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
 from facetrain.core.errors import ConfigError
@@ -331,18 +331,6 @@ def test_the_root_must_not_be_empty(root):
 def test_milestones_ascend(values):
     error = error_of(f"train.milestones={values}")
     assert error.message.endswith(f"train.milestones: must be ascending without repeats, not {values}")
-
-
-@pytest.mark.parametrize(
-    ("key", "wrong", "table", "near"),
-    [("train.assign.name", "simotta", ASSIGNERS, "simota"), ("train.loss.box", "eeiou", BOX_LOSSES, "eiou")],
-)
-def test_names_of_tables(key, wrong, table, near):
-    for name in table:
-        load_config("yunet_n", [f"{key}={name}"])
-    error = error_of(f"{key}={wrong}")
-    assert error.message.endswith(f"{key}: there is no '{wrong}'")
-    assert error.hint == f"did you mean '{near}'? there are: {', '.join(sorted(table))}"
 
 
 # landmarks

@@ -1,6 +1,7 @@
 """Losses against their formulas, torchvision's, finite differences and golden values."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,17 @@ from hypothesis import strategies as st
 from oracles import losses as oracle
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
+from train_runs import MODEL
 
-from facetrain.config.schema import LossConfig
+from facetrain.config.check import check_config
+from facetrain.config.schema import Config, LossConfig, TrainConfig
+from facetrain.data.batch import FACE, Batch
 from facetrain.model.priors import make_priors
-from facetrain.model.yunet import Predictions
+from facetrain.model.yunet import Predictions, build
 from facetrain.train.assign import Targets
 from facetrain.train.losses import BOX_LOSSES, box_iou_pairs, compute_losses, landmark_loss
+from facetrain.train.optim import make_optimizer
+from facetrain.train.step import Task, make_step
 
 # The reference's golden `iou_pairs`, computed in float64 by an independent implementation:
 # prediction, target, IoU, GIoU, DIoU, CIoU, extended IoU loss
@@ -336,3 +342,27 @@ def test_targets_carry_no_gradient_to_the_box_branch_but_through_its_own_term() 
         losses = compute_losses(predictions, targets, torch.tensor(16.0), LossConfig(box_weight=weight))
         [gradient] = torch.autograd.grad(sum(losses.values()), boxes)
         assert bool(gradient.any()) == moved
+
+
+def test_another_box_loss_is_a_function_and_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named in the configuration, it is checked there, and a step trains by it."""
+
+    def apart(predicted: Tensor, target: Tensor) -> Tensor:
+        return (predicted - target).abs().mean(-1)
+
+    config = Config(train=TrainConfig(loss=LossConfig(box="apart", cls_weight=0, obj_weight=0, landmark_weight=0)))
+    assert [violation.keys for violation in check_config(config)] == [("train.loss.box",)]
+    monkeypatch.setitem(BOX_LOSSES, "apart", apart)
+    assert check_config(config) == []
+    model = build(MODEL, 0).train()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    step = make_step(
+        model, make_optimizer(model, replace(config.train, weight_decay=0)), Task(config.train, torch.float32)
+    )
+    kind = torch.full((1,), FACE, dtype=torch.int8)
+    image, box = torch.zeros(1, dtype=torch.int64), torch.tensor([[8.0, 8, 30, 34]])
+    losses = step(Batch(torch.rand(1, 3, 64, 64) * 255, box, torch.zeros(1, 5, 3), image, kind))
+    assert losses["box"] > 0
+    moved = [name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])]
+    assert any(".box." in name for name in moved)
+    assert not any(".obj." in name for name in moved)
