@@ -1,28 +1,48 @@
-"""Optimiser and learning rate."""
+"""Optimisers, and the learning rate of every step."""
 
-import math
+from collections.abc import Callable
 
 import torch
 
 from facetrain.config.schema import TrainConfig
 from facetrain.model.yunet import YuNet
 from facetrain.train.muon import Muon, split_parameters
+from facetrain.train.schedules import SCHEDULES
 
 Plan = tuple[tuple[int, int], ...]  # (step, total): from this step on the run is to end after `total` steps
 
 
 def make_optimizer(model: YuNet, config: TrainConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW over all parameters, all with the same weight decay, as published; or Muon with its AdamW part."""
-    rate = base_rate(config)
-    if config.optimizer == "muon":
-        other = config.muon.adamw_lr * config.batch / config.lr_batch
-        betas = (config.momentum, 0.999)
-        matrices, others = split_parameters(model)
-        return Muon(matrices, others, rate, other, config.muon.weight_decay, config.weight_decay, betas)
-    if config.optimizer == "adamw":
-        betas = (config.momentum, 0.999)
-        return torch.optim.AdamW(model.parameters(), rate, betas=betas, weight_decay=config.weight_decay)
-    return torch.optim.SGD(model.parameters(), rate, momentum=config.momentum, weight_decay=config.weight_decay)
+    """The configured optimiser over all parameters."""
+    return OPTIMIZERS[config.optimizer](model, config)
+
+
+def sgd(model: YuNet, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD, all parameters with the same weight decay, as published."""
+    return torch.optim.SGD(
+        model.parameters(), base_rate(config), momentum=config.momentum, weight_decay=config.weight_decay
+    )
+
+
+def adamw(model: YuNet, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW, all parameters with the same weight decay."""
+    betas = (config.momentum, 0.999)
+    return torch.optim.AdamW(model.parameters(), base_rate(config), betas=betas, weight_decay=config.weight_decay)
+
+
+def muon(model: YuNet, config: TrainConfig) -> torch.optim.Optimizer:
+    """Muon for the matrices, and its AdamW part for the others."""
+    other = config.muon.adamw_lr * config.batch / config.lr_batch
+    betas = (config.momentum, 0.999)
+    matrices, others = split_parameters(model)
+    return Muon(matrices, others, base_rate(config), other, config.muon.weight_decay, config.weight_decay, betas)
+
+
+OPTIMIZERS: dict[str, Callable[[YuNet, TrainConfig], torch.optim.Optimizer]] = {
+    "sgd": sgd,
+    "adamw": adamw,
+    "muon": muon,
+}
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -70,20 +90,18 @@ def progress_of(plan: Plan, step: int) -> float:
 
 
 def learning_rate(config: TrainConfig, epoch: int, step: int, total_steps: int, plan: Plan | None = None) -> float:
-    """Rate of a step. epoch and step count from 0; step over the whole run.
+    """Rate of a step: the full one, times the schedule's factor, times that of the warm-up.
 
-    Steps fall at the start of epochs round(milestone · epochs), a cosine runs over all steps; warm-up multiplies both.
-    plan: a run planned by time instead; milestones are shares of its progress, warm-up begins with the first plan and
-    is as long as that says
+    epoch and step count from 0; step over the whole run
+    plan: a run planned by time instead; the schedule goes by its progress, warm-up begins with the first plan and is as
+    long as that says
     """
-    rate = base_rate(config)
-    progress = step / max(1, total_steps) if plan is None else progress_of(plan, step)
-    if config.schedule == "cosine":
-        rate *= config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2
-    elif plan is None:
-        rate *= config.gamma ** sum(epoch >= round(m * config.epochs) for m in config.milestones)
+    schedule = SCHEDULES[config.schedule]
+    if plan is None:
+        factor = schedule.factor(config, step / max(1, total_steps), epoch)
     else:
-        rate *= config.gamma ** sum(progress >= m for m in config.milestones)
+        factor = schedule.factor(config, progress_of(plan, step), None)
+    rate = base_rate(config) * factor
     start, first_total = (0, total_steps) if plan is None else plan[0] if plan else (step, step)
     length = warmup_length(config, first_total)
     if not plan and plan is not None and config.warmup_limit > 0 and config.warmup_steps > 0:

@@ -26,6 +26,7 @@ from facetrain.train.events import Events
 from facetrain.train.hardware import choose_precision, keep_big_buffers, peak_memory
 from facetrain.train.optim import base_rate, gradient_limit, warmup_length
 from facetrain.train.pace import Pace, duration
+from facetrain.train.schedules import SCHEDULES
 from facetrain.train.validation import Validation, find_validation, thin
 
 log = logging.getLogger(__name__)
@@ -129,13 +130,7 @@ def plan(setup: Setup, pace: Pace) -> list[str]:
     config, train = setup.config, setup.config.train
     pictures = setup.store.pictures
     parameters = sum(c.parameters for c in convolutions(config.model, config.data.size, config.data.size))
-    if train.schedule == "cosine":
-        schedule = f"cosine down to {train.final_lr:g} of it"
-    else:
-        shares = pace.plan is not None
-        places = ", ".join(f"{m:.0%}" if shares else str(round(m * train.epochs)) for m in train.milestones)
-        at = f"at {places} of the run" if shares else f"at epochs {places}"
-        schedule = f"x {train.gamma:g} {at}" if places else "constant"
+    schedule = SCHEDULES[train.schedule].words(train, pace.plan is None)
     limit = gradient_limit(train, None if pace.plan is not None else pace.total)
     clipping = f"gradients clipped at norm {limit:g}" if limit else "no clipping"
     warm_up = f"{warmup_length(train, pace.total)} steps" if pace.total else f"{train.warmup_limit:.0%} of the time"

@@ -150,11 +150,11 @@ def test_booleans(load, word, value):
 
 
 def test_choices(load, error_of):
-    assert load("train: {optimizer: adamw}").train.optimizer == "adamw"
-    error = error_of("train: {optimizer: SGD}")
-    assert error.message == 'my.yaml:1:9: train.optimizer: must be one of sgd, adamw, muon, not "SGD"'
-    assert error.hint == "did you mean 'sgd'?"
-    assert error_of("train: {optimizer: false}").hint is None
+    assert load("train: {precision: bf16}").train.precision == "bf16"
+    error = error_of("train: {precision: BF16}")
+    assert error.message == 'my.yaml:1:9: train.precision: must be one of auto, fp32, bf16, not "BF16"'
+    assert error.hint == "did you mean 'bf16'?"
+    assert error_of("train: {precision: false}").hint is None
 
 
 @pytest.mark.parametrize("word", ["null", "~", "", "Null", "NULL"])

@@ -2,16 +2,28 @@
 
 import math
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import rates as oracle
 from torch import nn
 
-from facetrain.config.schema import TrainConfig
-from facetrain.train.optim import base_rate, gradient_limit, learning_rate, make_optimizer, warmup_length
+from facetrain.config.check import check_config
+from facetrain.config.schema import Config, TrainConfig
+from facetrain.train.optim import (
+    OPTIMIZERS,
+    base_rate,
+    gradient_limit,
+    learning_rate,
+    make_optimizer,
+    progress_of,
+    warmup_length,
+)
+from facetrain.train.schedules import SCHEDULES, Schedule
 
 # The reference's golden `lr` of the published recipe: epoch, step over the whole run (403 an epoch), rate
 GOLDEN = [
@@ -73,6 +85,56 @@ def test_warmup_rises_and_ends_in_time(total: int, start: float, limit: float) -
     assert all(a <= b <= 0.01 for a, b in pairwise(rates[:length]))
     if length:
         assert math.isclose(rates[0], 0.01 * start, abs_tol=1e-15)
+
+
+@pytest.mark.parametrize("schedule", ["steps", "cosine"])
+@pytest.mark.parametrize("plan", [None, (), ((0, 70),), ((5, 40), (20, 100), (64, 71))])
+def test_rates_are_those_of_the_rule_to_the_last_bit(schedule: str, plan: Any) -> None:
+    milestones, warmups = ((), (0.625, 0.85), (0.1, 0.2, 0.3)), ((1500, 0.1, 0.001), (3, 1.0, 0.5), (2, 0.1, 0.0))
+    for batch, epochs, places, (steps, limit, start) in product((1, 24, 32), (1, 10, 17), milestones, warmups):
+        config = TrainConfig(
+            schedule=schedule,
+            **{"batch": batch, "epochs": epochs, "milestones": places, "gamma": 0.3, "final_lr": 0.07},
+            **{"warmup_steps": steps, "warmup_limit": limit, "warmup_start": start},
+        )
+        for step in range(7 * epochs):
+            progress = 0 if plan is None else progress_of(plan, step)
+            wanted = oracle.learning_rate(config, step // 7, step, 7 * epochs, plan, progress)
+            assert learning_rate(config, step // 7, step, 7 * epochs, plan) == wanted
+
+
+@pytest.mark.parametrize(
+    ("settings", "by_epochs", "words"),
+    [
+        ({}, True, "x 0.1 at epochs 400, 544"),
+        ({}, False, "x 0.1 at 62%, 85% of the run"),
+        ({"milestones": ()}, True, "constant"),
+        ({"schedule": "cosine"}, True, "cosine down to 0.01 of it"),
+        ({"schedule": "cosine", "final_lr": 0.0}, False, "cosine down to 0 of it"),
+    ],
+)
+def test_schedules_in_words(settings: dict[str, Any], by_epochs: bool, words: str) -> None:
+    config = TrainConfig(**settings)
+    assert SCHEDULES[config.schedule].words(config, by_epochs) == words
+
+
+def test_another_schedule_is_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainConfig(schedule="line", warmup_steps=0)
+    assert [violation.keys for violation in check_config(Config(train=config))] == [("train.schedule",)]
+    line = Schedule(lambda config, progress, epoch: 1 - progress, lambda config, by_epochs: "down a line")
+    monkeypatch.setitem(SCHEDULES, "line", line)
+    assert check_config(Config(train=config)) == []
+    assert [learning_rate(config, 0, step, 4) for step in range(4)] == [0.01, 0.0075, 0.005, 0.0025]
+
+
+def test_another_optimizer_is_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainConfig(optimizer="adagrad")
+    assert [violation.keys for violation in check_config(Config(train=config))] == [("train.optimizer",)]
+    monkeypatch.setitem(
+        OPTIMIZERS, "adagrad", lambda model, config: torch.optim.Adagrad(model.parameters(), base_rate(config))
+    )
+    assert check_config(Config(train=config)) == []
+    assert isinstance(make_optimizer(nn.Linear(2, 2), config), torch.optim.Adagrad)
 
 
 def test_sgd_is_the_published_one_on_every_parameter() -> None:
