@@ -22,7 +22,8 @@ from facetrain.train.distributed import World
 from facetrain.train.events import Events
 from facetrain.train.pace import Pace, duration
 from facetrain.train.prepare import Setup
-from facetrain.train.step import Gradients, Losses, Task, batch_losses, plain_gradients
+from facetrain.train.step import Gradients, Task, batch_losses, plain_gradients
+from facetrain.train.terms import Losses
 
 Result = TypeVar("Result")
 

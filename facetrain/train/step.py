@@ -1,10 +1,9 @@
 """One training step: forward, assignment, losses, backward, update."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from facetrain.config.schema import TrainConfig
@@ -12,10 +11,9 @@ from facetrain.data.batch import Batch
 from facetrain.model.yunet import YuNet
 from facetrain.train.assign import assign
 from facetrain.train.distributed import ALONE, World
-from facetrain.train.losses import compute_losses, landmark_faces
-from facetrain.train.teacher import look, prior_weights, teacher_losses
+from facetrain.train.teacher import look
+from facetrain.train.terms import TERMS, Losses, Seen, Term
 
-Losses = dict[str, Tensor]
 Gradients = Callable[[Batch], Losses]  # leaves the gradients in the model
 
 
@@ -25,48 +23,39 @@ class Task:
 
     dtype:   float32 or bfloat16: what the networks run in, by autocast; assignment and losses are float32 in any case
     teacher: a frozen network (train/teacher.py) where `config.teacher_weight` counts
+    terms:   of the loss, in the order in which their losses are told
     """
 
     config: TrainConfig
     dtype: torch.dtype
     world: World = ALONE
     teacher: YuNet | None = None
+    terms: tuple[Term, ...] = field(default_factory=lambda: tuple(TERMS.values()))
 
 
 def batch_losses(model: YuNet, batch: Batch, task: Task) -> Losses:
-    """The loss terms of one batch as scalars on the device, and beside them `positives`.
+    """The losses of one batch as scalars on the device, and beside them `positives`.
 
-    positives: number of matched priors; where no labels count, the sum of the teacher's weights
-    With several processes the terms are this one's share of the joint batch's losses.
+    With several processes they are this one's share of the joint batch's losses.
     """
-    config, world = task.config, task.world
+    seen = see(model, batch, task)
+    losses: Losses = {}
+    for term in task.terms:
+        losses |= term(seen)
+    return losses
+
+
+def see(model: YuNet, batch: Batch, task: Task) -> Seen:
+    """Look at a batch with both networks, and assign its faces where labels count."""
+    config = task.config
     images = batch.images.to(task.dtype)  # once for both networks
     with torch.autocast(images.device.type, task.dtype, enabled=task.dtype != torch.float32):
         predictions = model(images)
         taught = look(task.teacher, images) if task.teacher is not None else None
-    losses: Losses = {}
+    targets = None
     if config.label_weight > 0:
         targets = assign(predictions, batch, config.assign, config.loss.ignored == "mask")
-        positives = targets.positive.sum()
-        faces = landmark_faces(targets.landmark_weight)
-        if world.size > 1:
-            joint, faces = world.sum(torch.stack([positives, faces])).unbind()
-        else:
-            joint = positives
-        terms = compute_losses(predictions, targets, joint.clamp(min=1), config.loss, faces)
-        losses |= _times(config.label_weight, terms) | {"positives": positives}
-    if taught is not None:
-        weight = prior_weights(taught)
-        total = world.sum(weight.sum())
-        terms = teacher_losses(predictions, taught, weight, total.clamp(min=1), config.loss)
-        losses |= _times(config.teacher_weight, terms)
-        if "positives" not in losses:
-            losses["positives"] = weight.sum()
-    return losses
-
-
-def _times(factor: float, terms: Losses) -> Losses:
-    return terms if factor == 1 else {name: factor * value for name, value in terms.items()}
+    return Seen(config, task.world, batch, predictions, targets, taught)
 
 
 def forward_backward(

@@ -121,8 +121,8 @@ def two_views(choose: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
         import torch
 
         from facetrain.model.yunet import Predictions
-        from facetrain.train.step import _times
-        from facetrain.train.teacher import look, prior_weights, teacher_losses
+        from facetrain.train.teacher import look, prior_weights
+        from facetrain.train.terms import Seen, teacher_terms
 
         double = batch.images.to(task.dtype)
         same = half(double)
@@ -140,9 +140,7 @@ def two_views(choose: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
         names = ("cls", "obj", "boxes", "landmarks")
         finer = Predictions(*(shifted(name) for name in names), predictions.priors)
         taught = choose(far, finer, (prior_weights(far), prior_weights(finer)))
-        weight = prior_weights(taught)
-        terms = teacher_losses(predictions, taught, weight, weight.sum().clamp(min=1), task.config.loss)
-        return _times(task.config.teacher_weight, terms) | {"positives": weight.sum()}
+        return teacher_terms(Seen(task.config, task.world, batch, predictions, None, taught))
 
     return losses
 

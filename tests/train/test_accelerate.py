@@ -41,6 +41,9 @@ CONFIG = TrainConfig(optimizer="adamw", lr=0.003)
 TASK = Task(CONFIG, torch.float32)
 TAUGHT = replace(TASK, teacher=freeze(build(TINY, seed=77)))
 ALONE_TAUGHT = replace(TAUGHT, config=replace(CONFIG, label_weight=0.0))
+FURTHER = replace(
+    TAUGHT, terms=(*TAUGHT.terms, lambda seen: {"sides": seen.predictions.boxes[..., 2:].square().mean()})
+)
 PACE: Any = SimpleNamespace(total=3, budget=None)
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -85,7 +88,7 @@ def assert_same_training(make: Callable[[YuNet], Gradients], batches: list[Batch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", [TASK, TAUGHT, ALONE_TAUGHT], ids=["labels", "both", "teacher"])
+@pytest.mark.parametrize("task", [TASK, TAUGHT, ALONE_TAUGHT, FURTHER], ids=["labels", "both", "teacher", "further"])
 def test_one_compiled_program_serves_any_number_of_faces(task: Task) -> None:
     """Traced whole and run by torch's own operations, it has to give the plain step's very bits."""
     programs: list[int] = []

@@ -31,7 +31,7 @@ from facetrain.core.run_dir import RunDir
 from facetrain.model.safe_file import read_tensors
 from facetrain.model.weights import load_checkpoint, load_model, save_checkpoint
 from facetrain.model.yunet import build
-from facetrain.train import step, window
+from facetrain.train import terms, window
 from facetrain.train.loop import train_model
 from facetrain.train.metrics import read_metrics
 
@@ -148,7 +148,7 @@ def test_what_is_averaged_is_validated_and_kept(unbroken: Callable[..., RunDir])
 
 def spoil(monkeypatch: pytest.MonkeyPatch, number: int, term: str, value: float) -> list[int]:
     """Make a loss term of one step something that is not finite, as an overflow would. Returns a list of all steps."""
-    real = step.compute_losses
+    real = terms.compute_losses
     calls: list[int] = []
 
     def spoiled(*arguments: Any) -> dict[str, torch.Tensor]:
@@ -156,7 +156,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, number: int, term: str, value: float)
         losses = real(*arguments)
         return losses | ({term: losses[term] * value} if len(calls) == number else {})
 
-    monkeypatch.setattr(step, "compute_losses", spoiled)
+    monkeypatch.setattr(terms, "compute_losses", spoiled)
     return calls
 
 
