@@ -6,7 +6,7 @@ import pytest
 import torch
 from train_runs import Recorder, numbers, tiny_config, train
 
-from facetrain.cli.train_screen import progress_text
+from facetrain.cli.text.train import progress_text
 from facetrain.core.run_dir import RunDir
 from facetrain.model.safe_file import read_tensors
 from facetrain.train.terms import TERMS, Losses, Seen

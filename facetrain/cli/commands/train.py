@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,7 @@ from facetrain.core.errors import UsageError
 
 if TYPE_CHECKING:
     from facetrain.config.schema import Config
+    from facetrain.core.run_dir import RunDir
 
 _LENGTHS = ("train.epochs", "train.plan")  # what --for decides
 
@@ -69,10 +71,9 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a face detector, or continue a run."""
-    arguments = dict(locals())
     from facetrain.config.load import config_name, load_config
     from facetrain.core.run_dir import find_run
-    from facetrain.train.launch import has_launcher, leads, own_device, run_workers
+    from facetrain.train.launch import has_launcher, leads, run_workers
 
     devices = _devices(gpus)
     seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
@@ -90,43 +91,94 @@ def run(
     start = None if weights is None else _checkpoint(weights)
     if resolved is not None and not has_launcher():
         _check_places(resolved, runs, name, config_name(config or ""))
-    devices = _chosen(devices)  # only now anything heavy
-    if len(devices) > 1 and not has_launcher():
-        if code := run_workers(devices, _as_worker, arguments):
-            raise typer.Exit(code)
-        return
+    order = Order(
+        config=resolved,
+        config_name=config_name(config or ""),
+        runs=runs,
+        name=name,
+        resume=find_run(runs, config or "") if resume and leads() else None,
+        weights=start,
+        data=data if resume else None,
+        teacher=teacher if resume else None,
+        budget=budget,
+        max_time=seconds,
+        dry_run=dry_run,
+        devices=tuple(_chosen(devices)),  # only now anything heavy
+        note=f"recipe: {chosen} is laid over {config}; --recipe none leaves it as it is" if chosen else None,
+        json=json,
+    )
+    if len(order.devices) > 1 and not has_launcher():
+        code = run_workers(order.devices, train, {"order": order})
+    else:
+        code = train(order)
+    if code:
+        raise typer.Exit(code)
 
+
+@dataclass(frozen=True)
+class Order:
+    """What the command has come to: all that a process needs to train, this one or each of several.
+
+    config:  None where a run goes on
+    resume:  that run; None also in processes that do not lead
+    weights: the checkpoint to start from
+    data, teacher: where these lie now for the run that goes on
+    budget, max_time: seconds
+    devices: one for each process, or one for all
+    note:    a line to say first
+    json:    whether the result is told as JSON
+    """
+
+    config: "Config | None"
+    config_name: str
+    runs: Path
+    name: str | None
+    resume: "RunDir | None"
+    weights: Path | None
+    data: str | None
+    teacher: str | None
+    budget: float | None
+    max_time: float | None
+    dry_run: bool
+    devices: tuple[str, ...]
+    note: str | None
+    json: bool
+
+
+def train(order: Order) -> int:
+    """Train as ordered in this process, which may be one of several. Returns its exit code."""
     from facetrain.cli.text.train import TrainScreen, result_document, result_text
+    from facetrain.train.launch import leads, own_device
     from facetrain.train.loop import train_model
 
     with TrainScreen(shown=leads()) as screen:
-        run_dir = find_run(runs, config or "") if resume and leads() else None
-        if run_dir is not None:
-            screen.keep_log(run_dir.log)
-        if chosen:
-            screen.note(f"recipe: {chosen} is laid over {config}; --recipe none leaves it as it is")
+        if order.resume is not None and leads():
+            screen.keep_log(order.resume.log)
+        if order.note is not None:
+            screen.note(order.note)
         result = train_model(
-            resolved,
-            config_name=config_name(config or ""),
-            device=own_device(devices),
-            runs=runs,
-            name=name,
-            resume=run_dir,
-            weights=start,
-            data=data if resume else None,
-            teacher=teacher if resume else None,
-            budget=budget,
-            max_time=seconds,
-            dry_run=dry_run,
+            order.config,
+            config_name=order.config_name,
+            device=own_device(order.devices),
+            runs=order.runs,
+            name=order.name,
+            resume=order.resume,
+            weights=order.weights,
+            data=order.data,
+            teacher=order.teacher,
+            budget=order.budget,
+            max_time=order.max_time,
+            dry_run=order.dry_run,
             events=screen,
         )
     if leads():
-        console.result(result_document(result), result_text(result), as_json=json)
-    if result.interrupted:
-        if leads():
-            where = quote(str(result.run.path)) if result.run else ""
-            console.say(f"stopped; go on with: facetrain train --resume {where}")
-        raise typer.Exit(130)
+        console.result(result_document(result), result_text(result), as_json=order.json)
+    if not result.interrupted:
+        return 0
+    if leads():
+        where = quote(str(result.run.path)) if result.run else ""
+        console.say(f"stopped; go on with: facetrain train --resume {where}")
+    return 130
 
 
 def _checkpoint(weights: str) -> Path:
@@ -171,15 +223,6 @@ def _check_places(config: "Config", runs: Path, name: str | None, config_name: s
         return
     if config.train.label_weight > 0 or not root.is_dir():
         find_split(root, "train")
-
-
-def _as_worker(**arguments: Any) -> int:
-    """The command in one of several processes, as a function that returns its exit code."""
-    try:
-        run(**arguments)
-    except typer.Exit as leaving:
-        return leaving.exit_code
-    return 0
 
 
 def _recipe(name: str, data: str | None) -> str | None:
