@@ -104,8 +104,9 @@ def learning_rate(config: TrainConfig, epoch: int, step: int, total_steps: int, 
     rate = base_rate(config) * factor
     start, first_total = (0, total_steps) if plan is None else plan[0] if plan else (step, step)
     length = warmup_length(config, first_total)
-    if not plan and plan is not None and config.warmup_limit > 0 and config.warmup_steps > 0:
-        length = max(1, length)  # still measuring: the gentlest step there is
-    if step - start < length:
+    measuring = plan is not None and (not plan or step < start)  # a repeat knows what will be planned then
+    if measuring and config.warmup_limit > 0 and config.warmup_steps > 0:
+        length = max(1, length)  # the gentlest step there is
+    if length and step - start < length:
         rate *= 1 - (1 - max(0, step - start) / length) * (1 - config.warmup_start)
     return rate

@@ -17,8 +17,8 @@ def learning_rate(config: Any, epoch: int, step: int, total_steps: int, plan: An
         rate *= config.gamma ** sum(progress >= m for m in config.milestones)
     start, total = (0, total_steps) if plan is None else plan[0] if plan else (step, step)
     length = min(config.warmup_steps, int(config.warmup_limit * total))
-    if plan == () and config.warmup_limit > 0 and config.warmup_steps > 0:
+    if plan is not None and (plan == () or step < start) and config.warmup_limit > 0 and config.warmup_steps > 0:
         length = max(1, length)
-    if step - start < length:
+    if length > 0 and step - start < length:
         rate *= 1 - (1 - max(0, step - start) / length) * (1 - config.warmup_start)
     return rate

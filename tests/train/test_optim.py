@@ -90,7 +90,10 @@ def test_warmup_rises_and_ends_in_time(total: int, start: float, limit: float) -
 @pytest.mark.parametrize("schedule", ["steps", "cosine"])
 @pytest.mark.parametrize("plan", [None, (), ((0, 70),), ((5, 40), (20, 100), (64, 71))])
 def test_rates_are_those_of_the_rule_to_the_last_bit(schedule: str, plan: Any) -> None:
-    milestones, warmups = ((), (0.625, 0.85), (0.1, 0.2, 0.3)), ((1500, 0.1, 0.001), (3, 1.0, 0.5), (2, 0.1, 0.0))
+    milestones, warmups = (
+        ((), (0.625, 0.85), (0.1, 0.2, 0.3)),
+        ((1500, 0.1, 0.001), (3, 1.0, 0.5), (2, 0.1, 0.0), (0, 0.1, 0.0)),
+    )
     for batch, epochs, places, (steps, limit, start) in product((1, 24, 32), (1, 10, 17), milestones, warmups):
         config = TrainConfig(
             schedule=schedule,

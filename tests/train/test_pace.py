@@ -119,6 +119,17 @@ def test_one_plan_from_the_beginning_is_a_run_of_so_many_steps() -> None:
         assert learning_rate(COSINE, 0, step, 123, ((0, 500),)) == wanted
 
 
+@pytest.mark.parametrize("seconds", [2.0, 60.0])
+@pytest.mark.parametrize("warmup", [{}, {"warmup_steps": 0}, {"warmup_limit": 0.0}, {"schedule": "steps"}])
+def test_a_repeat_has_the_rates_of_the_run_that_was_timed(seconds: float, warmup: dict[str, Any]) -> None:
+    """From the first step on, where the run knew no plan yet, and where its warm-up came to no step at all."""
+    config = replace(COSINE, **warmup)
+    pace, rates = walk(Clock(lambda step: 0.4), seconds, Config(train=config))
+    assert pace.plan
+    assert pace.plan[0][0] > 0
+    assert rates == [learning_rate(config, 0, step, 0, pace.plan) for step in range(len(rates))]
+
+
 def test_milestones_are_shares_of_a_planned_run() -> None:
     config = TrainConfig(lr=1.0, milestones=(0.5, 0.8), warmup_limit=0.0)
     rates = [learning_rate(config, 0, step, 0, ((0, 100),)) for step in range(100)]
