@@ -34,8 +34,8 @@ class ModelConfig:
     pool_after: tuple[int, ...] = (0, 2, 3, 4)  # stages followed by a 2x2 max pool; 0 is the stem
     maps: tuple[int, ...] = (3, 4, 5)  # stages whose result (before its pool) goes to the neck
     strides: tuple[int, ...] = (8, 16, 32)  # strides of these maps; consecutive powers of two
-    block: str = "separable"  # of stages, neck, shared and tower units: a key of BLOCKS in model/blocks.py
-    neck: str = "top_down"  # how the maps learn of each other: a key of NECKS in model/neck.py
+    block: str = named("facetrain.model.blocks:BLOCKS", "separable")  # of stages, neck, shared and tower units
+    neck: str = named("facetrain.model.neck:NECKS", "top_down")  # how the maps learn of each other
     shared_convs: int = 1  # units per level before the outputs split
     tower_convs: int = 0  # further units for cls, and for box + obj + landmarks
     head_channels: int = 64  # width of shared and tower units
