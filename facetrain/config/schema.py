@@ -131,13 +131,13 @@ class TrainConfig:
 
     epochs: int = 640
     batch: int = 32  # pictures of one step, over all devices
-    optimizer: str = named("facetrain.train.optim:OPTIMIZERS", "sgd")
+    optimizer: str = named("facetrain.train.optim.optimizers:OPTIMIZERS", "sgd")
     lr: float = 0.01  # at a batch of lr_batch; scaled in proportion
     lr_batch: int = 32
     momentum: float = 0.9  # SGD's momentum; AdamW's first beta
     weight_decay: float = 5e-4  # on every parameter
     muon: MuonConfig = field(default_factory=MuonConfig)
-    schedule: str = named("facetrain.train.schedules:SCHEDULES", "steps")
+    schedule: str = named("facetrain.train.optim.schedules:SCHEDULES", "steps")
     milestones: tuple[float, ...] = (0.625, 0.85)  # of the epochs: rate x gamma at their start (steps)
     gamma: float = 0.1
     final_lr: float = 0.01  # last rate / first rate (cosine)

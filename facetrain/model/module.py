@@ -24,7 +24,7 @@ class NetworkModule(nn.Module):
         self.kernels: Kernels = PLAIN
         for name, child in _tree(_layers(network)).items():
             self.add_module(name, child)
-        # A norm may be exchanged for another one in its place (train/joint_norm.py): what is kept is where it lies.
+        # A norm may be exchanged for another one in its place (train/parallel/sync_batch_norm.py): what is kept is where it lies.
         self._places = {name: _place(self, name) for conv in network.convs for name in (*conv.names, conv.norm) if name}
         joined = join_outputs(network)
         self._schedule = list(_with_last_uses(units(joined.operations, joined.readers()), network))

@@ -18,9 +18,9 @@ from facetrain.model.kernels.choose import look_kernels, use_fused
 from facetrain.model.kernels.plain import PLAIN
 from facetrain.model.yunet import YuNet
 from facetrain.train.assign import CHUNK
-from facetrain.train.distributed import World
 from facetrain.train.events import Events
-from facetrain.train.pace import Pace, duration
+from facetrain.train.optim.pace import Pace, duration
+from facetrain.train.parallel.world import World
 from facetrain.train.prepare import Setup
 from facetrain.train.step import Gradients, Task, batch_losses, plain_gradients
 from facetrain.train.terms import Losses

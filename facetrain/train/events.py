@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Protocol
 
-from facetrain.train.metrics import MetricsLog
+from facetrain.train.run.metrics import MetricsLog
 
 log = logging.getLogger(__name__)
 

@@ -14,21 +14,21 @@ from facetrain.model.detector import torch_device
 from facetrain.model.weights import Checkpoint, load_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train.accelerate import accelerated
-from facetrain.train.begin import Beginning, begin_again, begin_new
-from facetrain.train.distributed import World, check_batch, check_same, join
 from facetrain.train.ema import Ema
-from facetrain.train.ending import Ending
-from facetrain.train.environment import describe_environment
 from facetrain.train.events import Events, LogEvents
-from facetrain.train.first_look import find_faces
-from facetrain.train.joint_norm import join_norms
-from facetrain.train.optim import gradient_limit, make_optimizer
-from facetrain.train.pace import Budget, Clock, Pace
+from facetrain.train.optim.optimizers import gradient_limit, make_optimizer
+from facetrain.train.optim.pace import Budget, Clock, Pace
+from facetrain.train.parallel.sync_batch_norm import join_norms
+from facetrain.train.parallel.world import World, check_batch, check_same, join
 from facetrain.train.prepare import Setup, plan, prepare
-from facetrain.train.state import TrainState, check_same_data, remove_scratch, restore, start_from
+from facetrain.train.run.begin import Beginning, begin_again, begin_new
+from facetrain.train.run.checkpoint import TrainState, check_same_data, remove_scratch, restore, start_from
+from facetrain.train.run.ending import Ending
+from facetrain.train.run.environment import describe_environment
 from facetrain.train.step import Task, make_step
 from facetrain.train.teacher import TeacherFile, make_teacher
 from facetrain.train.training import Training
+from facetrain.train.unlabelled import find_faces
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def train_model(
     clock:    seconds from anywhere, for budget and max_time
     Raises a FacetrainError for whatever a user can mend; all it tells goes through `events`.
 
-    Where this process is one of several (train/launch.py, torchrun) they train one model together. What the first one
+    Where this process is one of several (parallel/launch.py, torchrun) they train one model together. What the first one
     was given counts for all, and it alone writes.
     """
     limits = Limits(budget, max_time, dry_run, clock, clock())

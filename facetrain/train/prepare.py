@@ -21,12 +21,12 @@ from facetrain.data.formats.layout import find_pictures, find_split, load_split
 from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store import ImageStore, choose_place, open_store
 from facetrain.model.cost import convolutions
-from facetrain.train.distributed import World
 from facetrain.train.events import Events
-from facetrain.train.hardware import choose_precision, keep_big_buffers, peak_memory
-from facetrain.train.optim import base_rate, gradient_limit, warmup_length
-from facetrain.train.pace import Pace, duration
-from facetrain.train.schedules import SCHEDULES
+from facetrain.train.machine import choose_precision, keep_big_buffers, peak_memory
+from facetrain.train.optim.optimizers import base_rate, gradient_limit, warmup_length
+from facetrain.train.optim.pace import Pace, duration
+from facetrain.train.optim.schedules import SCHEDULES
+from facetrain.train.parallel.world import World
 from facetrain.train.validation import Validation, find_validation, thin
 
 log = logging.getLogger(__name__)

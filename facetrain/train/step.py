@@ -10,7 +10,7 @@ from facetrain.config.schema import TrainConfig
 from facetrain.data.batch import Batch
 from facetrain.model.yunet import YuNet
 from facetrain.train.assign import assign
-from facetrain.train.distributed import ALONE, World
+from facetrain.train.parallel.world import ALONE, World
 from facetrain.train.teacher import look
 from facetrain.train.terms import TERMS, Losses, Seen, Term
 

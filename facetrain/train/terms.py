@@ -10,8 +10,8 @@ from facetrain.config.schema import TrainConfig
 from facetrain.data.batch import Batch
 from facetrain.model.yunet import Predictions
 from facetrain.train.assign import Targets
-from facetrain.train.distributed import World
 from facetrain.train.losses import compute_losses, landmark_faces
+from facetrain.train.parallel.world import World
 from facetrain.train.teacher import prior_weights, teacher_losses
 
 Losses = dict[str, Tensor]

@@ -14,22 +14,22 @@ from facetrain.core.run_dir import RunDir
 from facetrain.data.batch import Batch
 from facetrain.data.batches import ahead, epoch_batches
 from facetrain.model.yunet import YuNet
-from facetrain.train.best import Contest, keep_best, keep_numbered, validate
-from facetrain.train.distributed import World
 from facetrain.train.ema import Ema
-from facetrain.train.ending import Ending
-from facetrain.train.environment import interruptible
 from facetrain.train.events import Events, tell_progress
-from facetrain.train.hardware import memory_errors, tuned_kernels
-from facetrain.train.metrics import MetricsLog, draw_curves
-from facetrain.train.optim import set_rate
-from facetrain.train.pace import Clock, Pace
+from facetrain.train.machine import memory_errors, tuned_kernels
+from facetrain.train.optim.optimizers import set_rate
+from facetrain.train.optim.pace import Clock, Pace
+from facetrain.train.parallel.world import World
 from facetrain.train.prepare import Setup, tell_cost
-from facetrain.train.preview import draw_batch
-from facetrain.train.state import TrainState, save_state, saving_on_failure
+from facetrain.train.run.best import Contest, keep_best, keep_numbered, validate
+from facetrain.train.run.checkpoint import TrainState, save_state, saving_on_failure
+from facetrain.train.run.ending import Ending
+from facetrain.train.run.environment import interruptible
+from facetrain.train.run.first_batch import draw_batch
+from facetrain.train.run.metrics import MetricsLog, draw_curves
+from facetrain.train.run.window import Window
 from facetrain.train.step import seen_finite
 from facetrain.train.validation import ValidationResult, format_ap
-from facetrain.train.window import Window
 
 _SAVE_EVERY_S = 120.0
 

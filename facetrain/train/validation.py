@@ -19,8 +19,8 @@ from facetrain.eval.labelled import labelled_benchmark, size_check
 from facetrain.eval.pipeline import detect_pictures
 from facetrain.eval.wider_face.benchmark import picture_paths, widerface_benchmark
 from facetrain.eval.wider_face.truth import find_truth, has_truth, load_truth
-from facetrain.train.distributed import ALONE, World
 from facetrain.train.events import Events
+from facetrain.train.parallel.world import ALONE, World
 
 Item = TypeVar("Item")
 

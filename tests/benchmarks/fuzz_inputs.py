@@ -188,8 +188,8 @@ def states(rng: random.Random) -> Iterator[Case]:
     from facetrain.config.schema import Config
     from facetrain.core.run_dir import RunDir
     from facetrain.model.yunet import build
-    from facetrain.train.optim import make_optimizer
-    from facetrain.train.state import TrainState, load_state, save_state
+    from facetrain.train.optim.optimizers import make_optimizer
+    from facetrain.train.run.checkpoint import TrainState, load_state, save_state
 
     settings = Config()
     model = build(settings.model)

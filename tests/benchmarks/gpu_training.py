@@ -39,9 +39,9 @@ from facetrain.model.yunet import YuNet, build
 from facetrain.train.accelerate import Captured, CudaRecorder, compiled_losses
 from facetrain.train.assign import assign
 from facetrain.train.ema import Ema
-from facetrain.train.hardware import choose_precision, keep_big_buffers, tuned_kernels
 from facetrain.train.losses import compute_losses
-from facetrain.train.optim import make_optimizer
+from facetrain.train.machine import choose_precision, keep_big_buffers, tuned_kernels
+from facetrain.train.optim.optimizers import make_optimizer
 from facetrain.train.step import Gradients, Task, make_step, plain_gradients
 from facetrain.train.validation import thin
 

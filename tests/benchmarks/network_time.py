@@ -27,7 +27,7 @@ from facetrain.config.load import load_config
 from facetrain.core.machine import cpu_name
 from facetrain.model.kernels.choose import use_fused
 from facetrain.model.yunet import build
-from facetrain.train.hardware import choose_precision, keep_big_buffers
+from facetrain.train.machine import choose_precision, keep_big_buffers
 
 Step = Callable[[], None]
 

@@ -25,8 +25,8 @@ from facetrain.model.kernels.choose import look_kernels, use_fused
 from facetrain.model.kernels.plain import FOLDED, Kernels
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import Predictions, YuNet, build
-from facetrain.train.hardware import choose_precision, keep_big_buffers
-from facetrain.train.optim import make_optimizer
+from facetrain.train.machine import choose_precision, keep_big_buffers
+from facetrain.train.optim.optimizers import make_optimizer
 from facetrain.train.step import Task, make_step
 from facetrain.train.teacher import look
 

@@ -39,9 +39,9 @@ from facetrain.data.view import View
 from facetrain.model.kernels.choose import use_fused
 from facetrain.model.priors import decode_boxes, encode_landmarks
 from facetrain.model.yunet import build
-from facetrain.train.hardware import choose_precision, keep_big_buffers
 from facetrain.train.losses import eiou_loss
-from facetrain.train.optim import make_optimizer
+from facetrain.train.machine import choose_precision, keep_big_buffers
+from facetrain.train.optim.optimizers import make_optimizer
 from facetrain.train.step import Task, make_step
 
 COLUMNS = ("plain", "ours", "network", "torch")

@@ -30,8 +30,8 @@ from facetrain.model.safe_file import read_tensors
 from facetrain.model.yunet import YuNet, build
 from facetrain.train import accelerate
 from facetrain.train.accelerate import Captured, FallingBack, choose, compiled_losses, fuse, rows_of
-from facetrain.train.distributed import ALONE, World
-from facetrain.train.optim import make_optimizer
+from facetrain.train.optim.optimizers import make_optimizer
+from facetrain.train.parallel.world import ALONE, World
 from facetrain.train.step import Gradients, Task, batch_losses, make_step, plain_gradients
 
 Result = TypeVar("Result")

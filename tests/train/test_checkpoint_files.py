@@ -23,7 +23,7 @@ from facetrain.model.safe_file import read_tensors
 from facetrain.model.weights import FORMAT, load_checkpoint, load_model, save_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train.loop import train_model
-from facetrain.train.state import load_state
+from facetrain.train.run.checkpoint import load_state
 
 
 def ours() -> dict[str, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facetrain.eval.intervals import Estimate, Resampling, Sums, sum_estimates
-from facetrain.train.best import Contest
+from facetrain.train.run.best import Contest
 from facetrain.train.validation import ValidationResult
 
 RESAMPLING = Resampling([""] * 200)

@@ -19,9 +19,9 @@ from facetrain.data.store import open_store
 from facetrain.model.safe_file import read_tensors
 from facetrain.model.weights import load_checkpoint, save_checkpoint
 from facetrain.model.yunet import build
-from facetrain.train import first_look
+from facetrain.train import unlabelled as first_look
 from facetrain.train.loop import train_model
-from facetrain.train.metrics import read_metrics
+from facetrain.train.run.metrics import read_metrics
 from facetrain.train.teacher import make_teacher, read_teacher
 
 pytestmark = pytest.mark.slow

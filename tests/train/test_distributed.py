@@ -18,10 +18,10 @@ from facetrain.core.errors import DataError, TrainingError, UsageError
 from facetrain.data.batch import FACE, IGNORED, Batch
 from facetrain.model.frozen import freeze
 from facetrain.model.yunet import YuNet, build
-from facetrain.train.distributed import ALONE, World, check_batch, check_same, join
-from facetrain.train.joint_norm import JointNorm, join_norms
-from facetrain.train.launch import run_workers
-from facetrain.train.optim import make_optimizer
+from facetrain.train.optim.optimizers import make_optimizer
+from facetrain.train.parallel.launch import run_workers
+from facetrain.train.parallel.sync_batch_norm import JointNorm, join_norms
+from facetrain.train.parallel.world import ALONE, World, check_batch, check_same, join
 from facetrain.train.step import Task, make_step
 
 pytestmark = pytest.mark.slow

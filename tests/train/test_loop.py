@@ -33,7 +33,7 @@ from facetrain.model.weights import load_checkpoint, load_model, save_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train import terms, window
 from facetrain.train.loop import train_model
-from facetrain.train.metrics import read_metrics
+from facetrain.train.run.metrics import read_metrics
 
 
 @pytest.mark.usefixtures("with_curves")

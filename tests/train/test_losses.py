@@ -20,7 +20,7 @@ from facetrain.model.priors import make_priors
 from facetrain.model.yunet import Predictions, build
 from facetrain.train.assign import Targets
 from facetrain.train.losses import BOX_LOSSES, box_iou_pairs, compute_losses, landmark_loss
-from facetrain.train.optim import make_optimizer
+from facetrain.train.optim.optimizers import make_optimizer
 from facetrain.train.step import Task, make_step
 
 # The reference's golden `iou_pairs`, computed in float64 by an independent implementation:

@@ -23,7 +23,7 @@ from facetrain.model.safe_file import read_tensors
 from facetrain.model.weights import save_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train.loop import train_model
-from facetrain.train.metrics import read_metrics
+from facetrain.train.run.metrics import read_metrics
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,8 +10,8 @@ import pytest
 
 from facetrain.core.errors import OutputError
 from facetrain.core.run_dir import RunDir
-from facetrain.train import board
-from facetrain.train.metrics import MetricsLog, read_metrics
+from facetrain.train.run import board
+from facetrain.train.run.metrics import MetricsLog, read_metrics
 
 TRAIN = {"epoch": 0, "lr": 0.01, "losses": {"box": 1.5, "total": 2.0}, "positives": 7.0}
 

@@ -7,8 +7,8 @@ from torch import nn
 from facetrain.config.load import load_config
 from facetrain.config.schema import MuonConfig, TrainConfig
 from facetrain.model.yunet import build
-from facetrain.train.muon import MATRIX_MOMENTUM, Muon, orthogonalise, split_parameters
-from facetrain.train.optim import make_optimizer, set_rate
+from facetrain.train.optim.muon import MATRIX_MOMENTUM, Muon, orthogonalise, split_parameters
+from facetrain.train.optim.optimizers import make_optimizer, set_rate
 
 
 def matrices(seed: int, *shape: int) -> torch.Tensor:

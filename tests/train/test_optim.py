@@ -14,7 +14,7 @@ from torch import nn
 
 from facetrain.config.check import check_config
 from facetrain.config.schema import Config, TrainConfig
-from facetrain.train.optim import (
+from facetrain.train.optim.optimizers import (
     OPTIMIZERS,
     base_rate,
     gradient_limit,
@@ -23,7 +23,7 @@ from facetrain.train.optim import (
     progress_of,
     warmup_length,
 )
-from facetrain.train.schedules import SCHEDULES, Schedule
+from facetrain.train.optim.schedules import SCHEDULES, Schedule
 
 # The reference's golden `lr` of the published recipe: epoch, step over the whole run (403 an epoch), rate
 GOLDEN = [

@@ -14,8 +14,8 @@ from facetrain.cli.app import run_cli
 from facetrain.cli.commands.train import Order, train
 from facetrain.config.load import config_to_yaml, load_config
 from facetrain.core.run_dir import RunDir
-from facetrain.train import launch
-from facetrain.train.launch import Work, run_workers
+from facetrain.train.parallel import launch
+from facetrain.train.parallel.launch import Work, run_workers
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from facetrain.config.schema import Config, EvalConfig, TrainConfig
 from facetrain.core.run_dir import RunDir
 from facetrain.model.safe_file import read_tensors
 from facetrain.model.weights import load_checkpoint
-from facetrain.train.distributed import ALONE
 from facetrain.train.loop import train_model
-from facetrain.train.metrics import read_metrics
-from facetrain.train.optim import learning_rate, progress_of
-from facetrain.train.pace import Budget, Pace
+from facetrain.train.optim.optimizers import learning_rate, progress_of
+from facetrain.train.optim.pace import Budget, Pace
+from facetrain.train.parallel.world import ALONE
+from facetrain.train.run.metrics import read_metrics
 
 COSINE = TrainConfig(optimizer="adamw", lr=1.0, lr_batch=32, schedule="cosine", warmup_steps=100, warmup_limit=0.05)
 

@@ -28,7 +28,7 @@ from facetrain.core.run_dir import RunDir
 from facetrain.model.safe_file import read_tensors
 from facetrain.train import training
 from facetrain.train.loop import train_model
-from facetrain.train.metrics import read_metrics
+from facetrain.train.run.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from facetrain.data.batch import FACE, IGNORED, Batch
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.assign import assign
-from facetrain.train.optim import make_optimizer
+from facetrain.train.optim.optimizers import make_optimizer
 from facetrain.train.step import Task, forward_backward, make_step, seen_finite
 
 TINY = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), (16, 16)), head_channels=16)

@@ -19,7 +19,7 @@ from facetrain.model.safe_file import read_tensors
 from facetrain.train import training
 from facetrain.train.events import Progress
 from facetrain.train.loop import train_model
-from facetrain.train.metrics import read_metrics
+from facetrain.train.run.metrics import read_metrics
 
 PICTURES, STEPS = 10, 3  # training pictures, and steps an epoch at a batch of 4
 MODEL = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), (16, 16)), head_channels=16)

@@ -73,7 +73,7 @@ def run(
     """Train a face detector, or continue a run."""
     from facetrain.config.load import config_name, load_config
     from facetrain.core.run_dir import find_run
-    from facetrain.train.launch import has_launcher, leads, run_workers
+    from facetrain.train.parallel.launch import has_launcher, leads, run_workers
 
     devices = _devices(gpus)
     seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
@@ -148,8 +148,8 @@ class Order:
 def train(order: Order) -> int:
     """Train as ordered in this process, which may be one of several. Returns its exit code."""
     from facetrain.cli.text.train import TrainScreen, result_document, result_text
-    from facetrain.train.launch import leads, own_device
     from facetrain.train.loop import train_model
+    from facetrain.train.parallel.launch import leads, own_device
 
     with TrainScreen(shown=leads()) as screen:
         if order.resume is not None and leads():

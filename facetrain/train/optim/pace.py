@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from facetrain.config.schema import Config
-from facetrain.train.distributed import World
-from facetrain.train.optim import Plan, learning_rate, progress_of
+from facetrain.train.optim.optimizers import Plan, learning_rate, progress_of
+from facetrain.train.parallel.world import World
 
 Clock = Callable[[], float]
 

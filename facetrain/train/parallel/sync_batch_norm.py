@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facetrain.train.distributed import World
+from facetrain.train.parallel.world import World
 
 
 def join_norms(model: nn.Module, world: World, device: torch.device) -> None:

@@ -6,8 +6,8 @@ import torch
 
 from facetrain.config.schema import TrainConfig
 from facetrain.model.yunet import YuNet
-from facetrain.train.muon import Muon, split_parameters
-from facetrain.train.schedules import SCHEDULES
+from facetrain.train.optim.muon import Muon, split_parameters
+from facetrain.train.optim.schedules import SCHEDULES
 
 Plan = tuple[tuple[int, int], ...]  # (step, total): from this step on the run is to end after `total` steps
 

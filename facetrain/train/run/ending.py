@@ -3,8 +3,8 @@
 import threading
 from dataclasses import dataclass
 
-from facetrain.train.distributed import World
-from facetrain.train.pace import Clock, Pace
+from facetrain.train.optim.pace import Clock, Pace
+from facetrain.train.parallel.world import World
 
 
 @dataclass

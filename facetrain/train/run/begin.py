@@ -12,7 +12,7 @@ from facetrain.config.schema import Config
 from facetrain.core.errors import ConfigError, InputError, UsageError
 from facetrain.core.places import check_folder
 from facetrain.core.run_dir import RunDir, claim_run, held, new_run
-from facetrain.train.state import Saved, load_state, saved_config
+from facetrain.train.run.checkpoint import Saved, load_state, saved_config
 from facetrain.train.teacher import TeacherFile, with_teacher
 
 # What a resumed run takes over from an edited config.yaml. The data and the teacher are checked by their hashes.

@@ -10,7 +10,7 @@ from facetrain.core.errors import TrainingError
 from facetrain.data.batch import Batch
 from facetrain.data.crops import Crop
 from facetrain.train.events import Progress
-from facetrain.train.pace import Pace
+from facetrain.train.optim.pace import Pace
 from facetrain.train.prepare import Setup
 
 _LOG_LINES = 2000  # about so many lines of metrics a run …

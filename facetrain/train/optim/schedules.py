@@ -1,4 +1,4 @@
-"""How the rate falls over a run: one entry for each `train.schedule`. Warm-up is the same for all (train/optim.py)."""
+"""How the rate falls over a run: one entry for each `train.schedule`. Warm-up is the same for all (optimizers.py)."""
 
 import math
 from collections.abc import Callable

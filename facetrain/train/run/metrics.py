@@ -11,7 +11,7 @@ from facetrain.core.files import replacing, write_text
 from facetrain.core.inert import for_plot
 from facetrain.core.plots import new_figure
 from facetrain.core.run_dir import RunDir
-from facetrain.train.board import Board, open_board
+from facetrain.train.run.board import Board, open_board
 
 _NEEDED = {"train": {"epoch", "lr", "losses"}, "val": {"epoch", "ap"}, "plan": {"total"}}  # by kind of line
 

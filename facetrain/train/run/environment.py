@@ -57,7 +57,7 @@ def describe_environment(run: RunDir, config: Config, setup: Setup, teacher: Tea
 
 def _commit() -> str | None:
     """The commit of the checkout that runs, or None outside of one."""
-    folder = Path(__file__).resolve().parents[2]
+    folder = Path(__file__).resolve().parents[3]
     if not (folder / ".git").exists():
         return None
     command = ["git", "-C", str(folder), "rev-parse", "HEAD"]

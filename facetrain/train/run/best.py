@@ -15,9 +15,9 @@ from facetrain.model.detector import ModelDetector
 from facetrain.model.weights import save_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train.events import Events
-from facetrain.train.hardware import tuned_kernels
+from facetrain.train.machine import tuned_kernels
 from facetrain.train.prepare import Setup
-from facetrain.train.state import TrainState
+from facetrain.train.run.checkpoint import TrainState
 from facetrain.train.validation import Validation, ValidationResult
 
 _SHOWN = 6  # epochs in a message

@@ -25,7 +25,7 @@ from facetrain.model.weights import STATE_FORMAT, Checkpoint, check_extent, conf
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.ema import Ema
 from facetrain.train.events import Events
-from facetrain.train.optim import make_optimizer
+from facetrain.train.optim.optimizers import make_optimizer
 
 Saved = Mapping[str, Any]  # what last.pt holds
 

@@ -20,7 +20,7 @@ from facetrain.core.errors import TrainingError, UsageError
 
 Item = TypeVar("Item")
 
-# A process that dies ends the others from outside (train/launch.py, or torchrun). Waiting is no sign of death: the
+# A process that dies ends the others from outside (launch.py, or torchrun). Waiting is no sign of death: the
 # others wait for as long as the first one writes or measures.
 _PATIENCE = timedelta(days=7)
 
@@ -132,7 +132,7 @@ def _contact() -> Iterator[None]:
 
 @contextmanager
 def join(device: torch.device) -> Iterator[World]:
-    """Meet the other processes, if there are any: started by train/launch.py, or by torchrun on any number of machines.
+    """Meet the other processes, if there are any: started by launch.py, or by torchrun on any number of machines.
 
     Both set RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; the first also names a file to meet at, so that no port
     has to be free.

@@ -1,0 +1,1 @@
+"""How weights are updated, how fast, and for how long."""
