@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import facetrain
-from facetrain.compare.machine import library_versions
-from facetrain.core.cache import user_cache
 from facetrain.core.errors import OutputError
-from facetrain.core.files import write_json
+from facetrain.core.files import user_cache, write_json
+from facetrain.core.machine import library_versions
 
 log = logging.getLogger(__name__)
 

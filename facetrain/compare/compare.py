@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from facetrain.compare.accuracy import KnownBenchmark, load_widerface, measure_accuracy
 from facetrain.compare.agreement import agreements
-from facetrain.compare.machine import describe_machine
 from facetrain.compare.models import OpenModel, cost_of, distinct_names, open_model, works_of
 from facetrain.compare.pairs import Pair, compare_pairs, intervals_of
 from facetrain.compare.results import Comparison, Look, Row, Speed
@@ -17,7 +16,7 @@ from facetrain.core.errors import FacetrainError, UsageError
 from facetrain.core.faces import Image
 from facetrain.core.files import sha256
 from facetrain.core.images import read_image
-from facetrain.core.machine import available_cores
+from facetrain.core.machine import available_cores, describe_machine
 from facetrain.eval.intervals import DRAWS, SEED, check_draws
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 

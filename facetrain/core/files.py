@@ -1,8 +1,9 @@
-"""Files that are whole or not there, and hashes of them."""
+"""Files that are whole or not there, hashes of them, and whether a place can be written before any work is done."""
 
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
-from facetrain.core.errors import OutputError
+from facetrain.core.errors import InputError, OutputError, UsageError
 
 
 @contextmanager
@@ -103,3 +104,42 @@ def sha256(path: Path) -> str:
 def is_lfs_pointer(start: bytes) -> bool:
     """Whether a file that starts with these bytes is a git-lfs pointer in place of the real content."""
     return start.startswith(b"version https://git-lfs")
+
+
+def user_cache() -> Path:
+    """The folder for what can be made again; facetrain's part of it is `facetrain`. FACETRAIN_CACHE chooses another.
+
+    A user without a home has one among the temporary files. Raises InputError where FACETRAIN_CACHE is no path.
+    """
+    if chosen := os.environ.get("FACETRAIN_CACHE"):
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:
+            raise InputError(f"FACETRAIN_CACHE={chosen}: {error}") from error
+    try:
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches"
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # no HOME, and no entry in the list of users
+        return Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+
+
+def check_folder(folder: Path, field: str) -> None:
+    """Raise UsageError unless `folder` is one that can be written into, or made. field: what the caller calls it."""
+    above = folder
+    # os.path answers no for what lies behind a closed folder, Path raises
+    while not os.path.lexists(above) and above != above.parent:
+        above = above.parent
+    if not os.path.isdir(above):  # noqa: PTH112
+        raise InputError(f"{folder}: {above} is not a folder", f"choose another `{field}`")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder}: cannot be written: no permission for {above}", f"choose another `{field}`")
+
+
+def check_file(path: Path, field: str) -> None:
+    """Raise UsageError unless a file can be written at `path`, in a folder that is there or can be made."""
+    if os.path.isdir(path):  # noqa: PTH112
+        raise InputError(f"`{field}` {path}: a folder", "name a file in it")
+    check_folder(path.parent, field)

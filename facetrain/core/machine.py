@@ -1,10 +1,15 @@
-"""What the processor can do, without asking torch."""
+"""What the machine can do and what is installed on it, without asking torch."""
 
 import os
 import platform
+import sys
+from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 _CPUINFO = Path("/proc/cpuinfo")
+_MODULES = {"opencv": "cv2"}  # where the module has another name than the library
 
 
 def cpu_flags() -> frozenset[str]:
@@ -107,3 +112,23 @@ def peak_memory() -> int:
         return 0
     unit = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def describe_machine(cores: int, threads: int) -> dict[str, Any]:
+    """The processor, cores that could be used, threads of the `all_cores` times, the system and versions.
+
+    torch's version stands there only where it is loaded.
+    """
+    libraries = ["onnxruntime", "numpy", "opencv", *(["torch"] if sys.modules.get("torch") else [])]
+    return {
+        "cpu": cpu_name(),
+        "cores": cores,
+        "threads": threads,
+        "platform": platform.platform(),
+        "versions": {"python": platform.python_version(), **library_versions(libraries)},
+    }
+
+
+def library_versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions as the libraries themselves tell them."""
+    return {name: str(import_module(_MODULES.get(name, name)).__version__) for name in names}

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from facetrain.core.cache import user_cache
 from facetrain.core.errors import DataError
-from facetrain.core.files import as_native, sha256, write_json
+from facetrain.core.files import sha256, user_cache, write_json
 from facetrain.core.machine import peak_memory
+from facetrain.core.onnx_session import cpu_session
 
 PIXEL_BYTES = 60  # working memory of a run by pixel of its image; YuNet's, measured: 50
 _MEMORY = 2 << 30  # bytes over what the process takes before it opens the file
@@ -84,12 +84,9 @@ def _main(path: Path) -> None:
 
     onnxruntime.set_default_logger_severity(4)
     _limit()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     peaks = []
     try:
-        session = onnxruntime.InferenceSession(as_native(path), options, providers=["CPUExecutionProvider"])
+        session = cpu_session(path, threads=1)
         [entry] = session.get_inputs()
         kind = np.float16 if "16" in entry.type else np.float32
         for side in _SIDES:

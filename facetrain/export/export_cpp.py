@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from facetrain.core.compiler import find_compiler
 from facetrain.core.errors import ExportError, InputError, OutputError, UsageError
-from facetrain.core.files import replacing
-from facetrain.core.places import check_folder
+from facetrain.core.files import check_folder, replacing
 from facetrain.core.suggest import choices_hint
 from facetrain.export.checkpoint import export_name, find_checkpoint
 from facetrain.export.cpp import targets

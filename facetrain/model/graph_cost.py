@@ -7,6 +7,7 @@ from typing import Any
 
 from facetrain.core.errors import DataError
 from facetrain.core.onnx_probe import probed
+from facetrain.core.onnx_session import cpu_session
 
 # The inputs of a layer that were learnt. What else a file stores as numbers (the running statistics of a batch norm,
 # grids and anchors of a built-in decoding, settings of a Resize, scales of a quantisation) is no parameter.
@@ -137,7 +138,6 @@ def _run_shapes(model: Any, names: list[str]) -> dict[str, list[int]]:
     """Shapes of these tensors as a run on a blank picture has them."""
     import numpy as np
     import onnx
-    import onnxruntime
 
     image = _image(model)
     dims = [d.dim_value for d in image.type.tensor_type.shape.dim]
@@ -148,10 +148,7 @@ def _run_shapes(model: Any, names: list[str]) -> dict[str, list[int]]:
         shape = f"facetrain_shape_{index}"
         model.graph.node.append(onnx.helper.make_node("Shape", [name], [shape]))
         model.graph.output.append(onnx.helper.make_tensor_value_info(shape, onnx.TensorProto.INT64, None))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = cpu_session(model.SerializeToString(), threads=1)
     kind = onnx.helper.tensor_dtype_to_np_dtype(image.type.tensor_type.elem_type)
     found = session.run(None, {image.name: np.zeros(dims, kind)})
     return {name: [int(side) for side in shape] for name, shape in zip(names, found, strict=True)}

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facetrain.model.kernels.plain import PLAIN, Kernels
+from facetrain.model.network import join_outputs, units
 from facetrain.model.operations import IMAGE, Add, Conv, Network, Operation, Pool, Split, Unit, Upsample
-from facetrain.model.passes import join_outputs, units
 
 
 class NetworkModule(nn.Module):
@@ -24,7 +24,7 @@ class NetworkModule(nn.Module):
         self.kernels: Kernels = PLAIN
         for name, child in _tree(_layers(network)).items():
             self.add_module(name, child)
-        # A norm may be exchanged for another one in its place (train/parallel/sync_batch_norm.py): what is kept is where it lies.
+        # A norm may be exchanged for another one in its place (train/parallel): what is kept is where it lies.
         self._places = {name: _place(self, name) for conv in network.convs for name in (*conv.names, conv.norm) if name}
         joined = join_outputs(network)
         self._schedule = list(_with_last_uses(units(joined.operations, joined.readers()), network))

@@ -25,7 +25,7 @@ from facetrain.model.yunet import YuNet, build
 _TOO_LARGE = 4  # parameters for each number that a file holds
 _TAKE_AGAIN = "take best.pt of the run again"
 FORMAT = "facetrain checkpoint"
-STATE_FORMAT = "facetrain training state"  # last.pt: train/run/checkpoint.py writes and resumes it, its weights serve here too
+STATE_FORMAT = "facetrain training state"  # last.pt: train/run/checkpoint.py writes it, its weights serve here too
 
 # The original trainer's names -> ours; the rest of a key (weight, bias, running_mean, …) stays.
 _UNIT = {"conv1": "pointwise", "conv2": "depthwise", "bn": "norm"}

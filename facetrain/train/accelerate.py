@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from facetrain.core.cache import user_cache
 from facetrain.core.errors import FacetrainError
+from facetrain.core.files import user_cache
 from facetrain.data.batch import PADDING, Batch
 from facetrain.model.kernels.choose import look_kernels, use_fused
 from facetrain.model.kernels.plain import PLAIN

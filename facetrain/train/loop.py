@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from facetrain.config.schema import Config
-from facetrain.core.cache import user_cache
+from facetrain.core.files import user_cache
 from facetrain.core.run_dir import RunDir
 from facetrain.model.detector import torch_device
 from facetrain.model.weights import Checkpoint, load_checkpoint
@@ -75,8 +75,8 @@ def train_model(
     clock:    seconds from anywhere, for budget and max_time
     Raises a FacetrainError for whatever a user can mend; all it tells goes through `events`.
 
-    Where this process is one of several (parallel/launch.py, torchrun) they train one model together. What the first one
-    was given counts for all, and it alone writes.
+    Where this process is one of several (parallel/launch.py, torchrun) they train one model together. What the first
+    one was given counts for all, and it alone writes.
     """
     limits = Limits(budget, max_time, dry_run, clock, clock())
     place = torch_device(device)

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 
 from facetrain.config.schema import Config
-from facetrain.core.cache import user_cache
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import LabelledImage
-from facetrain.core.files import sha256
+from facetrain.core.files import sha256, user_cache
 from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batches import steps_per_epoch
 from facetrain.data.formats.layout import find_pictures, find_split, load_split

@@ -164,8 +164,7 @@ VIEWS: dict[str, Any] = {"double": two_views(lambda far, finer, weights: finer),
 
 def relabelled() -> Path:
     """The training pictures with boxes by the far better detector in place of their labels; made once."""
-    from facetrain.core.cache import user_cache
-    from facetrain.core.files import write_text
+    from facetrain.core.files import user_cache, write_text
     from facetrain.core.images import read_image
     from facetrain.data.formats.layout import load_split
     from facetrain.detect.detector import FaceDetector

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from facetrain.config.load import load_config
-from facetrain.core.cache import user_cache
+from facetrain.core.files import user_cache
 from facetrain.core.machine import cpu_name
 from facetrain.data.batch import Batch
 from facetrain.model.frozen import freeze

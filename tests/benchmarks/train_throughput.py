@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config
-from facetrain.core.cache import user_cache
 from facetrain.core.faces import LabelledImage
+from facetrain.core.files import user_cache
 from facetrain.core.images import opencv, read_image
 from facetrain.core.machine import cpu_name
 from facetrain.data.augmentations import augmented

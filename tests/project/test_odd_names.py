@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from facetrain.cli.app import run_cli
-from facetrain.core.cache import user_cache
-from facetrain.core.files import as_spelled, write_json, write_text
+from facetrain.core.files import as_spelled, user_cache, write_json, write_text
 from facetrain.data.formats.layout import load_split
 from facetrain.detect.bundled import bundled_weights
 

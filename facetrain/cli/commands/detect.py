@@ -82,7 +82,7 @@ def run(
     threads: Annotated[int | None, typer.Option(help="CPU threads; all that are there by default.")] = None,
 ) -> None:
     """Find faces and draw boxes, scores and landmarks."""
-    from facetrain.core.places import check_folder
+    from facetrain.core.files import check_folder
     from facetrain.detect.detector import FaceDetector, check_settings
     from facetrain.detect.output import detect_files, make_output_folder
     from facetrain.detect.sources import Failure, find_sources

@@ -119,7 +119,7 @@ def run(
 
 def _check_folders(report: Path | None, save_predictions: Path | None) -> None:
     """Raise UsageError for folders that could not be written in the end: now, and not after all the work."""
-    from facetrain.core.places import check_folder
+    from facetrain.core.files import check_folder
     from facetrain.eval.report.write import check_report_folder
 
     for flag, folder in (("report", report), ("save_predictions", save_predictions)):

@@ -9,9 +9,8 @@ from facetrain.compare.results import Comparison
 from facetrain.compare.scatter import Bubble, check_plot_path, write_scatter
 from facetrain.compare.sheet import Panel, draw_sheet
 from facetrain.core.errors import UsageError
-from facetrain.core.files import write_text
+from facetrain.core.files import check_file, write_text
 from facetrain.core.images import write_image
-from facetrain.core.places import check_file
 from facetrain.core.suggest import choices_hint
 from facetrain.detect.recognise import check_family
 

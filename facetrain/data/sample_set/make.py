@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facetrain.core.cache import user_cache
 from facetrain.core.errors import OutputError
 from facetrain.core.faces import Floats, Image
-from facetrain.core.files import write_text
+from facetrain.core.files import user_cache, write_text
 from facetrain.core.images import opencv
 from facetrain.data.sample_set.drawing import (
     Drawn,

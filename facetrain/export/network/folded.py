@@ -11,8 +11,8 @@ import numpy as np
 from facetrain.config.schema import ModelConfig
 from facetrain.core.errors import ExportError
 from facetrain.core.faces import Floats
+from facetrain.model.network import join_outputs
 from facetrain.model.operations import Network
-from facetrain.model.passes import join_outputs
 
 
 @dataclass(frozen=True)

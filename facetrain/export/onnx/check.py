@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
 from facetrain.core.boxes import box_iou, pad_image, padded_size
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.core.files import as_native
 from facetrain.core.images import fit_image, opencv
+from facetrain.core.onnx_session import cpu_session
 from facetrain.detect.onnx_detector import OnnxDetector
 from facetrain.export.onnx.model import output_names
 from facetrain.export.onnx.opencv_yn import POINTS, STRIDES, Thresholds, candidates, few, possible_and_certain
@@ -116,9 +115,7 @@ def _structure(path: Path, model: YuNet, options: OnnxOptions) -> Check:
 
 def _runner(path: Path) -> Callable[[Floats], dict[str, Floats]]:
     """The file as a function from pictures (B, 3, H, W) to its outputs by name."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(as_native(path), options, providers=["CPUExecutionProvider"])
+    session = cpu_session(path)
     names = [output.name for output in session.get_outputs()]
     return lambda images: dict(zip(names, session.run(names, {"input": images}), strict=True))
 

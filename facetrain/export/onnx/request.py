@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from facetrain.core.errors import InputError, UsageError
-from facetrain.core.places import check_file
+from facetrain.core.files import check_file
 from facetrain.export.checkpoint import export_name, find_checkpoint
 
 Form = Literal["raw", "rows", "decoded"]

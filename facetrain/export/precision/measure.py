@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 
 from facetrain.core.errors import DataError
-from facetrain.core.files import as_native
 from facetrain.core.machine import cpu_name
+from facetrain.core.onnx_session import cpu_session
 from facetrain.eval.difference import Difference, brackets, difference
 from facetrain.eval.evaluate import Source, evaluate_on, load_benchmark
 from facetrain.eval.protocol import EvalProtocol
@@ -162,10 +162,7 @@ def text(result: Mapping[str, Any], name: str = "after") -> str:
 
 
 def _session(path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(as_native(path), options, providers=["CPUExecutionProvider"])
+        return cpu_session(path, threads=1)
     except Exception as error:  # onnxruntime's errors have no common class
         raise DataError(f"{path}: not a usable ONNX model: {str(error).splitlines()[0][:300]}") from error

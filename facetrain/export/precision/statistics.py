@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -15,6 +14,7 @@ from facetrain.core.errors import ExportError
 from facetrain.core.faces import Floats
 from facetrain.core.images import fit_image, read_image
 from facetrain.core.machine import available_cores
+from facetrain.core.onnx_session import cpu_session
 from facetrain.eval.pipeline import ordered
 from facetrain.export.network.folded import FoldedNet
 from facetrain.export.onnx.graph import Graph
@@ -64,10 +64,7 @@ def collect(
     ExportError where a map is not finite.
     """
     file, tensors = map_model(net)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(file.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = cpu_session(file.SerializeToString(), threads=1)
 
     def look(path: Path) -> Statistics:
         image = shown(path)

@@ -10,7 +10,7 @@ from facetrain.config.load import config_from_dict, config_to_dict, load_config
 from facetrain.config.problems import show
 from facetrain.config.schema import Config
 from facetrain.core.errors import ConfigError, InputError, UsageError
-from facetrain.core.places import check_folder
+from facetrain.core.files import check_folder
 from facetrain.core.run_dir import RunDir, claim_run, held, new_run
 from facetrain.train.run.checkpoint import Saved, load_state, saved_config
 from facetrain.train.teacher import TeacherFile, with_teacher

@@ -13,8 +13,8 @@ from facetrain.export.cpp.targets.libfacedetection_data import comments_of, data
 from facetrain.export.cpp.targets.libfacedetection_forward import foreign_operations, forward_text
 from facetrain.export.cpp.targets.options import CppOptions
 from facetrain.export.network.folded import FoldedNet
+from facetrain.model.network import units
 from facetrain.model.operations import Unit
-from facetrain.model.passes import units
 
 DIGITS = 3  # the library's own file has three
 DATA, FORWARD = "facedetectcnn-data.cpp", "facedetectcnn-model.cpp"

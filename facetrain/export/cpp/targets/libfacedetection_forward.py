@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from facetrain.export.cpp.targets.libfacedetection_data import STEM_INPUTS, library_layers, library_name
 from facetrain.export.network.folded import FoldedNet
+from facetrain.model.network import units
 from facetrain.model.operations import IMAGE, Add, Conv, Network, Operation, Pool, Unit, Upsample
-from facetrain.model.passes import units
 
 _OUTPUTS = {"cls": "cls", "box": "box", "obj": "obj", "landmarks": "points"}  # kinds -> arrays, in the library's order
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from facetrain.core.errors import UsageError
 from facetrain.export.network.folded import FoldedNet, Weights, joined
+from facetrain.model.network import units
 from facetrain.model.operations import IMAGE, Add, Conv, Operation, Pool, Split, Unit, Upsample
-from facetrain.model.passes import units
 
 BAND_PIXELS = 128  # of a row or more that go through a layer at a time
 MOST_CANDIDATES = 5000  # the best boxes that suppression looks at, as FaceDetector's
