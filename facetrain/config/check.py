@@ -4,9 +4,8 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from itertools import pairwise
-from operator import attrgetter
 from typing import Any
 
 from facetrain.config.names import names_at
@@ -14,63 +13,6 @@ from facetrain.config.problems import shorten, show
 from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
 from facetrain.core.inert import NAME_LENGTH, is_name
 from facetrain.core.suggest import choices_hint
-
-# [ and ] include the bound, ( and ) exclude it. A null is always fine; of a list, every item must lie inside.
-RANGES = {
-    "model.stem": "[1, 4096]",
-    "model.stages": "[1, 4096]",
-    "model.shared_convs": "[0, 64]",
-    "model.tower_convs": "[0, 64]",
-    "model.head_channels": "[1, 4096]",
-    "model.objectness_bias": "[-50, 50]",
-    "data.size": "[1, 8192]",
-    "data.crop_scales": "(0, 10]",
-    "data.flip": "[0, 1]",
-    "data.rotate.chance": "[0, 1]",
-    "data.rotate.degrees": "[0, 180]",
-    "data.colour.jitter": "[0, 1]",
-    "data.colour.grey": "[0, 1]",
-    "data.colour.blur": "[0, 1]",
-    "data.cutout.chance": "[0, 1]",
-    "data.cutout.area": "(0, 1]",
-    "data.memory": "[0, inf)",
-    "data.workers": "[1, inf)",
-    "data.max_broken": "[0, 1]",
-    "data.limit": "[1, inf)",
-    "train.epochs": "[1, inf)",
-    "train.batch": "[1, inf)",
-    "train.lr": "(0, inf)",
-    "train.lr_batch": "[1, inf)",
-    "train.momentum": "[0, 1)",
-    "train.weight_decay": "[0, inf)",
-    "train.milestones": "(0, 1)",
-    "train.gamma": "(0, 1]",
-    "train.final_lr": "[0, 1]",
-    "train.warmup_steps": "[0, inf)",
-    "train.warmup_limit": "[0, 1]",
-    "train.warmup_start": "[0, 1]",
-    "train.clip": "(0, inf)",
-    "train.short_run_clip": "(0, inf)",
-    "train.ema": "(0, 1)",
-    "train.assign.center_radius": "(0, inf)",
-    "train.assign.candidates": "[1, inf)",
-    "train.assign.iou_weight": "[0, inf)",
-    "train.loss.cls_weight": "[0, inf)",
-    "train.loss.obj_weight": "[0, inf)",
-    "train.loss.box_weight": "[0, inf)",
-    "train.loss.landmark_weight": "[0, inf)",
-    "train.muon.adamw_lr": "(0, inf)",
-    "train.muon.weight_decay": "[0, inf)",
-    "train.teacher_weight": "[0, inf)",
-    "train.label_weight": "[0, inf)",
-    "train.keep_every": "(0, inf)",
-    "train.keep_last": "[1, inf)",
-    "train.seed": "[0, inf)",
-    "eval.every": "(0, inf)",
-    "eval.score": "[0, 1]",
-    "eval.nms": "(0, 1]",
-    "eval.limit": "[1, inf)",
-}
 
 
 @dataclass(frozen=True)
@@ -93,21 +35,30 @@ def check_config(config: Config) -> list[Violation]:
     return [*found, *wiring, *_landmarks(config.model.landmarks)]
 
 
+def keys(section: Any, start: str = "") -> Iterator[tuple[str, Field[Any], Any]]:
+    """Every key below a section with its field of the schema and its value; sections are gone through."""
+    for each in fields(section):
+        key, value = f"{start}{each.name}", getattr(section, each.name)
+        if is_dataclass(value):
+            yield from keys(value, f"{key}.")
+        else:
+            yield key, each, value
+
+
 def _ranges(config: Config) -> Iterator[Violation]:
-    for key, interval in RANGES.items():
-        value = attrgetter(key)(config)
+    for key, field, value in keys(config):
+        interval = field.metadata.get("range", "(-inf, inf)")
         for item in _numbers(value):
             if not _inside(item, interval):
                 text = f"{key}: must be {_in_words(interval)}, not {show(item)}"
-                default = _plain(attrgetter(key)(Config()))
-                yield Violation((key,), text, f"the default is {show(default)}")
+                yield Violation((key,), text, f"the default is {show(_plain(field.default))}")
 
 
 def _numbers(value: Any) -> Iterator[float]:
     if isinstance(value, tuple):
         for item in value:
             yield from _numbers(item)
-    elif value is not None:
+    elif isinstance(value, int | float):
         yield value
 
 
@@ -261,13 +212,12 @@ def _train(config: Config) -> Iterator[Violation]:
         yield from _plan(train.plan)
 
 
-def _names(section: Any, start: str = "") -> Iterator[Violation]:
+def _names(config: Config) -> Iterator[Violation]:
     """What is `named` and not a key of its table."""
-    for each in fields(section):
-        key, value = f"{start}{each.name}", getattr(section, each.name)
-        if is_dataclass(value):
-            yield from _names(value, f"{key}.")
-        elif "names" in each.metadata and value not in (names := names_at(each.metadata["names"])):
+    for key, field, value in keys(config):
+        if "names" not in field.metadata or value == field.default:
+            continue  # defaults are in their tables, which are not even looked for
+        if value not in (names := names_at(field.metadata["names"])):
             yield Violation((key,), f"{key}: there is no '{shorten(value)}'", choices_hint(value.lower(), names))
 
 

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facetrain.config.check import RANGES, check_config
+from facetrain.config.check import check_config, keys
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
 from facetrain.core.errors import ConfigError
+
+RANGES = {key: field.metadata["range"] for key, field, _ in keys(Config()) if "range" in field.metadata}
 
 
 def error_of(*overrides):
