@@ -1,5 +1,6 @@
 """What an import brings along. Each case has an interpreter of its own, because a module once loaded stays loaded."""
 
+import ast
 import importlib.metadata
 import re
 import subprocess
@@ -11,13 +12,14 @@ import pytest
 
 import facetrain
 from facetrain.cli import commands
-from facetrain.data import formats as labels
+from facetrain.data import formats
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "cv2", "onnxruntime", "onnx", "numpy", "matplotlib"}
 TORCH = {"torch", "torchvision"}
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.glob("facetrain/**/*.py")}
 COMMANDS = sorted(module.name.replace("_", "-") for module in iter_modules(commands.__path__))
-LABELS = sorted(f"facetrain.data.formats.{module.name}" for module in iter_modules(labels.__path__))
+FORMATS = sorted(f"facetrain.data.formats.{module.name}" for module in iter_modules(formats.__path__))
 
 # Stands behind the code of a case. A module that is None is one that the case forbade.
 TELL = """
@@ -59,7 +61,7 @@ def test_every_command_is_seen():
 
 
 @pytest.mark.parametrize(
-    "module", ["facetrain.detect.detector", "facetrain.eval.evaluate", "facetrain.compare.compare", *LABELS]
+    "module", ["facetrain.detect.detector", "facetrain.eval.evaluate", "facetrain.compare.compare", *FORMATS]
 )
 def test_module_leaves_torch_alone(module):
     assert not loaded(f"import {module}") & TORCH
@@ -104,6 +106,32 @@ def test_every_folder_with_modules_is_a_package():
     package = Path(facetrain.__file__).parent
     folders = {path.parent for path in package.rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def imports_of(path):
+    """Modules of the package that one imports when it is loaded, not in functions or for types alone."""
+    known = {name.removesuffix(".__init__") for name in MODULES}
+    waiting = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("facetrain"):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in known else node.module
+        elif isinstance(node, ast.stmt):
+            waiting += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+
+
+def test_modules_import_each_other_without_a_circle():
+    graph = {name.removesuffix(".__init__"): set(imports_of(path)) - {"facetrain"} for name, path in MODULES.items()}
+    assert sum(map(len, graph.values())) > 500
+    while leaves := {name for name, below in graph.items() if not below & graph.keys()}:
+        graph = {name: below for name, below in graph.items() if name not in leaves}
+    assert not graph, f"among these is a circle: {sorted(graph)}"
 
 
 def test_version():

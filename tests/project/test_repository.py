@@ -127,3 +127,5 @@ def test_the_map_names_every_room_and_no_other():
         r"`((?:core|config|data|model|detect|eval|train|export|compare|cli)/[\w/]+)`", map_of_the_house
     ):
         assert (package / path).is_dir() or (package / f"{path}.py").is_file(), path
+    for path in re.findall(r"`(tests/[\w/.]+)`", map_of_the_house):
+        assert (ROOT / path).exists(), path
