@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facetrain.core.drawing import draw_faces
 from facetrain.core.faces import Faces, Floats, Image
 from facetrain.core.images import fit_image
 from facetrain.core.plots import new_figure
-from facetrain.detect.output import draw_faces
 
 _PANEL = (360, 720)  # pixels: least and most of a panel's width
 _TALLEST = 900  # pixels of a panel's height

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from facetrain.core.drawing import draw_faces
 from facetrain.core.faces import Faces
 from facetrain.detect import output
-from facetrain.detect.output import draw_faces
 
 
 def one_face(box, points=()):

@@ -15,8 +15,6 @@ from facetrain.eval.average_precision import Curve
 from facetrain.eval.details import Details, Outcome, SizeRecall
 from facetrain.eval.intervals import Estimate
 
-Colour = tuple[int, int, int]  # BGR
-
 MARK = '<meta name="generator" content="facetrain eval">'  # tells an earlier report from a folder of something else
 FOUND, MISSED, FALSE, IGNORED = (80, 200, 60), (50, 50, 255), (0, 215, 255), (190, 190, 190)
 _FIVE = ("right eye", "left eye", "nose", "right mouth corner", "left mouth corner")

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facetrain.core.drawing import dotted, outline, plate, whole_pixels
 from facetrain.core.errors import DataError, OutputError, UsageError
 from facetrain.core.faces import Faces, Image, LabelledImage
 from facetrain.core.files import as_utf8
@@ -29,7 +29,6 @@ from facetrain.eval.report.page import (
     IGNORED,
     MARK,
     MISSED,
-    Colour,
     Tile,
     against_section,
     head_section,
@@ -182,51 +181,15 @@ def _drawn(image: Image, factor: float, picture: LabelledImage, faces: Faces, re
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
     canvas: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
     scale = np.tile(np.divide(size, image.shape[1::-1]), 2)
-    boxes, alarms = (_pixels(some * scale, max(size)) for some in (picture.boxes, faces.boxes[result.false]))
+    boxes, alarms = (whole_pixels(some * scale, max(size)) for some in (picture.boxes, faces.boxes[result.false]))
     for box in boxes[picture.ignore]:
-        _dotted(canvas, box, IGNORED)
+        dotted(canvas, box, IGNORED)
     for box in boxes[result.found]:
-        _outline(canvas, box, FOUND, 2)
+        outline(canvas, box, FOUND, 2)
     for box, score in zip(alarms, faces.scores[result.false], strict=True):
-        _outline(canvas, box, FALSE, 2)
+        outline(canvas, box, FALSE, 2)
         if len(alarms) * _DENSE <= size[0] * size[1]:
-            _text(canvas, box, f"{score:.2f}")
+            plate(canvas, box, f"{score:.2f}", FALSE)
     for box in boxes[result.missed]:  # last, so that nothing hides them
-        _outline(canvas, box, MISSED, 4)
+        outline(canvas, box, MISSED, 4)
     return canvas
-
-
-def _pixels(boxes: NDArray[np.float64], side: int) -> NDArray[np.int64]:
-    """Boxes in whole pixels. What lies far outside is not seen, but OpenCV would walk all the way there."""
-    return np.clip(np.nan_to_num(boxes), -side, 2 * side).round().astype(np.int64)
-
-
-def _outline(canvas: Image, box: NDArray[np.int64], colour: Colour, line: int) -> None:
-    """A rectangle around the box and not on its edge, thinner on a small face, which so stays visible."""
-    line = min(line, max((line + 1) // 2, int(min(box[2:] - box[:2])) // 5))
-    x1, y1, x2, y2 = (box + np.array((-line, -line, line, line))).tolist()
-    opencv().rectangle(canvas, (x1, y1), (x2, y2), colour, line)
-
-
-def _dotted(canvas: Image, box: NDArray[np.int64], colour: Colour) -> None:
-    """A thin dotted rectangle, which OpenCV cannot draw: two pixels, then a gap of two."""
-    x1, y1, x2, y2 = box.tolist()
-    height, width = canvas.shape[:2]
-    x, y = np.arange(max(x1, 0), min(x2 + 1, width)), np.arange(max(y1, 0), min(y2 + 1, height))
-    for row in {y1, y2} & set(range(height)):
-        canvas[row, x[(x - x1) % 4 < 2]] = colour
-    for column in {x1, x2} & set(range(width)):
-        canvas[y[(y - y1) % 4 < 2], column] = colour
-
-
-def _text(canvas: Image, box: NDArray[np.int64], text: str) -> None:
-    """A score on a dark plate above the box, or inside it where there is no room above."""
-    cv2 = opencv()
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.42
-    (width, height), _ = cv2.getTextSize(text, font, scale, 1)
-    left = min(max(int(box[0]) - 2, 0), max(canvas.shape[1] - width - 2, 0))
-    bottom = int(box[1]) - 3
-    if bottom < height + 3:
-        bottom = max(int(box[1]), 0) + height + 3
-    cv2.rectangle(canvas, (left, bottom - height - 3), (left + width + 1, bottom), (0, 0, 0), cv2.FILLED)
-    cv2.putText(canvas, text, (left + 1, bottom - 2), font, scale, FALSE, 1, cv2.LINE_AA)
