@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from facetrain.core import drawing
 from facetrain.core.drawing import draw_faces
 from facetrain.core.faces import Faces
-from facetrain.detect import output
 
 
 def one_face(box, points=()):
@@ -30,8 +30,8 @@ def test_without_faces_nothing_changes():
 def test_sides_of_the_person_have_their_own_colours():
     drawn = draw_faces(np.full((200, 300, 3), 128, np.uint8), one_face((60, 60, 140, 150), FIVE))
     colours = [tuple(int(v) for v in drawn[y, x]) for x, y in FIVE]
-    assert colours[0] == colours[3] == output._RIGHT  # at the picture's left
-    assert colours[1] == colours[4] == output._LEFT
+    assert colours[0] == colours[3] == drawing._RIGHT  # at the picture's left
+    assert colours[1] == colours[4] == drawing._LEFT
     assert len(set(colours)) == 3
 
 
