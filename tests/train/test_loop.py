@@ -31,8 +31,9 @@ from facetrain.core.run_dir import RunDir
 from facetrain.model.safe_file import read_tensors
 from facetrain.model.weights import load_checkpoint, load_model, save_checkpoint
 from facetrain.model.yunet import build
-from facetrain.train import terms, window
+from facetrain.train import terms
 from facetrain.train.loop import train_model
+from facetrain.train.run import window
 from facetrain.train.run.metrics import read_metrics
 
 
