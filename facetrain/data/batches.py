@@ -13,7 +13,7 @@ from facetrain.config.schema import DataConfig, LandmarksConfig
 from facetrain.data.augmentations import augmented
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
 from facetrain.data.crops import Crop, CropFaces, crop_faces, draw_crop, epoch_order
-from facetrain.data.store import ImageStore
+from facetrain.data.store.images import ImageStore
 from facetrain.data.view import View
 
 _Ready = tuple[list[Crop], Batch] | BaseException | None  # a batch, why there is none, or that it was the last

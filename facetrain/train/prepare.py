@@ -18,7 +18,9 @@ from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batches import steps_per_epoch
 from facetrain.data.formats.layout import find_pictures, find_split, load_split
 from facetrain.data.sample_set.make import sample_root
-from facetrain.data.store import ImageStore, choose_place, open_store
+from facetrain.data.store.images import ImageStore
+from facetrain.data.store.open import open_store
+from facetrain.data.store.placement import choose_place
 from facetrain.model.cost import convolutions
 from facetrain.train.events import Events
 from facetrain.train.machine import choose_precision, keep_big_buffers, peak_memory

@@ -18,7 +18,7 @@ import torch
 from facetrain.core.errors import OutputError
 from facetrain.core.faces import Floats, LabelledImage
 from facetrain.core.files import replacing
-from facetrain.data.store import ImageStore
+from facetrain.data.store.images import ImageStore
 from facetrain.model.detector import ModelDetector
 from facetrain.model.yunet import YuNet
 

@@ -34,7 +34,9 @@ from facetrain.data.batches import ahead, epoch_batches, make_batch, mirror_orde
 from facetrain.data.crops import draw_crop
 from facetrain.data.formats.layout import load_split
 from facetrain.data.sample_set.make import sample_root
-from facetrain.data.store import ImageStore, choose_place, open_store
+from facetrain.data.store.images import ImageStore
+from facetrain.data.store.open import open_store
+from facetrain.data.store.placement import choose_place
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.accelerate import Captured, CudaRecorder, compiled_losses
 from facetrain.train.assign import assign

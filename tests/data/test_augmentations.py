@@ -17,7 +17,8 @@ from facetrain.data.augmentations import augmentations
 from facetrain.data.batch import IGNORED, PADDING, Batch
 from facetrain.data.batches import epoch_batches, make_batch, mirror_order
 from facetrain.data.crops import Crop, draw_crop
-from facetrain.data.store import ImageStore, open_store
+from facetrain.data.store.images import ImageStore
+from facetrain.data.store.open import open_store
 
 CPU = torch.device("cpu")
 MIRROR = mirror_order(LandmarksConfig())

@@ -14,7 +14,8 @@ from facetrain.core.faces import LabelledImage
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
 from facetrain.data.batches import ahead, collate, epoch_batches, mirror_order, steps_per_epoch
 from facetrain.data.crops import Crop
-from facetrain.data.store import ImageStore, open_store
+from facetrain.data.store.images import ImageStore
+from facetrain.data.store.open import open_store
 
 CPU = torch.device("cpu")
 CONFIG = DataConfig(size=32)

@@ -13,9 +13,10 @@ import torch
 
 from facetrain.core.errors import DataError, OutputError
 from facetrain.core.faces import LabelledImage
-from facetrain.data import mapped
 from facetrain.data.crops import Crop
-from facetrain.data.store import ImageStore, open_store
+from facetrain.data.store import mapped
+from facetrain.data.store.images import ImageStore
+from facetrain.data.store.open import open_store
 
 CPU = torch.device("cpu")
 SIZES = [(40, 30), (17, 64), (5, 5)]
@@ -63,7 +64,7 @@ def test_it_is_decoded_once(pictures: list[LabelledImage], tmp_path: Path, monke
     _, notes = opened(pictures, tmp_path / "cache")
     assert len(notes) == 1
     assert "3 decoded pictures" in notes[0]
-    monkeypatch.setattr("facetrain.data.store.read_image", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr("facetrain.data.store.decoding.read_image", lambda path: pytest.fail("decoded again"))
     _, notes = opened(pictures, tmp_path / "cache")
     assert notes == []
 

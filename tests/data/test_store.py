@@ -14,11 +14,15 @@ from hypothesis import strategies as st
 from facetrain.config.schema import DataConfig, LandmarksConfig
 from facetrain.core.errors import DataError
 from facetrain.core.faces import LabelledImage
-from facetrain.data import store as store_module
 from facetrain.data.augmentations import augmented
 from facetrain.data.batches import make_batch, mirror_order
 from facetrain.data.crops import Crop
-from facetrain.data.store import ImageStore, choose_place, cut, gather_crops, open_store
+from facetrain.data.store import placement
+from facetrain.data.store.device import gather_crops
+from facetrain.data.store.host import cut
+from facetrain.data.store.images import ImageStore
+from facetrain.data.store.open import open_store
+from facetrain.data.store.placement import choose_place
 from facetrain.data.view import View
 
 CPU = torch.device("cpu")
@@ -278,7 +282,7 @@ def test_place_follows_the_free_memory(
     pictures: list[LabelledImage], monkeypatch: pytest.MonkeyPatch, free: int, place: str
 ) -> None:
     """Some must be left for the network."""
-    monkeypatch.setattr(store_module, "free_memory", lambda: free)
+    monkeypatch.setattr(placement, "free_memory", lambda: free)
     assert choose_place(pictures, CPU).place == place
     store, _ = open_store(pictures, "auto", 1, CPU, 0.0)
     assert store.place == place
@@ -306,7 +310,7 @@ def test_place_on_a_machine_with_a_gpu(
     place: str,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (on_gpu, 2 * on_gpu))
-    monkeypatch.setattr(store_module, "free_memory", lambda: 1000 * PIXELS)
+    monkeypatch.setattr(placement, "free_memory", lambda: 1000 * PIXELS)
     assert choose_place(pictures, torch.device("cuda"), "auto", limit, processes).place == place
 
 
@@ -314,14 +318,14 @@ def test_place_and_its_arithmetic_in_words(monkeypatch: pytest.MonkeyPatch) -> N
     """All of WIDER FACE beside a GPU of 24 GB and 64 GB of RAM, and on a laptop of 16 GB."""
     pictures = [no_faces(Path("x.jpg"), (1024, 875))] * 12_880
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (24_000_000_000, 24_000_000_000))
-    monkeypatch.setattr(store_module, "free_memory", lambda: 64_000_000_000)
+    monkeypatch.setattr(placement, "free_memory", lambda: 64_000_000_000)
     gpu = choose_place(pictures, torch.device("cuda"))
     assert (gpu.place, gpu.line) == (
         "ram",
         "pixels: 12,880 pictures take 34.6 GB of RAM (3 bytes a pixel) or 46.2 GB of the GPU's memory (4 bytes); 38.4 "
         "and 14.4 GB may be taken, 60% of what is free: kept in RAM, copied to the GPU ahead of each step",
     )
-    monkeypatch.setattr(store_module, "free_memory", lambda: 12_000_000_000)
+    monkeypatch.setattr(placement, "free_memory", lambda: 12_000_000_000)
     laptop = choose_place(pictures, CPU)
     assert (laptop.place, laptop.line) == (
         "disk",

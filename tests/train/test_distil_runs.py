@@ -15,7 +15,7 @@ from facetrain.config.schema import Config
 from facetrain.core.errors import DataError, InputError, UsageError
 from facetrain.core.files import sha256
 from facetrain.core.run_dir import RunDir
-from facetrain.data.store import open_store
+from facetrain.data.store.open import open_store
 from facetrain.model.safe_file import read_tensors
 from facetrain.model.weights import load_checkpoint, save_checkpoint
 from facetrain.model.yunet import build

@@ -1,0 +1,47 @@
+"""Images of a training set decoded once, and which of them cannot be used."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+from facetrain.core.errors import DataError
+from facetrain.core.faces import Image, LabelledImage
+from facetrain.core.images import read_image
+
+
+def decoded(
+    pool: ThreadPoolExecutor, pictures: Sequence[LabelledImage], workers: int, unlabelled: bool
+) -> Iterator[tuple[LabelledImage, Image | str]]:
+    """Every picture in order with its pixels, or why it cannot be used; only a few wait in memory to be taken."""
+    waiting: deque[Future[tuple[LabelledImage, Image | str]]] = deque()
+    for picture in pictures:
+        waiting.append(pool.submit(checked, picture, unlabelled))
+        if len(waiting) > 2 * workers:
+            yield waiting.popleft().result()
+    for future in waiting:
+        yield future.result()
+
+
+def checked(picture: LabelledImage, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
+    """The picture with its size, and its pixels or why it cannot be used."""
+    try:
+        image = read_image(picture.path)
+    except DataError as error:
+        return picture, error.message
+    return fitting(picture, image, unlabelled)
+
+
+def fitting(picture: LabelledImage, image: Image, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
+    """The picture with its size and pixels, or why they do not fit together."""
+    size = image.shape[1], image.shape[0]
+    if unlabelled:
+        return replace(picture, size=size), image
+    if picture.size is None:
+        return picture, f"{picture.path}: its label gives no size"
+    if picture.size != size:
+        return (
+            picture,
+            f"{picture.path}: {size[0]}x{size[1]} pixels, its label says {picture.size[0]}x{picture.size[1]}",
+        )
+    return picture, image
