@@ -1,7 +1,7 @@
 """What augmentations there are, what they draw for a crop, and how they are applied to it.
 
 Each augmentation is one file in `augment/`, called as its key in the section `data`; the order of these keys in the
-schema is the order in which they are applied. Such a file has
+schema is the order in which they are applied: what moves pixels, then colours, then what is erased. Such a file has
 
     draw(rng, setting) -> numbers, or None where this crop stays as it is
     apply(view, numbers) -> View, which may be the given one with its image changed in place
@@ -37,7 +37,11 @@ class Augmentation(Protocol):
         ...
 
     def apply(self, view: View, numbers: Any) -> View:
-        """Let it happen."""
+        """Let it happen, in the one thread that makes batches, crop by crop.
+
+        The image may be on a GPU, and a hair outside 0 … 255; between places of the store it differs in its last bits,
+        which rounding or a threshold would enlarge.
+        """
         ...
 
 
