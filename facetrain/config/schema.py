@@ -109,7 +109,7 @@ class AssignConfig:
     name: str = named("facetrain.train.assign:ASSIGNERS", "simota")
     center_radius: float = within("(0, inf)", 2.5)  # strides
     candidates: int = within("[1, inf)", 10)  # best IoUs summed to choose k
-    iou_weight: float = within("[0, inf)", 3.0)  # weight of -ln(IoU) in the cost
+    iou_weight: float = within("[0, inf)", 3.0)  # weight of what overlap costs; of -ln(IoU) for simota
 
 
 @dataclass(frozen=True)

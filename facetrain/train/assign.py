@@ -6,6 +6,7 @@ an operation on (M, P) or (B, P) arrays: no loop over images or faces, no boolea
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,12 +15,13 @@ from facetrain.config.schema import AssignConfig
 from facetrain.data.batch import FACE, IGNORED, Batch
 from facetrain.model.priors import decode_boxes
 from facetrain.model.yunet import Predictions
+from facetrain.train.overlap import box_iou_pairs
 
 # Costs without penalty span -3e-7 … 100 + 16.2 iou_weight. The published penalty of 100000 is a second sort key before
 # them, and any number above that span is one too; but at 100000 float32 rounds costs to 1/128 and chooses among a tiny
 # face's priors by chance, while just above the span it still resolves 2e-5.
 _MAX_SCORE_COST = 100.0
-_MAX_IOU_COST = 17.0  # -ln(1e-7) = 16.1
+_MAX_OVERLAP_COST = 17.0  # -ln(1e-7) = 16.1
 # Rows of faces treated at once: bounds memory in a crowd (several float32 arrays of this many rows by P)
 CHUNK = 1024
 
@@ -73,12 +75,17 @@ def assign(predictions: Predictions, batch: Batch, config: AssignConfig, mask_ig
     )
 
 
+# IoU (M, P), boxes of the priors (M, P, 4), faces (M, 1, 4) -> cost (M, P), at most _MAX_OVERLAP_COST, never NaN
+OverlapCost = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
 def assign_simota(
-    predictions: Predictions, decoded: Tensor, batch: Batch, config: AssignConfig
+    predictions: Predictions, decoded: Tensor, batch: Batch, config: AssignConfig, overlap_cost: OverlapCost
 ) -> tuple[Tensor, Tensor]:
     """Each face takes the k priors that are cheapest for it, k the sum of its best overlaps.
 
-    decoded: (B, P, 4) xyxy pixels. Returns matched (B, P) int64 with -1 for none, quality (B, P) float32.
+    decoded: (B, P, 4) xyxy pixels; overlap_cost: what `iou_weight` multiplies. Returns matched (B, P) int64 with -1
+    for none, quality (B, P) float32.
     """
     images, count = predictions.cls.shape
     device = decoded.device
@@ -97,7 +104,7 @@ def assign_simota(
     rows = torch.arange(len(batch.boxes), device=device)
     for chunk in _chunks(len(batch.boxes)):
         image, row = batch.image[chunk], rows[chunk]
-        cost, iou = _costs(predictions.priors, decoded, score_cost, candidate, batch, chunk, config)
+        cost, iou = _costs(predictions.priors, decoded, score_cost, candidate, batch, chunk, config, overlap_cost)
         selected = _select(cost, iou, config.candidates)  # (M, P)
         selections.index_add_(0, image, selected.float())
         _reduce(selected_by, image, torch.where(selected, row[:, None], -1), "amax")
@@ -111,7 +118,7 @@ def assign_simota(
         best_cost = torch.minimum(best_cost, chunk_cost)
     matched = torch.where(selections > 1, best_face, selected_by)
     face = batch.boxes[matched.clamp(min=0)]  # (B, P, 4)
-    quality = torch.where(matched >= 0, _iou(decoded, face), 0.0)
+    quality = torch.where(matched >= 0, box_iou_pairs(decoded, face), 0.0)
     return matched, quality
 
 
@@ -123,14 +130,17 @@ def _costs(
     batch: Batch,
     chunk: slice,
     config: AssignConfig,
+    overlap_cost: OverlapCost,
 ) -> tuple[Tensor, Tensor]:
     """Cost and IoU of a chunk of faces with the priors of their pictures, (M, P); infinite and 0 for no candidate."""
     boxes, image = batch.boxes[chunk], batch.image[chunk]
     usable = candidate[image] & (batch.kind[chunk] == FACE)[:, None]
-    iou = torch.where(usable, _iou(decoded[image], boxes[:, None]), 0.0)
+    found = decoded[image]
+    iou = torch.where(usable, box_iou_pairs(found, boxes[:, None]), 0.0)
     inside, near = _inside_and_near(priors, boxes, config.center_radius)
-    penalty = _MAX_SCORE_COST + _MAX_IOU_COST * config.iou_weight + 1
-    cost = score_cost[image] - config.iou_weight * (iou + 1e-7).log() + penalty * ~(inside & near)
+    penalty = _MAX_SCORE_COST + _MAX_OVERLAP_COST * config.iou_weight + 1
+    missing = overlap_cost(iou, found, boxes[:, None])
+    cost = score_cost[image] + config.iou_weight * missing + penalty * ~(inside & near)
     return torch.where(usable, cost, torch.inf), iou
 
 
@@ -195,16 +205,16 @@ def _inside_and_near(priors: Tensor, boxes: Tensor, radius: float) -> tuple[Tens
     return _inside(centres, boxes), near
 
 
-def _iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU over the last axis with broadcasting, union floored at 1e-6 as published. Returns (…)."""
-    width = (torch.minimum(a[..., 2], b[..., 2]) - torch.maximum(a[..., 0], b[..., 0])).clamp(min=0)
-    height = (torch.minimum(a[..., 3], b[..., 3]) - torch.maximum(a[..., 1], b[..., 1])).clamp(min=0)
-    overlap = width * height
-    area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
-    area_b = (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])
-    return overlap / (area_a + area_b - overlap).clamp(min=1e-6)
+def log_iou_cost(iou: Tensor, decoded: Tensor, boxes: Tensor) -> Tensor:
+    """-ln(IoU + 1e-7), as published: 0 … 16.1."""
+    return -(iou + 1e-7).log()
 
 
-ASSIGNERS: dict[str, Callable[[Predictions, Tensor, Batch, AssignConfig], tuple[Tensor, Tensor]]] = {
-    "simota": assign_simota,
+# predictions, their boxes in pixels (B, P, 4), the batch, the section `train.assign`
+#   -> matched (B, P) int64: the face's row in the batch or -1; quality (B, P) float32 of what is matched, 0 elsewhere.
+# There may be no face at all, and boxes of an untrained network may be infinite: no cost may become NaN.
+Assigner = Callable[[Predictions, Tensor, Batch, AssignConfig], tuple[Tensor, Tensor]]
+
+ASSIGNERS: dict[str, Assigner] = {
+    "simota": partial(assign_simota, overlap_cost=log_iou_cost),
 }

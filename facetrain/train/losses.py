@@ -14,8 +14,8 @@ from facetrain.config.schema import LossConfig
 from facetrain.model.priors import decode_boxes, encode_landmarks
 from facetrain.model.yunet import Predictions
 from facetrain.train.assign import Targets
+from facetrain.train.overlap import EPS, area, box_iou_pairs, giou_pairs, hull, overlap_and_union
 
-EPS = 1e-6
 # Added to the landmark normaliser, so that a batch without any landmark gives 0 and not 0/0; 2^-23 as published
 LANDMARK_EPS = 2.0**-23
 LANDMARK_BETA = 1 / 9
@@ -76,23 +76,14 @@ def landmark_loss(predicted: Tensor, target: Tensor, weight: Tensor, faces: Tens
     return (loss * weight).sum() / ((landmark_faces(weight) if faces is None else faces) + LANDMARK_EPS)
 
 
-def box_iou_pairs(a: Tensor, b: Tensor, eps: float = EPS) -> Tensor:
-    """IoU of boxes pair by pair, union floored at eps. a, b: (…, 4) xyxy. Returns (…)."""
-    overlap, union = _overlap(a, b)
-    return overlap / union.clamp(min=eps)
-
-
 def iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """1 - IoU. predicted, target: (…, 4) xyxy; returns (…). So do the other losses below."""
     return 1 - box_iou_pairs(predicted, target)
 
 
 def giou_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """1 - GIoU (Rezatofighi et al., 2019): IoU less the empty share of the hull."""
-    overlap, union = _overlap(predicted, target)
-    low, high = _hull(predicted, target)
-    hull = ((high - low)[..., 0] * (high - low)[..., 1]).clamp(min=EPS)
-    return 1 - (overlap / union.clamp(min=EPS) - (hull - union.clamp(min=EPS)) / hull)
+    """1 - GIoU."""
+    return 1 - giou_pairs(predicted, target)
 
 
 def diou_loss(predicted: Tensor, target: Tensor) -> Tensor:
@@ -102,7 +93,7 @@ def diou_loss(predicted: Tensor, target: Tensor) -> Tensor:
 
 def ciou_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """1 - CIoU (Zheng et al., 2020): DIoU less an aspect term whose weight is constant for the gradient."""
-    overlap, union = _overlap(predicted, target)
+    overlap, union = overlap_and_union(predicted, target)
     iou = overlap / (union + EPS)
     size_p, size_t = predicted[..., 2:] - predicted[..., :2], target[..., 2:] - target[..., :2]
     angle_t = torch.atan(size_t[..., 0] / (size_t[..., 1] + EPS))
@@ -130,29 +121,14 @@ def eiou_loss(predicted: Tensor, target: Tensor) -> Tensor:
     mx, my = torch.minimum(ax, bx), torch.minimum(ay, by)
     gx, gy = torch.maximum(ax, bx), torch.maximum(ay, by)
     intersection = (bx - ex) * (by - ey) + (mx - ex) * (my - ey) - (ax - ex) * (gy - ey) - (gx - ex) * (ay - ey)
-    union = _area(predicted) + _area(target) - intersection + EPS
+    union = area(predicted) + area(target) - intersection + EPS
     rest = 1 - intersection / union
     return torch.where(rest < 0.1, rest**2 / 0.2, rest - 0.05)
 
 
-def _area(boxes: Tensor) -> Tensor:
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-
-
-def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Intersection and union, pair by pair."""
-    sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
-    overlap = sides[..., 0] * sides[..., 1]
-    return overlap, _area(a) + _area(b) - overlap
-
-
-def _hull(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])
-
-
 def _diou(predicted: Tensor, target: Tensor) -> Tensor:
-    overlap, union = _overlap(predicted, target)
-    low, high = _hull(predicted, target)
+    overlap, union = overlap_and_union(predicted, target)
+    low, high = hull(predicted, target)
     diagonal = ((high - low) ** 2).sum(-1) + EPS
     centres = (target[..., :2] + target[..., 2:] - predicted[..., :2] - predicted[..., 2:]) / 2
     return overlap / (union + EPS) - (centres**2).sum(-1) / diagonal

@@ -1,5 +1,6 @@
 """Names of tables: those that the tables have, read without loading them; and what a wrong name is told."""
 
+import re
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass, replace
@@ -9,7 +10,7 @@ from operator import attrgetter
 import pytest
 
 from facetrain.config.check import check_config
-from facetrain.config.load import load_config
+from facetrain.config.load import load_config, preset_names, preset_text
 from facetrain.config.names import _written, names_at
 from facetrain.config.schema import Config, TrainConfig
 from facetrain.core.errors import ConfigError
@@ -65,6 +66,16 @@ def test_capitals_still_find_the_nearest():
     [violation] = check_config(replace(Config(), train=TrainConfig(optimizer="SGD")))
     assert violation.text == "train.optimizer: there is no 'SGD'"
     assert violation.hint == "did you mean 'sgd'? there are: adamw, muon, sgd"
+
+
+@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("key", NAMED)
+def test_presets_tell_the_names_there_are(key, preset):
+    section, _, name = key.rpartition(".")
+    lines = [line for line in preset_text(preset).splitlines() if line.strip().startswith(f"{name}:")]
+    wanted = sorted(names_at(NAMED[key]))
+    told = [sorted(set(re.findall(r"\w+", line.partition("#")[2])) & set(wanted)) for line in lines]
+    assert wanted in told, f"{section}: {name}"
 
 
 def test_a_configuration_is_checked_without_torch():

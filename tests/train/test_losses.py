@@ -19,8 +19,9 @@ from facetrain.data.batch import FACE, Batch
 from facetrain.model.priors import make_priors
 from facetrain.model.yunet import Predictions, build
 from facetrain.train.assign import Targets
-from facetrain.train.losses import BOX_LOSSES, box_iou_pairs, compute_losses, landmark_loss
+from facetrain.train.losses import BOX_LOSSES, compute_losses, landmark_loss
 from facetrain.train.optim.optimizers import make_optimizer
+from facetrain.train.overlap import box_iou_pairs
 from facetrain.train.step import Task, make_step
 
 # The reference's golden `iou_pairs`, computed in float64 by an independent implementation:
