@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from facetrain.model.operations import Builder
 
-# builder, map, name of its weights, channels that it gives -> the map that it gives, of the same height and width
+# builder, map, name of its weights, channels that it gives -> the map that it gives, of the same height and width.
+# It meets any numbers of channels from 1 on, equal or not; in the presets 16 to 16, 16 to 64 and 64 to 64.
 Block = Callable[[Builder, str, str, int], str]
 
 

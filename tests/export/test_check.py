@@ -1,6 +1,7 @@
 """The check after an export finds what is wrong with a file, whatever it is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +9,17 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from facetrain.config.schema import ModelConfig
+from facetrain.core.errors import InputError
 from facetrain.core.faces import Faces
 from facetrain.detect.bundled import bundled_weights
 from facetrain.export.images import check_pictures
 from facetrain.export.network.fold import fold
-from facetrain.export.onnx.check import Check, check_onnx, compare_faces, failed
-from facetrain.export.onnx.model import onnx_model
-from facetrain.export.onnx.request import Form, OnnxOptions
+from facetrain.export.onnx.check import Check, check_lower, check_onnx, compare_faces, failed
+from facetrain.export.onnx.model import export_onnx, onnx_model
+from facetrain.export.onnx.request import Form, OnnxOptions, Quantised, check_places
 from facetrain.model.weights import load_model
-from facetrain.model.yunet import YuNet
+from facetrain.model.yunet import YuNet, build
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +146,31 @@ def test_faces_are_compared_as_sets() -> None:
     assert compare_faces(ours, lacking, lambda score: score < 0.85) == (0, 0)
     assert compare_faces(lacking, ours, lambda score: score < 0.85) == (0, 0)
     assert compare_faces(some_faces(), some_faces(), lambda score: False) == (0, 0)
+
+
+def test_faces_of_huge_boxes_are_compared_by_their_size() -> None:
+    """A network without training says sides of thousands of pixels, of which float32 knows fewer digits."""
+    wide = Faces(np.array([[-2e4, -2e4, 3e4, 3e4]], np.float32), np.array([0.9], np.float32), np.zeros((1, 0, 2), "f"))
+    moved = Faces(wide.boxes + 0.45, wide.scores, wide.landmarks)
+    assert compare_faces(wide, moved, lambda score: False)[1] < 0.05
+    assert compare_faces(wide, Faces(wide.boxes + 30, wide.scores, wide.landmarks), lambda score: False)[1] > 1
+
+
+def test_a_lower_precision_where_nobody_finds_a_face_is_no_failure(tmp_path: Path) -> None:
+    model = build(ModelConfig(objectness_bias=-20.0), seed=0).eval()
+    path = tmp_path / "net.onnx"
+    export_onnx(fold(model), path)
+    blank = np.zeros((64, 64, 3), np.uint8)
+    *_, faces = check_lower(path, path, model, OnnxOptions(), [blank])
+    assert faces.ok is None
+    assert "neither finds a face" in faces.note
+
+
+def test_the_drawn_set_calibrates_and_judges(tmp_path: Path) -> None:
+    quantised = Quantised("int8", calibrate=Path("sample"), data=Path("sample"))
+    check_places("yunet_n", tmp_path / "net.onnx", OnnxOptions(), quantised, None)
+    with pytest.raises(InputError, match=r"`calibrate` nowhere") as caught:
+        check_places(
+            "yunet_n", tmp_path / "net.onnx", OnnxOptions(), replace(quantised, calibrate=Path("nowhere")), None
+        )
+    assert "`sample`" in str(caught.value.hint)

@@ -51,7 +51,7 @@ def further_blocks() -> Iterator[None]:
         del blocks.BLOCKS[name]
 
 
-WIRINGS = [(block, way) for block in ("separable", "residual", "twice") for way in neck.NECKS]
+WIRINGS = [(block, way) for block in (*blocks.BLOCKS, "twice") for way in neck.NECKS]
 
 
 def network(block: str, way: str) -> YuNet:
@@ -139,9 +139,12 @@ def test_a_target_that_cannot_express_it_refuses_and_says_why(tmp_path: Path) ->
     assert not (tmp_path / "cpp").exists()
 
 
-@pytest.mark.parametrize(("block", "way"), [("residual", "both_ways")])
+@pytest.mark.parametrize(("block", "way"), WIRINGS)
 def test_the_library_gets_a_forward_pass_of_its_functions(block: str, way: str) -> None:
     files = libfacedetection.files(fold(network(block, way)), CppOptions())
     forward = files[libfacedetection.FORWARD]
-    assert "elementAdd(maxpooling2x2S2(map8), map16)" in forward
-    assert "neck__back__0_pw" in files[libfacedetection.DATA].replace("_weight", "")
+    assert ("elementAdd(maxpooling2x2S2(map8), map16)" in forward) == (way == "both_ways")
+    assert ("neck__back__0" in files[libfacedetection.DATA]) == (way == "both_ways")
+    convolutions = len(network(block, way).network.convs)
+    assert f"kLayers == {convolutions}" in forward
+    assert f"param_pConvInfo[{convolutions}]" in files[libfacedetection.DATA]

@@ -27,7 +27,8 @@ from facetrain.model.yunet import YuNet
 FORBIDDEN = {"Shape", "Gather", "GatherND", "NonMaxSuppression", "Range", "ConstantOfShape"}  # of the raw form
 _SCORE_LIMIT, _OFFSET_LIMIT = 1e-4, 1e-3  # of cls and obj; of bbox and kps (relative where values exceed 1)
 _CROWD = 500  # boxes of one image, before suppression
-_BOX_LIMIT = 0.05  # pixels, for faces that went through two decoders
+_BOX_LIMIT = 0.05  # pixels, for faces that went through two decoders …
+_LARGE_BOX = 2000.0  # … of boxes no larger than this: a side is an exponential, and an error of it grows with the side
 _OPENCV = (Thresholds(0.6, 0.3), Thresholds(0.2, 0.45))
 
 
@@ -90,7 +91,9 @@ def check_lower(path: Path, full: Path, model: YuNet, options: OnnxOptions, pict
         for index in np.flatnonzero(best):
             gap = max(gap, abs(float(found.scores[np.argmax(overlaps[:, index])] - wanted.scores[index])))
     note = f"{kept} found again, {lost} lost, {new} new; scores within {gap:.3f}"
-    return [*checks, Check("faces against float32", None if kept else False, note)]
+    if not kept + lost + new:
+        note = "neither finds a face in these images: give others by `check_images`"
+    return [*checks, Check("faces against float32", False if lost and not kept else None, note)]
 
 
 def _structure(path: Path, model: YuNet, options: OnnxOptions) -> Check:
@@ -233,12 +236,14 @@ def _among(found: Faces, theirs: Faces) -> tuple[float, float]:
 def compare_faces(a: Faces, b: Faces, excused: Callable[[float], bool]) -> tuple[float, float]:
     """(largest difference of scores, of boxes and landmarks in pixels) of two sets of faces.
 
-    A face of one that the other lacks makes both infinite, unless its score is `excused`.
+    A face of one that the other lacks makes both infinite, unless its score is `excused`. Pixels are those of a box of
+    at most _LARGE_BOX; a larger one, as networks without training find, counts as if it were shrunk to that.
     """
     score_gap = box_gap = 0.0
     left = np.ones(len(b), np.bool_)
     for index in range(len(a)):
-        apart = np.where(left, np.abs(b.boxes - a.boxes[index]).max(1), np.inf)
+        shrunk = max(1.0, float(np.abs(a.boxes[index]).max()) / _LARGE_BOX)
+        apart = np.where(left, np.abs(b.boxes - a.boxes[index]).max(1), np.inf) / shrunk
         near = int(np.argmin(apart)) if len(b) else -1
         if near < 0 or not apart[near] <= 1:
             if not excused(float(a.scores[index])):
@@ -247,7 +252,7 @@ def compare_faces(a: Faces, b: Faces, excused: Callable[[float], bool]) -> tuple
         left[near] = False
         score_gap = max(score_gap, abs(float(a.scores[index] - b.scores[near])))
         gaps = [np.abs(a.boxes[index] - b.boxes[near]), np.abs(a.landmarks[index] - b.landmarks[near])]
-        box_gap = max(box_gap, *(float(gap.max(initial=0)) for gap in gaps))
+        box_gap = max(box_gap, *(float(gap.max(initial=0)) / shrunk for gap in gaps))
     if all(excused(float(score)) for score in b.scores[left]):
         return score_gap, box_gap
     return float("inf"), float("inf")

@@ -120,8 +120,10 @@ def check_places(
     output = output or Path(default_name(export_name(checkpoint), options, quantised.precision))
     check_output(output)
     for field, path in (("calibrate", quantised.calibrate), ("data", quantised.data), ("check_images", pictures)):
-        if path is not None and not path.exists():
-            raise InputError(f"`{field}` {path}: no such folder")
+        drawn = field != "check_images" and str(path) == "sample"  # the set that training knows by this name
+        if path is not None and not drawn and not path.exists():
+            hint = "" if field == "check_images" else "a folder, or `sample` for the drawn set"
+            raise InputError(f"`{field}` {path}: no such folder", hint or None)
     return checkpoint, output
 
 
