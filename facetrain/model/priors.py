@@ -37,14 +37,6 @@ def decode_boxes(offsets: Tensor, priors: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def encode_boxes(boxes: Tensor, priors: Tensor) -> Tensor:
-    """Inverse of `decode_boxes`. boxes: (…, P, 4) xyxy pixels with positive sides."""
-    stride = priors[:, 2:]
-    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
-    sides = boxes[..., 2:] - boxes[..., :2]
-    return torch.cat([(centre - priors[:, :2]) / stride, (sides / stride).log()], dim=-1)
-
-
 def decode_landmarks(offsets: Tensor, priors: Tensor) -> Tensor:
     """Landmarks in pixels. offsets: (…, P, L, 2) from the prior in strides; priors: (P, 3)."""
     return priors[:, None, :2] + offsets * priors[:, None, 2:]

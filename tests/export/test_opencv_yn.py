@@ -14,8 +14,13 @@ from facetrain.detect.bundled import bundled_weights
 from facetrain.export.images import check_pictures
 from facetrain.export.network.fold import fold
 from facetrain.export.onnx.model import export_onnx
-from facetrain.export.onnx.opencv_yn import Thresholds, candidates, possible_and_certain, select
+from facetrain.export.onnx.opencv_yn import Thresholds, _select, candidates, possible_and_certain
 from facetrain.model.weights import load_model
+
+
+def select(rows, thresholds):
+    """Which candidates are returned, best first, if no last digit differs."""
+    return _select(rows, thresholds, (0.0,))[0]
 
 
 def rows_of(path: Path, image: np.ndarray) -> np.ndarray:

@@ -54,11 +54,6 @@ def few(rows: Floats, thresholds: Thresholds, most: int) -> Thresholds:
     return replace(thresholds, score=float(np.partition(scores, -most)[-most]), nms=1.0)
 
 
-def select(rows: Floats, thresholds: Thresholds) -> NDArray[np.intp]:
-    """Which of the candidates FaceDetectorYN returns, best first."""
-    return _select(rows, thresholds, (0.0,))[0]
-
-
 def possible_and_certain(rows: Floats, thresholds: Thresholds) -> tuple[set[int], set[int]]:
     """The candidates that may be returned and those that must be, if another runtime's last digits differ.
 
