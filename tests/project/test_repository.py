@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import facetrain
 from facetrain.config.load import preset_names
@@ -129,3 +130,23 @@ def test_the_map_names_every_room_and_no_other():
         assert (package / path).is_dir() or (package / f"{path}.py").is_file(), path
     for path in re.findall(r"`(tests/[\w/.]+)`", map_of_the_house):
         assert (ROOT / path).exists(), path
+
+
+def test_workflows_run_what_a_contributor_runs():
+    ci, release = (yaml.safe_load((ROOT / f".github/workflows/{name}.yml").read_text()) for name in ("ci", "release"))
+    linux = [step.get("run") for step in ci["jobs"]["linux"]["steps"]]
+    assert ".ci/run" in linux
+    for job in (*ci["jobs"].values(), *release["jobs"].values()):
+        for step in job["steps"]:
+            assert len(step.keys() & {"run", "uses"}) == 1, step
+            for path in re.findall(r"\btests/\w+", step.get("run", "")):
+                assert (ROOT / path).is_dir(), path
+    assert release["jobs"]["publish"]["permissions"] == {"id-token": "write"}
+
+
+def test_issue_templates_and_hooks_are_readable():
+    for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"):
+        assert {"name", "description", "body"} <= yaml.safe_load(path.read_text()).keys()
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    for hook in hooks:
+        assert hook["entry"].partition(" ")[0] in ("python", ".ci/lint")
