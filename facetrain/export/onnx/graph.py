@@ -33,17 +33,20 @@ class Graph:
         """Add a node that has its names already."""
         self.nodes.append(node)
 
-    def weight(self, values: np.ndarray, kind: str = "constant_") -> str:
-        """Add a constant of its own; returns its name, which is `kind` and a number."""
+    def weight(self, values: np.ndarray, kind: str = "constant_", scalar: bool = False) -> str:
+        """Add a constant of its own; returns its name, which is `kind` and a number.
+
+        scalar: a single number keeps its shape, (), which QuantizeLinear asks for; otherwise it is stored as (1,)
+        """
         name = f"{kind}{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.weights.append(numpy_helper.from_array(values if scalar else np.ascontiguousarray(values), name))
         return name
 
-    def constant(self, values: np.ndarray, kind: str = "constant_") -> str:
+    def constant(self, values: np.ndarray, kind: str = "constant_", scalar: bool = False) -> str:
         """A constant that equal requests share; returns its name."""
         key = (str(values.dtype), values.shape, values.tobytes())
         if key not in self._constants:
-            self._constants[key] = self.weight(values, kind)
+            self._constants[key] = self.weight(values, kind, scalar)
         return self._constants[key]
 
     def integers(self, *numbers: int) -> str:

@@ -96,4 +96,4 @@ def _dequantized(graph: Graph, values: NDArray[Any], steps: Floats) -> str:
 
 def _constant(graph: Graph, values: NDArray[Any]) -> str:
     """A shared constant with a short name: a file of integers has few bytes."""
-    return graph.constant(values, "q")
+    return graph.constant(values, "q", scalar=True)
