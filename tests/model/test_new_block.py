@@ -16,6 +16,7 @@ from facetrain.core.images import write_image
 from facetrain.data.sample_set.make import draw_picture
 from facetrain.export.cpp.targets import libfacedetection
 from facetrain.export.cpp.targets.options import CppOptions
+from facetrain.export.cpp.targets.standalone_plan import plan
 from facetrain.export.export_cpp import CppRequest, export_cpp
 from facetrain.export.network.fold import fold
 from facetrain.export.onnx.model import onnx_model
@@ -148,3 +149,11 @@ def test_the_library_gets_a_forward_pass_of_its_functions(block: str, way: str) 
     convolutions = len(network(block, way).network.convs)
     assert f"kLayers == {convolutions}" in forward
     assert f"param_pConvInfo[{convolutions}]" in files[libfacedetection.DATA]
+
+
+def test_a_sum_that_is_kept_is_not_made_again() -> None:
+    """In a chain of residual units every sum is read twice: by the next unit, and by the next sum."""
+    layout = plan(fold(network("residual", "top_down")))
+    sums = [(step.start, step.other) for step in layout.steps if step.source == "sum_same"]
+    assert sums
+    assert len(sums) == len(set(sums))

@@ -144,9 +144,10 @@ def _parts(network: Network) -> dict[str, str]:
     for operation in network.operations:
         own = operation.part if isinstance(operation, Conv) else parts[operation.reads[0]]
         parts |= dict.fromkeys(operation.gives, own)
+    readers = network.readers()
     for operation in reversed(network.operations):
         if isinstance(operation, Add | Upsample):
-            behind = [parts[r.gives[0]] for r in network.readers()[operation.y]]
+            behind = [parts[reader.gives[0]] for reader in readers[operation.y]]
             parts[operation.y] = behind[0] if behind else parts[operation.y]
     return parts
 

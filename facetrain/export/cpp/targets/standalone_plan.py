@@ -182,7 +182,7 @@ class _Builder:
         """Where a step begins that reads `x`."""
         if x == self.stem:
             return "picture", PICTURE, PICTURE
-        match self.moves.get(x):
+        match None if x in self.numbers else self.moves.get(x):  # what is kept is not made again
             case Pool(reads):
                 return "pooled_map", self._kept(reads[0]), PICTURE
             case Add(reads):
