@@ -11,15 +11,15 @@ import numpy as np
 import onnxruntime
 
 
-def main(model, *pictures):
-    images = [cv2.imread(picture) for picture in pictures]
+def main(model, *paths):
+    images = [cv2.imread(path) for path in paths]
     height, width = (-(-max(image.shape[side] for image in images) // 32) * 32 for side in (0, 1))
     batch = np.zeros((len(images), 3, height, width), np.float32)  # BGR, black at the right and below
     for place, image in zip(batch, images, strict=True):
         place[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1)
     (faces,) = onnxruntime.InferenceSession(model).run(None, {"input": batch})
-    for picture, x1, y1, x2, y2, score, *landmarks in faces:  # best first within a picture
-        print(pictures[int(picture)], f"{score:.3f}", *np.array([x1, y1, x2, y2, *landmarks]).round(1))
+    for index, x1, y1, x2, y2, score, *landmarks in faces:  # best first within a picture
+        print(paths[int(index)], f"{score:.3f}", *np.array([x1, y1, x2, y2, *landmarks]).round(1))
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ def suppress(boxes, scores):
     return kept
 
 
-def main(model, picture):
-    image = cv2.imread(picture)  # (H, W, 3), BGR, as the network wants it
+def main(model, path):
+    image = cv2.imread(path)  # (H, W, 3), BGR, as the network wants it
     below, right = -image.shape[0] % 32, -image.shape[1] % 32
     padded = np.pad(image, ((0, below), (0, right), (0, 0)))
     session = onnxruntime.InferenceSession(model)

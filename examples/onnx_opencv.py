@@ -12,8 +12,8 @@ import cv2
 SCORE, OVERLAP, BEST = 0.7, 0.3, 5000
 
 
-def main(model, picture):
-    image = cv2.imread(picture)
+def main(model, path):
+    image = cv2.imread(path)
     height, width = image.shape[:2]
     detector = cv2.FaceDetectorYN.create(model, "", (width, height), SCORE, OVERLAP, BEST)
     # For a picture of another size: detector.setInputSize((width, height)). OpenCV pads by itself.

@@ -54,8 +54,8 @@ def load_widerface(data: Path, ground_truth: Path | None, *, present_only: bool)
     """WIDER FACE's images and truth below `data`. Raises InputError or DataError for what is missing or damaged."""
     benchmark = load_benchmark(data, widerface=True, ground_truth=ground_truth, present_only=present_only)
     images = benchmark.images
-    pictures = hash_pictures([image.name for image in images], [image.path for image in images])
-    return KnownBenchmark(benchmark, {"pictures": pictures, "truth": hash_truth(benchmark)})
+    fingerprint = hash_pictures([image.name for image in images], [image.path for image in images])
+    return KnownBenchmark(benchmark, {"pictures": fingerprint, "truth": hash_truth(benchmark)})
 
 
 def hash_pictures(names: Sequence[str], paths: Sequence[Path]) -> str:

@@ -20,7 +20,7 @@ from facetrain.detect.recognise import check_family
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
 _CHECKPOINT_FAMILY = "yunet"
-Picture = Image | str | os.PathLike[str]
+ImageLike = Image | str | os.PathLike[str]
 
 
 class FaceDetector:
@@ -75,16 +75,16 @@ class FaceDetector:
                 self.path, device=device, score=score, nms=nms, max_candidates=max_candidates, threads=threads
             )
 
-    def detect(self, image: Picture) -> Faces:
+    def detect(self, image: ImageLike) -> Faces:
         """Faces of one picture: a path, or an array of (H, W, 3) uint8 BGR or (H, W) uint8 grey, of any size."""
         return self.detect_batch([image])[0]
 
-    def detect_batch(self, images: Sequence[Picture]) -> list[Faces]:
+    def detect_batch(self, images: Sequence[ImageLike]) -> list[Faces]:
         """Faces of each picture, see `detect`. Files are read one at a time."""
         return [self.detector.detect_batch([as_image(image)])[0] for image in images]
 
 
-def as_image(image: Picture) -> Image:
+def as_image(image: ImageLike) -> Image:
     """Whatever `detect` takes as (H, W, 3) uint8 BGR. Raises InputError with what was expected."""
     if isinstance(image, (str, os.PathLike)):
         return read_image(Path(image))

@@ -71,9 +71,9 @@ class PlainFaces(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         cv2 = opencv()
         size = self.config.data.size
-        picture = self.pictures[index]
-        crop = draw_crop(picture, index, self.config.data, 0, 0, index)
-        image = read_image(picture.path).astype(np.float32)
+        labelled = self.pictures[index]
+        crop = draw_crop(labelled, index, self.config.data, 0, 0, index)
+        image = read_image(labelled.path).astype(np.float32)
         canvas = np.full((crop.side, crop.side, 3), 128, np.float32)
         height, width = image.shape[:2]
         x1, y1 = max(crop.left, 0), max(crop.top, 0)
@@ -81,7 +81,7 @@ class PlainFaces(Dataset):
         canvas[y1 - crop.top : y2 - crop.top, x1 - crop.left : x2 - crop.left] = image[y1:y2, x1:x2]
         canvas = cv2.resize(canvas, (size, size))
         pixels = torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))
-        view = augmented(View(pixels, *crop_faces(picture, crop, size, False), self.mirror), crop.drawn)
+        view = augmented(View(pixels, *crop_faces(labelled, crop, size, False), self.mirror), crop.drawn)
         boxes, landmarks = view.boxes[~view.ignore], view.landmarks[~view.ignore]
         return view.image, torch.from_numpy(boxes), torch.from_numpy(landmarks)
 

@@ -53,7 +53,7 @@ def need_compiler() -> Compiler:
 def lively_model(config: ModelConfig, faces: int = 40) -> YuNet:
     """A network without training that still finds about as many boxes in `picture()`, of scores that are spread."""
     model = build(config, seed=1).train()
-    image = torch.from_numpy(picture()).permute(2, 0, 1)[None].float()
+    image = torch.from_numpy(drawn_image()).permute(2, 0, 1)[None].float()
     image = torch.nn.functional.pad(image, (0, 0, 0, -image.shape[2] % max(config.strides)))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -84,14 +84,14 @@ def write_checkpoint(model: YuNet, path: Path) -> Path:
     return path
 
 
-def picture() -> Image:
+def drawn_image() -> Image:
     """(360, 480, 3), several drawn faces."""
     return draw_picture(0, 1, 9)[0]
 
 
 def write_pictures(folder: Path) -> Path:
     """Two pictures to check on, one of them of odd size."""
-    write_image(folder / "a.png", picture())
+    write_image(folder / "a.png", drawn_image())
     write_image(folder / "b.png", draw_picture(0, 1, 1)[0][3:250, :333])
     return folder
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cpp.cpp_models import NO_LANDMARKS, TOWERS, lively_model, picture, write_checkpoint
+from cpp.cpp_models import NO_LANDMARKS, TOWERS, lively_model, drawn_image, write_checkpoint
 from cpp.standalone_builds import HERE, Builds, Order, assert_equal, compile_files, need, run
 
 from facetrain.core.faces import Image
@@ -72,7 +72,7 @@ def noise(width: int, height: int) -> Image:
 
 def small_orders(score: float) -> list[Order]:
     """Pictures of every odd size, with and without bytes between the rows."""
-    image = picture()
+    image = drawn_image()
     crops = [image[50 : 50 + height, 40 : 40 + width] for width, height in SIZES]
     return [Order(np.ascontiguousarray(crop), score, padding=pad) for crop, pad in zip(crops, PADDINGS, strict=True)]
 
@@ -89,7 +89,7 @@ def check(model: Model, program: Path, orders: list[Order], folder: Path, **how:
 @pytest.mark.parametrize("name", ["yunet_n", *MODELS])
 def test_faces_equal_the_detectors(name: str, builds: Builds, models: dict[str, Model], tmp_path: Path) -> None:
     program = builds.program(models[name].checkpoint, FACES)
-    orders = [Order(picture(), LOW), Order(picture(), LOW / 2, 0.2), *small_orders(LOW)]
+    orders = [Order(drawn_image(), LOW), Order(drawn_image(), LOW / 2, 0.2), *small_orders(LOW)]
     assert check(models[name], program, orders, tmp_path) > 10
 
 
@@ -139,7 +139,7 @@ def test_arm_finds_the_same(builds: Builds, models: dict[str, Model], tmp_path: 
 def test_threads_change_nothing(threads: int, builds: Builds, models: dict[str, Model], tmp_path: Path) -> None:
     for model in models.values():
         program = builds.program(model.checkpoint, FACES)
-        orders = [Order(picture(), LOW), *small_orders(LOW)]
+        orders = [Order(drawn_image(), LOW), *small_orders(LOW)]
         alone, together = (run(program, orders, tmp_path, threads=count) for count in (1, threads))
         for one, other in zip(alone.rows, together.rows, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -214,7 +214,7 @@ def test_memory_is_what_the_readme_says(builds: Builds, models: dict[str, Model]
 
 
 def test_the_example_reads_both_kinds_of_files(builds: Builds, models: dict[str, Model], tmp_path: Path) -> None:
-    image = picture()
+    image = drawn_image()
     height, width = image.shape[:2]
     write_image(tmp_path / "picture.ppm", image)
     (tmp_path / "picture.bgr").write_bytes(image.tobytes())

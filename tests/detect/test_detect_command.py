@@ -202,12 +202,12 @@ def test_results_that_cannot_be_written_are_listed(detect):
 
 def test_turned_grey_deep_and_tiny_pictures(detect, spot_picture):
     Path("odd").mkdir()
-    picture = spot_picture(100, 60, (8, 16))
-    grey = picture[..., 0]
+    spots = spot_picture(100, 60, (8, 16))
+    grey = spots[..., 0]
     cv2.imwrite("odd/deep.png", grey.astype(np.uint16) * 257)
     cv2.imwrite("odd/grey.png", grey)
-    cv2.imwrite("odd/alpha.png", np.dstack([picture, np.zeros_like(grey)]))
-    cv2.imwrite("odd/one.png", picture[:1, :1])
+    cv2.imwrite("odd/alpha.png", np.dstack([spots, np.zeros_like(grey)]))
+    cv2.imwrite("odd/one.png", spots[:1, :1])
     code, out, _ = detect("odd", "--json")
     images = {Path(image["path"]).name: image for image in json.loads(out)["images"]}
     assert code == 0

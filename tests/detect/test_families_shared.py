@@ -81,10 +81,10 @@ def test_files_are_recognised(model_of, name):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("picture", ["group", "portrait"])
-def test_detections_equal_the_loop(model_of, shared, name, picture):
+@pytest.mark.parametrize("photo", ["group", "portrait"])
+def test_detections_equal_the_loop(model_of, shared, name, photo):
     kind, size, names = FILES[name]
-    image = read_image(shared / f"reference/images/{picture}.jpg")
+    image = read_image(shared / f"reference/images/{photo}.jpg")
     expected = faces_by_loop(model_of(name), kind, names, image, size, 0.3, 0.45)
     found = FaceDetector(model_of(name), score=0.3, threads=1).detect(image)
     assert len(found) == len(expected) > 0

@@ -140,10 +140,10 @@ def test_only_pictures_that_are_shown_are_read(tmp_path: Path, monkeypatch: pyte
 
 def test_what_is_drawn(tmp_path: Path) -> None:
     boxes = [FACE, ELSEWHERE, IGNORED]
-    picture = tmp_path / "a.png"
-    write_image(picture, np.full((300, 600, 3), 90, np.uint8))
+    file = tmp_path / "a.png"
+    write_image(file, np.full((300, 600, 3), 90, np.uint8))
     faces = found((*FACE, 0.9), (400, 150, 500, 250, 0.8), (450, 20, 500, 70, 0.2))
-    page = write(tmp_path / "report", ([faces], [labelled(picture, boxes, ignore=1)]))
+    page = write(tmp_path / "report", ([faces], [labelled(file, boxes, ignore=1)]))
     for name, factor in (("00000.jpg", 640 / 600), ("00000-small.jpg", 480 / 600)):
         image = read_image(page.parent / "pictures" / name).astype(int)
         assert image.shape == (round(300 * factor), round(600 * factor), 3)

@@ -62,7 +62,7 @@ def network(name: str) -> FoldedNet:
             for unit in model.modules():
                 if isinstance(unit, torch.nn.BatchNorm2d):
                     unit.weight.copy_(torch.logspace(-1, 0.5, len(unit.weight)))
-            model(torch.from_numpy(picture(index)))
+            model(torch.from_numpy(drawn_image(index)))
     return fold(model.eval())
 
 
@@ -73,7 +73,7 @@ def file_of(name: str) -> onnx.ModelProto:
 
 
 @cache
-def picture(index: int) -> Floats:
+def drawn_image(index: int) -> Floats:
     """A drawn picture as (1, 3, 256, 320) float32."""
     image = draw_picture(0, 0, index)[0][:256, :320]
     canvas = np.zeros((256, 320, 3), np.uint8)
@@ -86,7 +86,7 @@ def write_pictures(folder: Path, count: int) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index}.png" for index in range(count)]
     for index, path in enumerate(paths):
-        write_image(path, np.ascontiguousarray(picture(index)[0].transpose(1, 2, 0).astype(np.uint8)))
+        write_image(path, np.ascontiguousarray(drawn_image(index)[0].transpose(1, 2, 0).astype(np.uint8)))
     return paths
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-from small_models import NAMES, file_of, network, picture, run
+from small_models import NAMES, file_of, network, drawn_image, run
 
 from facetrain.core.errors import ExportError
 from facetrain.core.images import opencv
@@ -25,7 +25,7 @@ def half(name: str, options: OnnxOptions | None = None) -> onnx.ModelProto:
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_are_near_float32(name: str) -> None:
     before, after = file_of(name), half(name)
-    exact, found = run(before, picture(0)), run(after, picture(0))
+    exact, found = run(before, drawn_image(0)), run(after, drawn_image(0))
     assert list(found) == list(exact)
     for output, numbers in exact.items():
         assert found[output].dtype == np.float32
@@ -62,7 +62,7 @@ def test_decoding_stays_exact(form: Form, opset: int) -> None:
     options = OnnxOptions(form=form, opset=opset, size=(2560, 64), score=0.0001)
     model = onnx_model(network("yunet_n"), {}, options)
     image = np.zeros((1, 3, 64, 2560), np.float32)
-    image[..., 2240:] = picture(0)[:, :, 60:124]
+    image[..., 2240:] = drawn_image(0)[:, :, 60:124]
     (exact,), (found,) = (run(file, image).values() for file in (model, half("yunet_n", options)))
     if form == "decoded":
         count = min(len(exact), len(found), 3)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
-from small_models import NAMES, file_of, network, picture, run, write_pictures
+from small_models import NAMES, file_of, network, drawn_image, run, write_pictures
 
 from facetrain.core.boxes import box_iou
 from facetrain.core.errors import DataError, ExportError, InputError, UsageError
@@ -48,7 +48,7 @@ def weights_of(name: str) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_are_near_float32(name: str, lower: dict[str, onnx.ModelProto]) -> None:
-    image = picture(PICTURES)
+    image = drawn_image(PICTURES)
     exact, found = run(file_of(name), image), run(lower[name], image)
     assert list(found) == list(exact)
     for output, numbers in exact.items():
@@ -143,7 +143,7 @@ def test_joined_heads_give_the_same_numbers(name: str) -> None:
     before, after = file_of(name), onnx_model(joined(network(name)), {})
     onnx.checker.check_model(after, full_check=True)
     assert sum(node.op_type == "Split" for node in after.graph.node) == len(network(name).config.strides)
-    exact, found = run(before, picture(0)), run(after, picture(0))
+    exact, found = run(before, drawn_image(0)), run(after, drawn_image(0))
     assert list(found) == list(exact)
     for output, numbers in exact.items():
         np.testing.assert_allclose(found[output], numbers, atol=1e-5 * max(1, np.abs(numbers).max()), err_msg=output)
@@ -169,7 +169,7 @@ def test_equalising_changes_nothing_but_ranges(name: str, pictures: list[Path]) 
     found = collect(net, convs, pictures, shown, lambda done: None)
     even, seen, divisors = equalise(net, found, convs)
     assert divisors
-    image = picture(PICTURES + 1)
+    image = drawn_image(PICTURES + 1)
     exact, same = run(file_of(name), image), run(onnx_model(even, {}), image)
     for output, numbers in exact.items():
         np.testing.assert_allclose(same[output], numbers, atol=2e-5 * max(1, np.abs(numbers).max()), err_msg=output)
@@ -291,7 +291,7 @@ def test_steps_cover_what_was_seen(pictures: list[Path]) -> None:
 @pytest.mark.parametrize("options", [OnnxOptions(size=(64, 96)), OnnxOptions(batch=2), OnnxOptions(opset=17)], ids=str)
 def test_fixed_sizes_and_batches_are_calibrated(options: OnnxOptions, pictures: list[Path]) -> None:
     net = network(NAMES[0])
-    image = np.repeat(picture(0)[:, :, :96, :64], options.batch or 1, 0)
+    image = np.repeat(drawn_image(0)[:, :, :96, :64], options.batch or 1, 0)
     exact, found = run(onnx_model(net, {}, options), image), run(quantize(net, pictures, {}, options), image)
     for output, numbers in exact.items():
         assert found[output].shape == numbers.shape
@@ -300,7 +300,7 @@ def test_fixed_sizes_and_batches_are_calibrated(options: OnnxOptions, pictures: 
 
 def test_pictures_are_shown_as_the_network_gets_them(tmp_path: Path, pictures: list[Path]) -> None:
     shown = picture_input(pictures[0], 32, None)
-    assert np.array_equal(shown, picture(0))
+    assert np.array_equal(shown, drawn_image(0))
     assert picture_input(pictures[0], 32, (64, 96)).shape == (1, 3, 96, 64)
     large = tmp_path / "large.png"
     write_image(large, np.zeros((100, 3000, 3), np.uint8))

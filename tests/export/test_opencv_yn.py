@@ -63,11 +63,11 @@ def test_exports_of_the_released_weights_find_the_known_faces(shared: Path, tmp_
     path = tmp_path / "model.onnx"
     export_onnx(fold(load_model(shared / f"reference/yunet/{name}.pth")), path)
     faces = 0
-    for picture, known in expected.items():
-        image = read_image(shared / "reference/images" / picture)
+    for file, known in expected.items():
+        image = read_image(shared / "reference/images" / file)
         wanted = np.array(known["FaceDetectorYN"][name], np.float32).reshape(-1, 15)
         found = opencv_rows(path, image, Thresholds())
-        assert len(found) == len(wanted), picture
+        assert len(found) == len(wanted), file
         np.testing.assert_allclose(in_order(found), in_order(wanted), atol=2e-3)
         rows = rows_of(path, image)
         np.testing.assert_allclose(in_order(rows[select(rows, Thresholds())]), in_order(wanted), atol=2e-3)

@@ -19,18 +19,18 @@ PICTURES = ("crowd", "family", "group", "kids", "noface", "portrait")
 TINY = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), (16, 16)), head_channels=16)
 
 
-@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("photo", PICTURES)
 @pytest.mark.parametrize("name", ["n", "s"])
-def test_golden_detections(golden: dict, shared: Path, name: str, picture: str) -> None:
+def test_golden_detections(golden: dict, shared: Path, name: str, photo: str) -> None:
     """At score 0.5 and NMS 0.45, best first; to 1e-4 in score and 0.01 pixels."""
     detector = load_detector(shared / f"reference/yunet/yunet_{name}.pth", "cpu", 0.5, 0.45, 5000)
-    image = read_image(shared / f"reference/images/{picture}.jpg")
-    facts = golden["images"][f"{picture}.jpg"]
+    image = read_image(shared / f"reference/images/{photo}.jpg")
+    facts = golden["images"][f"{photo}.jpg"]
     assert image.shape[:2] == (facts["height"], facts["width"])
     if hashlib.sha256(image.tobytes()).hexdigest() != facts["bgr_sha256"]:
         pytest.skip("this JPEG decoder gives other pixels than the reference's")
     [faces] = detector.detect_batch([image])
-    wanted = golden["detections"][name][f"{picture}.jpg"]
+    wanted = golden["detections"][name][f"{photo}.jpg"]
     assert len(faces) == len(wanted)
     for box, score, points, face in zip(faces.boxes, faces.scores, faces.landmarks, wanted, strict=True):
         assert abs(score - face["score"]) < 1e-4

@@ -37,16 +37,16 @@ def joint_batch(seed: int) -> Batch:
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (PICTURES, 3, SIZE, SIZE)).astype(np.float32)
     boxes, landmarks, image, kind = [], [], [], []
-    for picture, count in enumerate((4, 3, 2, 1, 1)):
+    for index, count in enumerate((4, 3, 2, 1, 1)):
         for _ in range(count):
             centre, side = rng.uniform(16, 48, 2), rng.uniform(8, 30)
             boxes.append([*(centre - side / 2), *(centre + side / 2)])
             points = np.ones((5, 3))
             points[:, :2] = centre + rng.uniform(-side / 3, side / 3, (5, 2))
-            points[:, 2] *= picture not in {2, 4}
+            points[:, 2] *= index not in {2, 4}
             landmarks.append(points)
-            image.append(picture)
-            kind.append(IGNORED if picture == 4 else FACE)
+            image.append(index)
+            kind.append(IGNORED if index == 4 else FACE)
     return Batch(
         torch.from_numpy(images).to(memory_format=torch.channels_last),
         torch.tensor(np.array(boxes), dtype=torch.float32),

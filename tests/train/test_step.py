@@ -26,8 +26,8 @@ def golden_batch(golden: dict) -> Batch:
     case = golden["assignment"]["cases"]["main"]
     pixels = np.random.Generator(np.random.PCG64(20240613)).integers(0, 256, (2, 3, 320, 320), np.uint8)
     boxes, landmarks, image, kind = [], [], [], []
-    for i, (picture, ignored) in enumerate(zip(case["pictures"], case["ignored_boxes"], strict=True)):
-        for box, points in zip(picture["gt_boxes"], np.array(picture["gt_landmarks"]), strict=True):
+    for i, (labels, ignored) in enumerate(zip(case["pictures"], case["ignored_boxes"], strict=True)):
+        for box, points in zip(labels["gt_boxes"], np.array(labels["gt_landmarks"]), strict=True):
             points[:, 2] = points[:, 2].mean()
             boxes.append(box)
             landmarks.append(points)

@@ -20,12 +20,12 @@ class _Done:
 
     before: int
     images: list[dict[str, Any]] = field(default_factory=list)
-    pictures: int = 0
+    done: int = 0
     faces: int = 0
 
     def add(self, outcome: "PictureFaces", *, json: bool) -> None:
         """A picture is done: keep it for the document, or say it at once."""
-        self.pictures, self.faces = self.pictures + 1, self.faces + len(outcome.faces)
+        self.done, self.faces = self.done + 1, self.faces + len(outcome.faces)
         if json:
             self.images.append(outcome.as_dict())
         else:
@@ -33,8 +33,8 @@ class _Done:
 
     def summary(self, folder: Path | None, failed: int) -> str:
         """One line; folder: where pictures were drawn."""
-        text = f"{console.count(self.faces, 'face')} in {console.count(self.pictures, 'picture')}"
-        text += f", drawn in {folder}" if self.pictures and folder is not None else ""
+        text = f"{console.count(self.faces, 'face')} in {console.count(self.done, 'picture')}"
+        text += f", drawn in {folder}" if self.done and folder is not None else ""
         return text + (f"; {failed} failed" if failed else "")
 
 

@@ -101,17 +101,17 @@ def read(path: Path, images: Path, landmarks: int = 5) -> LabelFile:
     spans = {name: (size, first, stop) for (name, size, first), stop in zip(taken.headers, stops, strict=True)}
     kept_before = np.concatenate([[0], np.cumsum(kept)])  # (R + 1,)
     without_area = readable & ~kept
-    pictures = []
+    labelled = []
     listings: dict[Path, dict[str, str]] = {}
     left_out = 0
     for name, (size, first, stop) in spans.items():
         faces = slice(kept_before[first], kept_before[stop])
-        pictures.append(
+        labelled.append(
             LabelledImage(as_spelled(images, name, listings), name, size, boxes[faces], points[faces], ignore[faces])
         )
         left_out += int(without_area[first:stop].sum())
     repeated = len(taken.headers) - len(spans)
-    return LabelFile(pictures, problems, LabelStatistics.of(pictures, left_out, repeated, taken.blank_lines))
+    return LabelFile(labelled, problems, LabelStatistics.of(labelled, left_out, repeated, taken.blank_lines))
 
 
 def write(path: Path, pictures: Sequence[LabelledImage]) -> None:

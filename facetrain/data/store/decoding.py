@@ -23,25 +23,25 @@ def decoded(
         yield future.result()
 
 
-def checked(picture: LabelledImage, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
+def checked(labelled: LabelledImage, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
     """The picture with its size, and its pixels or why it cannot be used."""
     try:
-        image = read_image(picture.path)
+        image = read_image(labelled.path)
     except DataError as error:
-        return picture, error.message
-    return fitting(picture, image, unlabelled)
+        return labelled, error.message
+    return fitting(labelled, image, unlabelled)
 
 
-def fitting(picture: LabelledImage, image: Image, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
+def fitting(labelled: LabelledImage, image: Image, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
     """The picture with its size and pixels, or why they do not fit together."""
     size = image.shape[1], image.shape[0]
     if unlabelled:
-        return replace(picture, size=size), image
-    if picture.size is None:
-        return picture, f"{picture.path}: its label gives no size"
-    if picture.size != size:
+        return replace(labelled, size=size), image
+    if labelled.size is None:
+        return labelled, f"{labelled.path}: its label gives no size"
+    if labelled.size != size:
         return (
-            picture,
-            f"{picture.path}: {size[0]}x{size[1]} pixels, its label says {picture.size[0]}x{picture.size[1]}",
+            labelled,
+            f"{labelled.path}: {size[0]}x{size[1]} pixels, its label says {labelled.size[0]}x{labelled.size[1]}",
         )
-    return picture, image
+    return labelled, image

@@ -73,13 +73,13 @@ def mapped_pictures(
         yield _mapped(picture, entry, pixels, unlabelled)
 
 
-def _mapped(picture: LabelledImage, entry: _Entry, pixels: Any, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
+def _mapped(labelled: LabelledImage, entry: _Entry, pixels: Any, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
     if entry.reason:
-        return picture, entry.reason
+        return labelled, entry.reason
     width, height = entry.size
     image = np.asarray(pixels[entry.start : entry.start + 3 * width * height]).reshape(height, width, 3)
     # pixels of another size than the label says are never written: they stand as a reason
-    return (replace(picture, size=entry.size) if unlabelled else picture), image
+    return (replace(labelled, size=entry.size) if unlabelled else labelled), image
 
 
 def _key(pictures: Sequence[LabelledImage]) -> str:
@@ -179,12 +179,12 @@ def _make(
     tell: Callable[[str], None],
 ) -> None:
     """Write the file. Sizes are only known as the pictures come, so room on the disk is looked at all the time."""
-    known = sum(3 * picture.size[0] * picture.size[1] for picture in pictures if picture.size is not None)
+    known = sum(3 * labelled.size[0] * labelled.size[1] for labelled in pictures if labelled.size is not None)
     _check_room(path, known)
     with replacing(path) as scratch, scratch.open("wb") as file:
         file.write(_MAGIC + bytes(_HEADER - len(_MAGIC)))
         entries, end = [], _HEADER
-        for original, (picture, image) in zip(pictures, decoded, strict=True):
+        for original, (labelled, image) in zip(pictures, decoded, strict=True):
             entry = {"name": original.name, "source": _source(original.path), "start": 0, "size": (0, 0)}
             if isinstance(image, str):
                 entries.append(entry | {"digest": "", "reason": image})
@@ -192,8 +192,8 @@ def _make(
             if len(entries) % 64 == 0:
                 _check_room(path, max(0, known - end))
             file.write(image.data)
-            assert picture.size is not None
-            entries.append(entry | {"start": end, "size": picture.size, "digest": _digest(image), "reason": ""})
+            assert labelled.size is not None
+            entries.append(entry | {"start": end, "size": labelled.size, "digest": _digest(image), "reason": ""})
             end += image.nbytes
         file.write(json.dumps(entries).encode())
         file.seek(len(_MAGIC))

@@ -64,8 +64,8 @@ def open_store(
     broken: list[Broken] = []
     good: list[LabelledImage] = []
     kept: list[Image] = []
-    for picture, image in _usable(source, broken):
-        good.append(picture)
+    for labelled, image in _usable(source, broken):
+        good.append(labelled)
         if resident is not None:
             resident.add(image)
         elif place != "disk":
@@ -88,11 +88,11 @@ def _usable(
     source: Iterable[tuple[LabelledImage, Image | str]], broken: list[Broken]
 ) -> Iterator[tuple[LabelledImage, Image]]:
     """The images that have pixels; the others are added to `broken`."""
-    for picture, image in source:
+    for labelled, image in source:
         if isinstance(image, str):
-            broken.append(Broken(picture, image))
+            broken.append(Broken(labelled, image))
         else:
-            yield picture, image
+            yield labelled, image
 
 
 def _judge(broken: list[Broken], total: int, limit: float) -> None:

@@ -151,20 +151,20 @@ def _draw_sheets(
     tiles: dict[int, Tile] = {}
     unreadable = []
     for number in dict.fromkeys(by_misses + by_alarms):  # each picture once, though it may be on both sheets
-        picture, result = pictures[number], results[number]
+        labelled, result = pictures[number], results[number]
         try:
-            image = read_image(picture.path)
+            image = read_image(labelled.path)
         except DataError as error:
-            unreadable.append(error.message.replace(str(picture.path), picture.name))
+            unreadable.append(error.message.replace(str(labelled.path), labelled.name))
             continue
         file, (height, width) = f"pictures/{number:05}", image.shape[:2]
         # each version is drawn anew: the lines of the large one would vanish in the small one
         factor = min(max(width, height, _SMALL), _LARGE) / max(width, height)
-        write_image(folder / f"{file}.jpg", _drawn(image, factor, picture, found[number], result), quality=88)
-        small = _drawn(image, min(_TILE / width, _TALLEST / height), picture, found[number], result)
+        write_image(folder / f"{file}.jpg", _drawn(image, factor, labelled, found[number], result), quality=88)
+        small = _drawn(image, min(_TILE / width, _TALLEST / height), labelled, found[number], result)
         write_image(folder / f"{file}-small.jpg", small, quality=82)
         below = result.missed & everything[number].found
-        tiles[number] = Tile(picture.name, result, below, file, (small.shape[1], small.shape[0]))
+        tiles[number] = Tile(labelled.name, result, below, file, (small.shape[1], small.shape[0]))
     by_misses, by_alarms = ([n for n in numbers if n in tiles] for numbers in (by_misses, by_alarms))
     return ([tiles[n] for n in by_misses], [tiles[n] for n in by_alarms]), unreadable
 
@@ -175,14 +175,14 @@ def _most(counts: Sequence[int], worst: int) -> list[int]:
     return [int(number) for number in order if counts[number]]
 
 
-def _drawn(image: Image, factor: float, picture: LabelledImage, faces: Faces, result: Outcome) -> Image:
+def _drawn(image: Image, factor: float, labelled: LabelledImage, faces: Faces, result: Outcome) -> Image:
     """The picture at another size with what was found, missed and wrong in it."""
     cv2 = opencv()
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
     canvas: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
     scale = np.tile(np.divide(size, image.shape[1::-1]), 2)
-    boxes, alarms = (whole_pixels(some * scale, max(size)) for some in (picture.boxes, faces.boxes[result.false]))
-    for box in boxes[picture.ignore]:
+    boxes, alarms = (whole_pixels(some * scale, max(size)) for some in (labelled.boxes, faces.boxes[result.false]))
+    for box in boxes[labelled.ignore]:
         dotted(canvas, box, IGNORED)
     for box in boxes[result.found]:
         outline(canvas, box, FOUND, 2)

@@ -14,7 +14,7 @@ from facetrain.model.operations import IMAGE, Add, Conv, Operation, Pool, Split,
 
 BAND_PIXELS = 128  # of a row or more that go through a layer at a time
 MOST_CANDIDATES = 5000  # the best boxes that suppression looks at, as FaceDetector's
-PICTURE = -1  # in the place of a map
+NO_MAP = -1  # in the place of a map
 
 _BLOCK = 16  # channels that lie side by side
 Source = Literal["picture", "map", "pooled_map", "sum", "sum_same", "sum_pooled"]
@@ -181,15 +181,15 @@ class _Builder:
     def _source(self, x: str) -> tuple[Source, int, int]:
         """Where a step begins that reads `x`."""
         if x == self.stem:
-            return "picture", PICTURE, PICTURE
+            return "picture", NO_MAP, NO_MAP
         match None if x in self.numbers else self.moves.get(x):  # what is kept is not made again
             case Pool(reads):
-                return "pooled_map", self._kept(reads[0]), PICTURE
+                return "pooled_map", self._kept(reads[0]), NO_MAP
             case Add(reads):
                 return self._sum(reads)
             case Upsample():
                 raise _refusal(f"{x} is enlarged and not added to anything")
-        return "map", self._kept(x), PICTURE
+        return "map", self._kept(x), NO_MAP
 
     def _sum(self, reads: tuple[str, ...]) -> tuple[Source, int, int]:
         kinds: Mapping[type, Source] = {Upsample: "sum", Pool: "sum_pooled"}
@@ -300,7 +300,7 @@ def working_memory(layout: Plan, width: int, height: int, landmarks: int) -> int
 def _scratch(layout: Plan, step: Step, width: int, height: int) -> tuple[int, int]:
     """Floats that a step needs while rows flow through it, and those of its widest row."""
     halved = 2 if step.source in ("picture", "pooled_map") else 1
-    stride = halved * (1 if step.start == PICTURE else layout.maps[step.start].stride)
+    stride = halved * (1 if step.start == NO_MAP else layout.maps[step.start].stride)
     columns, rows = width // stride, height // stride
     band = min((BAND_PIXELS // columns + 2) // 2 * 2, rows)
     floats = 3 * (_BLOCK + _aligned(3 * width)) if step.source == "picture" else 0
