@@ -1,4 +1,4 @@
-"""Print the faces of a picture: python examples/detect_faces.py photo.jpg"""
+"""Print the faces of an image: python examples/detect_faces.py photo.jpg"""
 
 import sys
 

@@ -18,7 +18,7 @@ def main(model, *paths):
     for place, image in zip(batch, images, strict=True):
         place[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1)
     (faces,) = onnxruntime.InferenceSession(model).run(None, {"input": batch})
-    for index, x1, y1, x2, y2, score, *landmarks in faces:  # best first within a picture
+    for index, x1, y1, x2, y2, score, *landmarks in faces:  # best first within an image
         print(paths[int(index)], f"{score:.3f}", *np.array([x1, y1, x2, y2, *landmarks]).round(1))
 
 

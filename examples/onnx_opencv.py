@@ -16,7 +16,7 @@ def main(model, path):
     image = cv2.imread(path)
     height, width = image.shape[:2]
     detector = cv2.FaceDetectorYN.create(model, "", (width, height), SCORE, OVERLAP, BEST)
-    # For a picture of another size: detector.setInputSize((width, height)). OpenCV pads by itself.
+    # For an image of another size: detector.setInputSize((width, height)). OpenCV pads by itself.
     _, faces = detector.detect(image)
     for face in [] if faces is None else faces:
         x, y, w, h = face[:4]

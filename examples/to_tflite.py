@@ -19,7 +19,7 @@ so that examples/onnx_numpy.py decodes them as it stands:
     from ai_edge_litert.interpreter import Interpreter
 
     run = Interpreter("yunet_n.tflite").get_signature_runner()
-    outputs = run(input=picture)  # {"cls_8": (1, P, 1), …}
+    outputs = run(input=image)  # {"cls_8": (1, P, 1), …}
 
 Ask for outputs by name, through the signature. A runtime without signatures knows them as
 `serving_default_cls_8_output` and so on, in an order of its own, which is not that of the ONNX file.

@@ -1,4 +1,4 @@
-"""Fixtures for the reference numbers and pictures, which lie beside the checkout and not in it."""
+"""Fixtures for the reference numbers and images, which lie beside the checkout and not in it."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from facetrain.model import graph_cost
 settings.register_profile("facetrain", deadline=None)
 settings.load_profile("facetrain")
 
-# Pictures, weights and numbers of reference; not part of the repository.
+# Images, weights and numbers of reference; not part of the repository.
 SHARED = Path(os.environ.get("FACETRAIN_REFERENCE") or Path(__file__).parents[2] / "shared")
 
 

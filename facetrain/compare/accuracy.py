@@ -54,15 +54,15 @@ def load_widerface(data: Path, ground_truth: Path | None, *, present_only: bool)
     """WIDER FACE's images and truth below `data`. Raises InputError or DataError for what is missing or damaged."""
     benchmark = load_benchmark(data, widerface=True, ground_truth=ground_truth, present_only=present_only)
     images = benchmark.images
-    fingerprint = hash_pictures([image.name for image in images], [image.path for image in images])
-    return KnownBenchmark(benchmark, {"pictures": fingerprint, "truth": hash_truth(benchmark)})
+    fingerprint = hash_images([image.name for image in images], [image.path for image in images])
+    return KnownBenchmark(benchmark, {"images": fingerprint, "truth": hash_truth(benchmark)})
 
 
-def hash_pictures(names: Sequence[str], paths: Sequence[Path]) -> str:
-    """Fingerprint of pictures under these names, SHA-256. Raises DataError for one that cannot be read.
+def hash_images(names: Sequence[str], paths: Sequence[Path]) -> str:
+    """Fingerprint of images under these names, SHA-256. Raises DataError for one that cannot be read.
 
-    Of their content, not of sizes and dates: reading every picture once is a hundredth of the work of one model, a copy
-    of the data is recognised, and a picture that was replaced is never taken for the old one.
+    Of their content, not of sizes and dates: reading every image once is a hundredth of the work of one model, a copy
+    of the data is recognised, and an image that was replaced is never taken for the old one.
     """
     state = hashlib.sha256()
     for name, path in zip(names, paths, strict=True):
@@ -94,9 +94,9 @@ def measure_accuracy(
     fresh: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Accuracy:
-    """The AP of a model, from an earlier measurement of just this or from looking at every picture.
+    """The AP of a model, from an earlier measurement of just this or from looking at every image.
 
-    fresh: do not look for an earlier one. Raises DataError for the first picture that cannot be read.
+    fresh: do not look for an earlier one. Raises DataError for the first image that cannot be read.
     """
     key = {
         "model": sha256(model.path),

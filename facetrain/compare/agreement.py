@@ -1,4 +1,4 @@
-"""How far two detectors agree on a picture."""
+"""How far two detectors agree on an image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SAME_FACE = 0.5  # least IoU of two boxes that are taken for one face
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two detectors on one picture.
+    """Two detectors on one image.
 
     first, second:           the detectors' numbers
     both:                    faces that both found

@@ -14,7 +14,7 @@ Work = Callable[[], object]
 
 
 def checkpoint_works(detector: Detector, image: Image, threads: int) -> tuple[tuple[int, int], Work, Work]:
-    """Size (width, height) of the network's input, the network alone, and the way from picture to faces."""
+    """Size (width, height) of the network's input, the network alone, and the way from image to faces."""
     assert isinstance(detector, ModelDetector)
     model = detector.model.eval()
     width, height = padded_size(image.shape[1], image.shape[0], max(model.config.strides))
@@ -34,6 +34,6 @@ def checkpoint_works(detector: Detector, image: Image, threads: int) -> tuple[tu
 
 
 def checkpoint_cost(path: Path, size: tuple[int, int]) -> tuple[int, int, float]:
-    """Parameters, multiply-adds and published MFLOPs on a picture of `size` (width, height)."""
+    """Parameters, multiply-adds and published MFLOPs on an image of `size` (width, height)."""
     total = describe(str(path), size)["total"]
     return total["parameters"], total["multiply_adds"], total["mflops"]

@@ -20,7 +20,7 @@ from facetrain.core.machine import available_cores, describe_machine
 from facetrain.eval.intervals import DRAWS, SEED, check_draws
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 
-MOST_SIDE = 4096  # pixels of a timed picture's side
+MOST_SIDE = 4096  # pixels of a timed image's side
 Part = Literal["network", "end_to_end"]
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
@@ -29,8 +29,8 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 class Settings:
     """How to compare.
 
-    protocol:     how pictures are shown for AP and for the one picture that is looked at
-    timed_size:   (width, height) of the picture that is timed; files with a fixed size are timed at that
+    protocol:     how images are shown for AP and for the one image that is looked at
+    timed_size:   (width, height) of the image that is timed; files with a fixed size are timed at that
     threads:      of the times on all cores, and for measuring AP; None: all that this process may use
     at_score:     least score of a face where faces are drawn, compared and timed
     rounds, repeats: how many turns each model has, and how many runs are measured in a turn
@@ -75,13 +75,13 @@ def compare_models(
     """Compare models: bundled names, ONNX files and checkpoints.
 
     families:  the family to take a model for, by the model as it stands in `models`
-    widerface: folder of the WIDER FACE pictures to measure AP on; ground_truth, present_only: see `evaluate_model`
-    image:     a picture to look at with every model
+    widerface: folder of the WIDER FACE images to measure AP on; ground_truth, present_only: see `evaluate_model`
+    image:     an image to look at with every model
     progress:  gives a context with `advance(done)` for a title and a number of steps
     report:    hears of each model's error as soon as it happens
 
     A model that fails has its error in its row and the others go on; after Ctrl-C what was finished is returned.
-    Raises InputError or DataError for data and pictures that are not there, before any model is begun.
+    Raises InputError or DataError for data and images that are not there, before any model is begun.
     """
     settings = settings or Settings()
     cores = available_cores()  # before the work, which may be moved to other ones
@@ -202,13 +202,13 @@ def _time(run: _Run, threads: int) -> None:
 
 
 def _look(run: _Run, path: Path, image: Image) -> Look:
-    """The picture through every model, shown as the protocol says."""
+    """The image through every model, shown as the protocol says."""
     found = {}
     for number, model in list(run.opened.items()):
         # what reaches the score is a face: the detector has that threshold already
         protocol = replace(run.settings.protocol, score=0.0)
         if model.fixed_size is not None:
-            protocol = replace(protocol, size="original")  # the file itself fits every picture into its own size
+            protocol = replace(protocol, size="original")  # the file itself fits every image into its own size
         try:
             found[number] = ProtocolDetector(model.detector, protocol).detect_batch([image])[0]
         except FacetrainError as error:

@@ -10,16 +10,16 @@ from facetrain.core.boxes import pad_image
 from facetrain.core.errors import DataError
 from facetrain.core.faces import Image
 from facetrain.core.images import fit_image
-from facetrain.data.sample_set.make import draw_picture
+from facetrain.data.sample_set.make import draw_image
 from facetrain.detect.detector import FaceDetector
 from facetrain.detect.onnx_detector import OnnxDetector
 
-_PICTURE = (0, 1, 3)  # seed, split and index of the drawn picture that is timed: it shows ten faces
+_IMAGE = (0, 1, 3)  # seed, split and index of the drawn image that is timed: it shows ten faces
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs on a picture of `size` (width, height), as its network takes it.
+    """What a model costs on an image of `size` (width, height), as its network takes it.
 
     parameters:    learnt numbers of the layers, as the file stores them
     multiply_adds: of the convolutions, borders included; None where the graph does not let them be counted
@@ -70,7 +70,7 @@ class Works:
 
     size:       (width, height) of the network's input
     network:    runs the network alone, on an input made beforehand
-    end_to_end: from a decoded picture in memory to faces
+    end_to_end: from a decoded image in memory to faces
     """
 
     size: tuple[int, int]
@@ -89,9 +89,9 @@ def open_model(
 
 
 def works_of(model: OpenModel, size: tuple[int, int], threads: int) -> Works:
-    """What to time on a picture of `size` (width, height), or of the model's own size where that is fixed."""
+    """What to time on an image of `size` (width, height), or of the model's own size where that is fixed."""
     width, height = model.fixed_size or size
-    image = timed_picture(width, height)
+    image = timed_image(width, height)
     inner = model.detector.detector
     if not isinstance(inner, OnnxDetector):
         from facetrain.compare.checkpoint import checkpoint_works
@@ -119,9 +119,9 @@ def cost_of(model: OpenModel, size: tuple[int, int]) -> Cost:
     return Cost(size, total["parameters"], total["multiply_adds"], None)
 
 
-def timed_picture(width: int, height: int) -> Image:
-    """A drawn picture with faces, of exactly this size, so that no model pays for resizing."""
-    image, _ = draw_picture(*_PICTURE)
+def timed_image(width: int, height: int) -> Image:
+    """A drawn image with faces, of exactly this size, so that no model pays for resizing."""
+    image, _ = draw_image(*_IMAGE)
     fitted, _ = fit_image(image, width, height)
     return np.ascontiguousarray(pad_image(fitted, width, height))
 

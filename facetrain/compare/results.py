@@ -17,14 +17,14 @@ from facetrain.eval.intervals import Estimate
 
 @dataclass(frozen=True)
 class Speed:
-    """Times on a number of threads. network: the network alone; end_to_end: from decoded picture to faces."""
+    """Times on a number of threads. network: the network alone; end_to_end: from decoded image to faces."""
 
     network: Times
     end_to_end: Times
 
     @property
     def fps(self) -> float:
-        """Pictures per second, end to end, one after the other."""
+        """Images per second, end to end, one after the other."""
         return 1e3 / self.end_to_end.median if self.end_to_end.median else 0.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Look:
-    """One picture through every model. found: by the row's number; pairs: how far each two agree."""
+    """One image through every model. found: by the row's number; pairs: how far each two agree."""
 
     path: Path
     image: Image
@@ -107,7 +107,7 @@ class Comparison:
     """What came out.
 
     protocol: of the AP columns; None where AP was not asked for
-    look:     the picture that was looked at, if one was given
+    look:     the image that was looked at, if one was given
     pairs:    which of two models has the higher AP, each with each
     interrupted: somebody stopped it; what was finished by then is there
     """

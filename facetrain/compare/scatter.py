@@ -1,4 +1,4 @@
-"""Accuracy over latency as a picture: a bubble for each model, as large as the model."""
+"""Accuracy over latency as an image: a bubble for each model, as large as the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ def check_plot_path(path: Path) -> None:
 
 
 def write_scatter(path: Path, bubbles: Sequence[Bubble], *, x_title: str, y_title: str, note: str) -> None:
-    """Write the picture, of one bubble at least; `note` stands below it. Raises OutputError."""
+    """Write the image, of one bubble at least; `note` stands below it. Raises OutputError."""
     figure = new_figure(*_SIZE)
     axes = figure.add_subplot()
     axes.set_axisbelow(True)

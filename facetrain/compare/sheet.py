@@ -1,4 +1,4 @@
-"""One picture as several models see it, side by side with captions."""
+"""One image as several models see it, side by side with captions."""
 
 import math
 import warnings
@@ -30,9 +30,9 @@ class Panel:
 
 
 def draw_sheet(image: Image, panels: Sequence[Panel]) -> Image:
-    """Each model's faces drawn into the picture (H, W, 3), in a grid. Returns (h, w, 3) uint8 BGR.
+    """Each model's faces drawn into the image (H, W, 3), in a grid. Returns (h, w, 3) uint8 BGR.
 
-    Small pictures are enlarged and large ones reduced before drawing, so that lines and letters stay legible.
+    Small images are enlarged and large ones reduced before drawing, so that lines and letters stay legible.
     """
     width = min(max(image.shape[1], _PANEL[0]), _PANEL[1])
     shown, factors = fit_image(image, width, _TALLEST)

@@ -76,7 +76,7 @@ def _in_words(interval: str) -> str:
 
 def _stages(model: ModelConfig) -> Iterator[Violation]:
     if model.stem[0] != 3:
-        text = f"model.stem: pictures have 3 channels, not {model.stem[0]}"
+        text = f"model.stem: images have 3 channels, not {model.stem[0]}"
         yield Violation(("model.stem",), text, f"write [3, {model.stem[1]}, {model.stem[2]}]")
     if not model.stages:
         yield Violation(("model.stages",), "model.stages: must have at least one stage", "write a list of [in, out]")
@@ -123,7 +123,7 @@ def _maps(model: ModelConfig) -> Iterator[Violation]:
 
 
 def _strides(model: ModelConfig) -> Iterator[Violation]:
-    """The stem halves the picture, and so does every pool before a map's stage."""
+    """The stem halves the image, and so does every pool before a map's stage."""
     keys = ("model.strides", "model.pool_after", "model.maps")
     strides = [2 * 2 ** sum(pool < stage for pool in model.pool_after) for stage in model.maps]
     broken = False

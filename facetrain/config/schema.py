@@ -31,7 +31,7 @@ class LandmarksConfig:
 class ModelConfig:
     """The network: stem and stages, a neck, a head per level."""
 
-    # channels: picture, after the 3x3, after the stem's unit
+    # channels: image, after the 3x3, after the stem's unit
     stem: tuple[int, int, int] = within("[1, 4096]", (3, 16, 16))
     # (in, out) of stages 1, 2, …
     stages: tuple[tuple[int, int], ...] = within("[1, 4096]", ((16, 64), (64, 64), (64, 64), (64, 64), (64, 64)))
@@ -63,7 +63,7 @@ class ColourConfig:
 
     # brightness, contrast and saturation change by a factor in [1 - jitter, 1 + jitter]; 0 … 1
     jitter: float = within("[0, 1]", 0.0)
-    grey: float = within("[0, 1]", 0.0)  # chance of a grey picture
+    grey: float = within("[0, 1]", 0.0)  # chance of a grey image
     blur: float = within("[0, 1]", 0.0)  # chance of a Gaussian blur
 
 
@@ -78,11 +78,11 @@ class CutoutConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where pictures come from and how they become square training crops."""
+    """Where images come from and how they become square training crops."""
 
     root: str = "data/widerface"  # folder in the WIDER FACE layout, or `sample`
     size: int = within("[1, 8192]", 640)  # side of the training crops in pixels, a multiple of the largest stride
-    # side of the crop / shorter side of the picture
+    # side of the crop / shorter side of the image
     crop_scales: tuple[float, ...] = within("(0, 10]", (0.5, 0.7, 0.9, 1.1, 1.3, 1.5))
     # Augmentations, each a file in data/augment/, in the order they are applied.
     flip: float = within("[0, 1]", 0.5)  # chance of a mirrored crop
@@ -93,13 +93,13 @@ class DataConfig:
         False  # the original's crops and weights where they are defects (exclusive offsets, kept border landmarks, …)
     )
     store: Literal["auto", "device", "ram", "mapped", "disk"] = (
-        "auto"  # where decoded pictures are kept; mapped: one file in the cache folder, shared by all runs
+        "auto"  # where decoded images are kept; mapped: one file in the cache folder, shared by all runs
     )
-    # GB that pictures may take, of the GPU's memory or of RAM; null: 60 % of what is free
+    # GB that images may take, of the GPU's memory or of RAM; null: 60 % of what is free
     memory: float | None = within("[0, inf)", None)
     workers: int | None = within("[1, inf)", None)  # threads that decode and crop; null: one per processor
-    max_broken: float = within("[0, 1]", 0.01)  # share of unreadable pictures past which the run fails
-    limit: int | None = within("[1, inf)", None)  # use only so many training pictures
+    max_broken: float = within("[0, 1]", 0.01)  # share of unreadable images past which the run fails
+    limit: int | None = within("[1, inf)", None)  # use only so many training images
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class TrainConfig:
     """The optimisation recipe. Fractions are of the whole run, so that a shorter run keeps its shape."""
 
     epochs: int = within("[1, inf)", 640)
-    batch: int = within("[1, inf)", 32)  # pictures of one step, over all devices
+    batch: int = within("[1, inf)", 32)  # images of one step, over all devices
     optimizer: str = named("facetrain.train.optim.optimizers:OPTIMIZERS", "sgd")
     lr: float = within("(0, inf)", 0.01)  # at a batch of lr_batch; scaled in proportion
     lr_batch: int = within("[1, inf)", 32)
@@ -168,7 +168,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     teacher: str | None = None  # a checkpoint or bundled name whose network teaches every prior; null: none
     teacher_weight: float = within("[0, inf)", 1.0)  # of the teacher's loss terms
-    # of the labels' loss terms; 0: pictures are enough, labels are not read
+    # of the labels' loss terms; 0: images are enough, labels are not read
     label_weight: float = within("[0, inf)", 1.0)
     plan: tuple[tuple[int, int], ...] | None = (
         None  # [step, total]: from this step on the run is to end after `total` steps; what --for has planned
@@ -187,7 +187,7 @@ class EvalConfig:
     every: float = within("(0, inf)", 10.0)
     score: float = within("[0, 1]", 0.02)  # detections below are left out
     nms: float = within("(0, 1]", 0.45)  # IoU above which the weaker of two detections goes
-    limit: int | None = within("[1, inf)", None)  # use only so many validation pictures
+    limit: int | None = within("[1, inf)", None)  # use only so many validation images
 
 
 @dataclass(frozen=True)

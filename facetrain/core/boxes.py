@@ -47,12 +47,12 @@ def nms(boxes: Floats, scores: Floats, threshold: float) -> np.ndarray[tuple[int
 
 
 def padded_size(width: int, height: int, multiple: int) -> tuple[int, int]:
-    """The smallest (width, height) that holds the picture and is a multiple of `multiple` on both sides."""
+    """The smallest (width, height) that holds the image and is a multiple of `multiple` on both sides."""
     return -(-width // multiple) * multiple, -(-height // multiple) * multiple
 
 
 def pad_image(image: Image, width: int, height: int) -> Image:
-    """Put a picture into the top left corner of a black one of width x height; unchanged if it fits exactly."""
+    """Put an image into the top left corner of a black one of width x height; unchanged if it fits exactly."""
     if image.shape[:2] == (height, width):
         return image
     canvas = np.zeros((height, width, image.shape[2]), image.dtype)

@@ -19,7 +19,7 @@ _SUBPIXEL = 4  # OpenCV draws with coordinates in sixteenths
 
 
 def draw_faces(image: Image, faces: Faces) -> Image:
-    """A copy of the picture with boxes, scores and landmarks. Lines and letters grow with the picture and its faces."""
+    """A copy of the image with boxes, scores and landmarks. Lines and letters grow with the image and its faces."""
     cv2 = opencv()
     canvas = np.ascontiguousarray(image).copy()
     side = max(canvas.shape[:2])
@@ -38,10 +38,10 @@ def draw_faces(image: Image, faces: Faces) -> Image:
 
 
 def _line_width(image: Image, box: Floats) -> int:
-    """Pixels: by the picture's longer side, but never so wide that it hides a small face."""
-    by_picture: float = max(image.shape[:2]) / 450
+    """Pixels: by the image's longer side, but never so wide that it hides a small face."""
+    by_image: float = max(image.shape[:2]) / 450
     by_face = float(min(box[2:] - box[:2])) / 16
-    return max(1, round(min(by_picture, by_face)))
+    return max(1, round(min(by_image, by_face)))
 
 
 def _draw_score(canvas: Image, box: Floats, score: float, line: int) -> None:
@@ -50,7 +50,7 @@ def _draw_score(canvas: Image, box: Floats, score: float, line: int) -> None:
     text, font = f"{score:.2f}", cv2.FONT_HERSHEY_SIMPLEX
     face_width = float(box[2] - box[0])
     longer_side = max(canvas.shape[:2])
-    # As wide as half the face, but legible: between 1/120 and 1/40 of the picture's longer side in height.
+    # As wide as half the face, but legible: between 1/120 and 1/40 of the image's longer side in height.
     height = min(max(face_width / 7, longer_side / 120, 6.0), max(longer_side / 40, 6.0))
     scale, width = height / 22, max(1, round(height / 14))
     (text_width, text_height), _ = cv2.getTextSize(text, font, scale, width)

@@ -37,7 +37,7 @@ def about(name: object, error: Kind) -> Kind:
 
 
 class DataError(FacetrainError):
-    """A label line, a picture or a model file cannot be read."""
+    """A label line, an image or a model file cannot be read."""
 
 
 class TrainingError(FacetrainError):

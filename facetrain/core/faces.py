@@ -1,6 +1,6 @@
 """The objects that detection, evaluation and training exchange. Arrays only, no behaviour beyond their shape.
 
-Legend used everywhere: B images, P priors, M faces of a batch (flat), F faces of a picture, L landmarks, N detections.
+Legend used everywhere: B images, P priors, M faces of a batch (flat), F faces of an image, L landmarks, N detections.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ Image = NDArray[np.uint8]  # (H, W, 3), BGR
 
 @dataclass(frozen=True)
 class Faces:
-    """Detections in one picture, best first.
+    """Detections in one image, best first.
 
-    boxes:     (N, 4) float32, xyxy pixels of the original picture, not clipped to it
+    boxes:     (N, 4) float32, xyxy pixels of the original image, not clipped to it
     scores:    (N,) float32, sigmoid(cls) * sigmoid(obj)
-    landmarks: (N, L, 2) float32, x y pixels of the original picture; L may be 0
+    landmarks: (N, L, 2) float32, x y pixels of the original image; L may be 0
     """
 
     boxes: Floats
@@ -50,9 +50,9 @@ class Faces:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """What a label file says of one picture.
+    """What a label file says of one image.
 
-    path:      where the picture lies
+    path:      where the image lies
     name:      its name inside the data set, with forward slashes
     size:      (width, height) as the label file has it, or None where it does not say
     boxes:     (F, 4) float32, xyxy pixels
@@ -73,5 +73,5 @@ class Detector(Protocol):
     """Anything that finds faces: an ONNX file, a checkpoint, a model in training."""
 
     def detect_batch(self, images: Sequence[Image]) -> list[Faces]:
-        """Find the faces of each picture, (H, W, 3) uint8 BGR of any size, at its own size."""
+        """Find the faces of each image, (H, W, 3) uint8 BGR of any size, at its own size."""
         ...

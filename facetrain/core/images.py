@@ -1,4 +1,4 @@
-"""Pictures from and to files, by way of bytes, so that any path works on any system.
+"""Images from and to files, by way of bytes, so that any path works on any system.
 
 OpenCV is imported here and nowhere else in the light folders except for drawing; `opencv` names what to install
 where it cannot be loaded.
@@ -62,7 +62,7 @@ def opencv() -> ModuleType:
         else:
             hint = "pip install --force-reinstall opencv-python (or opencv-python-headless)"
         raise FacetrainError(f"OpenCV does not load: {error}", hint) from error
-    # What it says of a damaged picture names neither file nor remedy; the errors below do.
+    # What it says of a damaged image names neither file nor remedy; the errors below do.
     set_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel  # OpenCV 4, 5
     set_level(0)
     module: ModuleType = cv2
@@ -77,7 +77,7 @@ def decode_image(content: bytes, name: str) -> Image:
     naming `name`, also for what was cut off and for what does not fit into memory.
     """
     if is_lfs_pointer(content):
-        raise DataError(f"{name}: a git-lfs pointer, not a picture", "run `git lfs pull` where it came from")
+        raise DataError(f"{name}: a git-lfs pointer, not an image", "run `git lfs pull` where it came from")
     if not content:
         raise DataError(f"{name}: the file is empty")
     header = read_header(content, name)
@@ -154,11 +154,11 @@ def _why_not(content: bytes) -> str:
 
 
 def read_image(path: Path) -> Image:
-    """Read a picture file, see `decode_image`. Raises DataError."""
+    """Read an image file, see `decode_image`. Raises DataError."""
     try:
         size = path.stat().st_size
         if size > _MAX_BYTES:
-            raise DataError(f"{path}: too large for a picture ({size >> 20} MiB)", f"at most {_MAX_BYTES >> 20} MiB")
+            raise DataError(f"{path}: too large for an image ({size >> 20} MiB)", f"at most {_MAX_BYTES >> 20} MiB")
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
@@ -166,7 +166,7 @@ def read_image(path: Path) -> Image:
 
 
 def write_image(path: Path, image: Image, quality: int = 92) -> None:
-    """Write a picture atomically; the suffix chooses the format. Raises OutputError or DataError."""
+    """Write an image atomically; the suffix chooses the format. Raises OutputError or DataError."""
     cv2 = opencv()
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in (".jpg", ".jpeg") else []
     try:
@@ -179,9 +179,9 @@ def write_image(path: Path, image: Image, quality: int = 92) -> None:
 
 
 def fit_image(image: Image, width: int, height: int) -> tuple[Image, tuple[float, float]]:
-    """Scale a picture, up or down, so that it just fits into width x height with its sides' ratio kept.
+    """Scale an image, up or down, so that it just fits into width x height with its sides' ratio kept.
 
-    The side that limits is exact, the other one truncated, at least 1 pixel. Returns the picture, not padded, and
+    The side that limits is exact, the other one truncated, at least 1 pixel. Returns the image, not padded, and
     the two factors new / old of width and height, which differ a little by that rounding.
     """
     old_height, old_width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""Pictures of numbers, drawn without a screen."""
+"""Images of numbers, drawn without a screen."""
 
 import os
 from types import ModuleType

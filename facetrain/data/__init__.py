@@ -1,1 +1,1 @@
-"""From labelled pictures to the batches of an epoch."""
+"""From labelled images to the batches of an epoch."""

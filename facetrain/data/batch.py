@@ -8,12 +8,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """B square pictures and the faces in them, flat: the faces of all pictures stand in one list of M rows.
+    """B square images and the faces in them, flat: the faces of all images stand in one list of M rows.
 
     images:    (B, 3, S, S) float32 BGR 0 … 255, channels_last
     boxes:     (M, 4) float32 xyxy pixels of the crop
     landmarks: (M, L, 3) float32 x, y, weight (0: missing)
-    image:     (M,) int64, the picture a face stands in
+    image:     (M,) int64, the image a face stands in
     kind:      (M,) int8: FACE, IGNORED or PADDING
     """
 

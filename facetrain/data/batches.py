@@ -1,4 +1,4 @@
-"""The batches of an epoch: a pure function of (pictures, settings, seed, epoch, position)."""
+"""The batches of an epoch: a pure function of (images, settings, seed, epoch, position)."""
 
 import queue
 import threading
@@ -20,13 +20,13 @@ _Ready = tuple[list[Crop], Batch] | BaseException | None  # a batch, why there i
 _BUCKET = 16  # rows of faces are filled up to a multiple of this, so that their number takes few values
 
 
-def steps_per_epoch(pictures: int, batch: int) -> int:
+def steps_per_epoch(images: int, batch: int) -> int:
     """Batches of an epoch; the last one is filled up from the epoch's beginning."""
-    return -(-pictures // batch)
+    return -(-images // batch)
 
 
 def mirror_order(landmarks: LandmarksConfig) -> NDArray[np.int64]:
-    """(L,): which landmark takes each landmark's place in a flipped picture."""
+    """(L,): which landmark takes each landmark's place in a flipped image."""
     partner = {a: b for pair in landmarks.mirror for a, b in (pair, pair[::-1])}
     return np.array([landmarks.names.index(partner.get(name, name)) for name in landmarks.names], np.int64)
 
@@ -47,15 +47,13 @@ def epoch_batches(
     part: positions within the batch that this process makes, by default all. A crop depends on its position in the
     epoch alone, so any division makes the same joint batch.
     """
-    order = epoch_order(len(store.pictures), seed, epoch)
+    order = epoch_order(len(store.images), seed, epoch)
     mirror = mirror_order(landmarks)
     part = range(batch) if part is None else part
     for step in range(first_step, steps_per_epoch(len(order), batch)):
         positions = range(step * batch + part.start, step * batch + part.stop)
         indices = [int(order[p % len(order)]) for p in positions]
-        crops = [
-            draw_crop(store.pictures[i], i, config, seed, epoch, p) for i, p in zip(indices, positions, strict=True)
-        ]
+        crops = [draw_crop(store.images[i], i, config, seed, epoch, p) for i, p in zip(indices, positions, strict=True)]
         yield crops, make_batch(store, crops, config, mirror)
 
 
@@ -64,7 +62,7 @@ def make_batch(store: ImageStore, crops: Sequence[Crop], config: DataConfig, mir
     images = store.crops(crops, config.size)
     faces = []
     for image, crop in zip(images, crops, strict=True):
-        cut = crop_faces(store.pictures[crop.picture], crop, config.size, config.reproduce)
+        cut = crop_faces(store.images[crop.image], crop, config.size, config.reproduce)
         view = augmented(View(image, *cut, mirror), crop.drawn)
         if view.image is not image:
             image.copy_(view.image)
@@ -73,7 +71,7 @@ def make_batch(store: ImageStore, crops: Sequence[Crop], config: DataConfig, mir
 
 
 def collate(images: torch.Tensor, faces: Sequence[CropFaces], points: int) -> Batch:
-    """Join the faces of B pictures to flat rows, filled up with rows that mean nothing."""
+    """Join the faces of B images to flat rows, filled up with rows that mean nothing."""
     count = sum(len(boxes) for boxes, _, _ in faces)
     rows = -(-count // _BUCKET) * _BUCKET
     boxes = np.zeros((rows, 4), np.float32)

@@ -1,7 +1,7 @@
-"""Which square of a picture becomes a training picture, and where the faces are in it. NumPy, no pixels.
+"""Which square of an image becomes a training image, and where the faces are in it. NumPy, no pixels.
 
 Every draw comes from (seed, epoch, position in the epoch): the same whatever the number of workers, processes or the
-place where pictures are kept.
+place where images are kept.
 """
 
 from collections.abc import Mapping
@@ -23,30 +23,30 @@ ROUNDS = 10  # scales tried before any window is taken; the original tries for e
 
 @dataclass(frozen=True)
 class Crop:
-    """A square window of a picture, `side` pixels wide; it may reach over the borders.
+    """A square window of an image, `side` pixels wide; it may reach over the borders.
 
     drawn: what happens to it next, by the names of augmentations, in the order they are applied
     """
 
-    picture: int
+    image: int
     left: int
     top: int
     side: int
     drawn: Mapping[str, Any] = field(default_factory=dict)
 
 
-def epoch_order(pictures: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order in which an epoch visits the pictures."""
-    return np.random.default_rng([seed, epoch]).permutation(pictures)
+def epoch_order(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order in which an epoch visits the images."""
+    return np.random.default_rng([seed, epoch]).permutation(images)
 
 
-def draw_crop(picture: LabelledImage, index: int, config: DataConfig, seed: int, epoch: int, position: int) -> Crop:
-    """The crop of the picture that stands at `position` of an epoch."""
+def draw_crop(image: LabelledImage, index: int, config: DataConfig, seed: int, epoch: int, position: int) -> Crop:
+    """The crop of the image that stands at `position` of an epoch."""
     rng = np.random.default_rng([seed, epoch, position])
-    assert picture.size is not None
-    faces = picture.boxes[~picture.ignore]
+    assert image.size is not None
+    faces = image.boxes[~image.ignore]
     centres = (faces[:, :2] + faces[:, 2:]) / 2
-    left, top, side = _window(rng, picture.size, centres, config.crop_scales, config.reproduce)
+    left, top, side = _window(rng, image.size, centres, config.crop_scales, config.reproduce)
     return Crop(index, left, top, side, draw_augmentations(config, rng, seed, epoch, position))
 
 
@@ -84,23 +84,23 @@ def _offsets(rng: np.random.Generator, length: int, side: int, reproduce: bool) 
     return rng.integers(low, high, size=TRIES, endpoint=True)
 
 
-def crop_faces(picture: LabelledImage, crop: Crop, size: int, reproduce: bool) -> CropFaces:
+def crop_faces(image: LabelledImage, crop: Crop, size: int, reproduce: bool) -> CropFaces:
     """The faces whose centre lies strictly inside the window, in pixels of the size x size crop, not yet augmented.
 
     Returns boxes (F, 4), landmarks (F, L, 3), ignore (F,). A landmark outside the window loses its weight; with
     `reproduce` it is moved to the border and kept, and all points of a face share the mean weight.
     """
     low = np.array([crop.left, crop.top], np.float32)
-    centre = (picture.boxes[:, :2] + picture.boxes[:, 2:]) / 2
+    centre = (image.boxes[:, :2] + image.boxes[:, 2:]) / 2
     inside = ((centre > low) & (centre < low + crop.side)).all(1)
     scale = np.float32(size / crop.side)
-    boxes = (picture.boxes[inside].reshape(-1, 2, 2) - low).clip(0, crop.side) * scale
+    boxes = (image.boxes[inside].reshape(-1, 2, 2) - low).clip(0, crop.side) * scale
     boxes = boxes.reshape(-1, 4).clip(0, size)
-    landmarks = picture.landmarks[inside].copy()
+    landmarks = image.landmarks[inside].copy()
     points = landmarks[..., :2] - low
     if reproduce:
         landmarks[..., 2:] = landmarks[..., 2:].mean(1, keepdims=True) if landmarks.shape[1] else 0
     else:
         landmarks[..., 2] *= ((points >= 0) & (points <= crop.side)).all(-1)
     landmarks[..., :2] = (points.clip(0, crop.side) * scale).clip(0, size)
-    return boxes.astype(np.float32), landmarks.astype(np.float32), picture.ignore[inside]
+    return boxes.astype(np.float32), landmarks.astype(np.float32), image.ignore[inside]

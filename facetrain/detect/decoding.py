@@ -1,4 +1,4 @@
-"""What detector families share: pictures as network input, grids of priors, SSD's box code, outputs in known shapes.
+"""What detector families share: images as network input, grids of priors, SSD's box code, outputs in known shapes.
 
 Everything works on the few priors that passed the threshold, given by their index: decoding all of them would cost
 more than many of these networks. N is their number. Coordinates are pixels of the network's input.
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from facetrain.core.boxes import padded_size
 from facetrain.core.faces import Faces, Floats, Image
 
-LARGEST_STRIDE = 1024  # pictures are padded to a multiple of it: a file must not ask for more than memory holds
+LARGEST_STRIDE = 1024  # images are padded to a multiple of it: a file must not ask for more than memory holds
 Indices = NDArray[np.intp]
 
 
-def picture_blob(
+def image_blob(
     image: Image,
     size: tuple[int, int] | None,
     multiple: int,
@@ -45,7 +45,7 @@ def picture_blob(
 
 
 def single(value: Floats, rank: int) -> Floats | None:
-    """The output of one picture with that many axes, a leading batch axis of 1 dropped; None where it has others."""
+    """The output of one image with that many axes, a leading batch axis of 1 dropped; None where it has others."""
     if value.ndim == rank + 1 and value.shape[0] == 1:
         value = value.reshape(value.shape[1:])
     return value if value.ndim == rank else None

@@ -1,4 +1,4 @@
-"""`FaceDetector`: weights by name or path, pictures by path or array, faces out.
+"""`FaceDetector`: weights by name or path, images by path or array, faces out.
 
 The one place where a light folder turns to torch: for a checkpoint, and only then.
 """
@@ -24,7 +24,7 @@ ImageLike = Image | str | os.PathLike[str]
 
 
 class FaceDetector:
-    """Finds faces in pictures.
+    """Finds faces in images.
 
     weights:        a bundled name, an ONNX file, or a checkpoint (which needs torch)
     device:         cpu, cuda, cuda:1 or 1; mps for checkpoints
@@ -76,11 +76,11 @@ class FaceDetector:
             )
 
     def detect(self, image: ImageLike) -> Faces:
-        """Faces of one picture: a path, or an array of (H, W, 3) uint8 BGR or (H, W) uint8 grey, of any size."""
+        """Faces of one image: a path, or an array of (H, W, 3) uint8 BGR or (H, W) uint8 grey, of any size."""
         return self.detect_batch([image])[0]
 
     def detect_batch(self, images: Sequence[ImageLike]) -> list[Faces]:
-        """Faces of each picture, see `detect`. Files are read one at a time."""
+        """Faces of each image, see `detect`. Files are read one at a time."""
         return [self.detector.detect_batch([as_image(image)])[0] for image in images]
 
 
@@ -90,13 +90,13 @@ def as_image(image: ImageLike) -> Image:
         return read_image(Path(image))
     expected = "give a path, or an array of (height, width, 3) uint8 in BGR order as cv2.imread returns it"
     if not isinstance(image, np.ndarray):
-        raise InputError(f"a picture cannot be of type {type(image).__name__}", expected)
+        raise InputError(f"an image cannot be of type {type(image).__name__}", expected)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise InputError(f"a picture cannot be an array of shape {image.shape} and type {image.dtype}", expected)
+        raise InputError(f"an image cannot be an array of shape {image.shape} and type {image.dtype}", expected)
     return image
 
 

@@ -1,4 +1,4 @@
-"""Detection with an ONNX file: the onnxruntime session, the way in for a picture and the way back for its faces."""
+"""Detection with an ONNX file: the onnxruntime session, the way in for an image and the way back for its faces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ from facetrain.detect.onnx_file import check_external_data
 from facetrain.detect.recognise import Recognised, check_family, recognise, unknown
 
 _MOST_THREADS = 16  # a network of 76 thousand parameters has no work for more
-_LARGE_PIXELS = 1 << 23  # above this a picture's working memory is given back after the run
-# Blank pictures that show a flexible graph's output shapes. Strides up to 256 are told apart by the first; some files
+_LARGE_PIXELS = 1 << 23  # above this an image's working memory is given back after the run
+# Blank images that show a flexible graph's output shapes. Strides up to 256 are told apart by the first; some files
 # call themselves flexible and run at the size of their making alone, nearly always the second.
 _PROBES = ((256, 256), (640, 640))
-_MOST_INPUT_PIXELS = 1 << 27  # a file that fixes a larger picture is damaged, or means harm
+_MOST_INPUT_PIXELS = 1 << 27  # a file that fixes a larger image is damaged, or means harm
 _CUDA_HINT = "it needs the CUDA and cuDNN libraries it was built for: pip install 'onnxruntime-gpu[cuda,cudnn]'"
 _SEVERAL_INPUTS_HINT = (
     "files that take thresholds too (BlazeFace end to end) have their suppression inside: export the network without"
@@ -57,9 +57,9 @@ class OnnxDetector:
         self.own_threshold = facetrain_decoded.own_threshold(self.net.metadata) if decoded else 0.0
 
     def detect_batch(self, images: Sequence[Image]) -> list[Faces]:
-        """Find the faces of each picture, (H, W, 3) uint8 BGR of any size, at its own size.
+        """Find the faces of each image, (H, W, 3) uint8 BGR of any size, at its own size.
 
-        One after the other: pictures differ in size, and on a CPU a joint run gains nothing.
+        One after the other: images differ in size, and on a CPU a joint run gains nothing.
         """
         return [self._detect(image) for image in images]
 
@@ -69,7 +69,7 @@ class OnnxDetector:
         return self._recognised.name
 
     def prepare(self, image: Image) -> tuple[Floats, tuple[float, float]]:
-        """A picture (H, W, 3) as the network takes it, (1, 3, h, w), and the factors new / old of width and height."""
+        """An image (H, W, 3) as the network takes it, (1, 3, h, w), and the factors new / old of width and height."""
         factors = (1.0, 1.0)
         if self.net.size is not None:
             image, factors = fit_image(image, *self.net.size)
@@ -90,12 +90,12 @@ class OnnxDetector:
             try:
                 found = self._recognised.family.faces(outputs, width, height, self._score)
             except ValueError as error:
-                raise DataError(f"{self.net.path}: wrong outputs for a picture of {width}x{height}: {error}") from error
+                raise DataError(f"{self.net.path}: wrong outputs for an image of {width}x{height}: {error}") from error
             return _back(_best(found, self._nms, self._max_candidates), factors)
 
 
 class OnnxNet:
-    """An onnxruntime session with one picture in and named arrays out.
+    """An onnxruntime session with one image in and named arrays out.
 
     size:        (width, height) where the file fixes it, else None
     metadata:    texts stored in the file
@@ -115,26 +115,26 @@ class OnnxNet:
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: holds names that are not UTF-8", "it is damaged") from error
         shape = inputs[0].shape if inputs else []
-        one_picture = len(inputs) == 1 and len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int))
-        if not one_picture or inputs[0].type not in _TYPES:
+        one_image = len(inputs) == 1 and len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int))
+        if not one_image or inputs[0].type not in _TYPES:
             described = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
             raise DataError(
-                f"{path}: takes {described or 'nothing'}, not one picture (N, 3, H, W)",
+                f"{path}: takes {described or 'nothing'}, not one image (N, 3, H, W)",
                 _SEVERAL_INPUTS_HINT if len(inputs) > 1 else None,
             )
         if isinstance(shape[0], int) and shape[0] > 1:
-            raise DataError(f"{path}: takes exactly {shape[0]} pictures at a time", "export it with one, or any number")
+            raise DataError(f"{path}: takes exactly {shape[0]} images at a time", "export it with one, or any number")
         self._input, self._type = inputs[0].name, _TYPES[inputs[0].type]
         fixed = all(isinstance(side, int) and side > 0 for side in shape[2:])
         if fixed and shape[2] * shape[3] > _MOST_INPUT_PIXELS:
-            raise DataError(f"{path}: takes pictures of {shape[3]}x{shape[2]} only, which no memory holds")
+            raise DataError(f"{path}: takes images of {shape[3]}x{shape[2]} only, which no memory holds")
         self.size: tuple[int, int] | None = (shape[3], shape[2]) if fixed else None
 
     def run(self, blob: Floats) -> dict[str, Floats]:
-        """Outputs by name for a picture (1, 3, H, W), as float32 whatever they are in the file."""
+        """Outputs by name for an image (1, 3, H, W), as float32 whatever they are in the file."""
         options = None
         if blob.shape[2] * blob.shape[3] > _LARGE_PIXELS:
-            # One huge picture would otherwise leave gigabytes held for the rest of the process.
+            # One huge image would otherwise leave gigabytes held for the rest of the process.
             options = self._ort.RunOptions()
             options.log_severity_level = 4
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -142,14 +142,14 @@ class OnnxNet:
             values = self._session.run(self._names, {self._input: blob.astype(self._type, copy=False)}, options)
         except Exception as error:  # onnxruntime's errors have no common class
             size = f"{blob.shape[3]}x{blob.shape[2]}"
-            raise DataError(f"{self.path}: fails on a picture of {size}: {_first_line(error)}") from error
+            raise DataError(f"{self.path}: fails on an image of {size}: {_first_line(error)}") from error
         if not all(isinstance(value, np.ndarray) and value.dtype.kind in "fiu" for value in values):
             raise DataError(f"{self.path}: has outputs that are no arrays of numbers")
         return {name: value.astype(np.float32, copy=False) for name, value in zip(self._names, values, strict=True)}
 
 
 def _recognise(net: OnnxNet, family: str | None) -> Recognised:
-    """The family of a network, judged by a run on a blank picture: declared shapes can lie.
+    """The family of a network, judged by a run on a blank image: declared shapes can lie.
 
     Raises DataError where none fits, or not the given one.
     """
@@ -179,7 +179,7 @@ def _best(found: Faces, nms: float, max_candidates: int) -> Faces:
 
 
 def _stretch(image: Image, multiple: int) -> tuple[Image, tuple[float, float]]:
-    """A picture stretched to the next multiples, and the factors new / old of width and height."""
+    """An image stretched to the next multiples, and the factors new / old of width and height."""
     height, width = image.shape[:2]
     new = padded_size(width, height, multiple)
     if new != (width, height):
@@ -188,7 +188,7 @@ def _stretch(image: Image, multiple: int) -> tuple[Image, tuple[float, float]]:
 
 
 def _back(faces: Faces, factors: tuple[float, float]) -> Faces:
-    """Faces of a resized picture in pixels of the original. factors: new width / width, new height / height."""
+    """Faces of a resized image in pixels of the original. factors: new width / width, new height / height."""
     if factors == (1.0, 1.0):
         return faces
     scale: Floats = np.array(factors * 2, np.float32)
@@ -239,7 +239,7 @@ def _provider(ort: ModuleType, device: str) -> tuple[str, dict[str, Any]]:
         )
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds the CUDA libraries that pip installed, for torch say
-    # Every new picture size would start cuDNN's exhaustive search anew.
+    # Every new image size would start cuDNN's exhaustive search anew.
     search = {"cudnn_conv_algo_search": "HEURISTIC"}
     return "CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0), **search}
 

@@ -1,4 +1,4 @@
-"""What becomes of found faces: a drawn picture, and one result per picture."""
+"""What becomes of found faces: a drawn image, and one result per image."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,8 @@ from facetrain.detect.sources import Failure, Source
 
 
 @dataclass(frozen=True)
-class PictureFaces:
-    """The faces of one picture file of (width, height), how long the search took, where the drawn picture lies."""
+class ImageFaces:
+    """The faces of one image file of (width, height), how long the search took, where the drawn image lies."""
 
     source: Source
     width: int
@@ -26,7 +26,7 @@ class PictureFaces:
     drawn: bool = True
 
     def as_text(self) -> str:
-        """The picture's line: path, size, faces, best score, time, and the drawn file where it has another name."""
+        """The image's line: path, size, faces, best score, time, and the drawn file where it has another name."""
         faces = f"{len(self.faces)} face{'' if len(self.faces) == 1 else 's'}"
         best = f"best {self.faces.scores[0]:.2f}" if len(self.faces) else "best -"
         line = f"{self.source.path}  {self.width}x{self.height}  {faces}  {best}  {self.seconds * 1000:.0f} ms"
@@ -34,7 +34,7 @@ class PictureFaces:
         return f"{line}  drawn as {self.source.target}" if renamed else line
 
     def as_dict(self) -> dict[str, Any]:
-        """The picture's element in the JSON document."""
+        """The image's element in the JSON document."""
         return {
             "path": str(self.source.path),
             "width": self.width,
@@ -43,12 +43,10 @@ class PictureFaces:
         }
 
 
-def detect_files(
-    detector: Detector, sources: Sequence[Source], *, draw: bool = True
-) -> Iterator[PictureFaces | Failure]:
-    """Read each picture, find its faces, with `draw` write the drawn picture; one picture in memory at a time.
+def detect_files(detector: Detector, sources: Sequence[Source], *, draw: bool = True) -> Iterator[ImageFaces | Failure]:
+    """Read each image, find its faces, with `draw` write the drawn image; one image in memory at a time.
 
-    A picture that fails is given as a Failure, and the rest goes on.
+    An image that fails is given as a Failure, and the rest goes on.
     """
     for source in sources:
         try:
@@ -65,11 +63,11 @@ def detect_files(
         except FacetrainError as error:
             yield Failure(str(source.path), error)
         else:
-            yield PictureFaces(source, width, height, faces, seconds, draw)
+            yield ImageFaces(source, width, height, faces, seconds, draw)
 
 
 def make_output_folder(folder: Path) -> None:
-    """Make the folder for results before the first picture is read. Raises UsageError."""
+    """Make the folder for results before the first image is read. Raises UsageError."""
     if folder.is_file():
         raise InputError(f"{folder}: a file, not a folder for results", "choose another `output`")
     try:

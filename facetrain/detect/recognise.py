@@ -2,8 +2,8 @@
 
 Each family is one file in `families/`. Such a file has `NAME`, as a user types it after --family, and
 `recognise(outputs, width, height, metadata) -> Family | None`, which is shown the outputs of one run on a blank
-(height, width) picture and the texts stored in the file. `STRETCH`, where it has that, is a number of pixels: a picture
-of any size is stretched until its sides are multiples of it. Without it pictures are padded, which is `prepare`'s part.
+(height, width) image and the texts stored in the file. `STRETCH`, where it has that, is a number of pixels: an image
+of any size is stretched until its sides are multiples of it. Without it images are padded, which is `prepare`'s part.
 """
 
 from collections.abc import Mapping
@@ -36,10 +36,10 @@ ORDER = (
 
 
 class Family(Protocol):
-    """How one kind of network wants its picture and what its outputs mean."""
+    """How one kind of network wants its image and what its outputs mean."""
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
-        """A picture (H, W, 3) uint8 BGR as (1, 3, h, w), of (w, h) = `size` or what the network wants for it."""
+        """An image (H, W, 3) uint8 BGR as (1, 3, h, w), of (w, h) = `size` or what the network wants for it."""
         ...
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
@@ -53,7 +53,7 @@ class Family(Protocol):
 
 @dataclass(frozen=True)
 class Recognised:
-    """A network's family. stretch: see above, 0 where pictures are padded."""
+    """A network's family. stretch: see above, 0 where images are padded."""
 
     name: str
     family: Family
@@ -75,7 +75,7 @@ def check_family(name: str | None) -> None:
 def recognise(
     outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str], family: str | None = None
 ) -> Recognised | None:
-    """The family that these outputs of a blank (height, width) picture fit; None where there is none.
+    """The family that these outputs of a blank (height, width) image fit; None where there is none.
 
     family: the only one to ask. Otherwise the one that the metadata names comes first, then `ORDER`.
     """
@@ -88,7 +88,7 @@ def recognise(
 
 
 def unknown(outputs: Mapping[str, Floats], family: str | None, path: object) -> DataError:
-    """The error for a network that fits no family, or not the given one. outputs: those of the blank picture."""
+    """The error for a network that fits no family, or not the given one. outputs: those of the blank image."""
     seen = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
     known = f"known families: {', '.join(family_names())}; `family` NAME asks for one of them"
     if family is not None:
@@ -98,7 +98,7 @@ def unknown(outputs: Mapping[str, Floats], family: str | None, path: object) -> 
         )
     if any(0 in value.shape for value in outputs.values()):
         known = (
-            "a blank picture gives no rows, so its suppression is inside: such files (BlazeFace end to end) are not "
+            "a blank image gives no rows, so its suppression is inside: such files (BlazeFace end to end) are not "
             f"supported, export it without; {known}"
         )
     return DataError(f"{path}: outputs ({seen}) fit no known detector family", known)

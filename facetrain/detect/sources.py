@@ -1,4 +1,4 @@
-"""Which pictures the paths on a command line mean, and under which name each drawn result is kept.
+"""Which images the paths on a command line mean, and under which name each drawn result is kept.
 
 Existence is asked of `os.path`, which answers no for a file behind a closed folder; `Path` raises there.
 """
@@ -19,14 +19,14 @@ from facetrain.core.images import SUFFIXES, UNREADABLE
 from facetrain.core.suggest import nearest
 
 _GLOB = frozenset("*?[")
-# What OpenCV also writes, in colour; a picture of any other format is drawn as PNG.
+# What OpenCV also writes, in colour; an image of any other format is drawn as PNG.
 _WRITABLE = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"))
 _LONGEST_NAME = 255  # bytes; of nearly every file system
 
 
 @dataclass(frozen=True)
 class Source:
-    """A picture to look at. `target`: where the drawn one goes."""
+    """An image to look at. `target`: where the drawn one goes."""
 
     path: Path
     target: Path
@@ -57,10 +57,10 @@ class Found:
 
 
 def find_sources(paths: Sequence[str], output: Path, *, drawn: bool = True) -> Found:
-    """Pictures of files, folders (with all below) and patterns, in the order given, each once.
+    """Images of files, folders (with all below) and patterns, in the order given, each once.
 
     An existing file or folder wins over a pattern that reads the same; a pattern's matches count as if each had
-    been given. Pictures of a folder keep their sub-folders below `output`; of two with the same target the later one
+    been given. Images of a folder keep their sub-folders below `output`; of two with the same target the later one
     gets a number. Files in `output` are no input for a folder above it, and hidden ones never are.
     drawn: whether results are written; without, a source may lie where they would. Raises UsageError where a result
     would replace a source.
@@ -117,8 +117,8 @@ class _Finder:
     def _add_folder(self, folder: Path) -> None:
         if self._drawn and os.path.realpath(folder) == self._real_output:
             raise UsageError(
-                f"{folder}: the folder of the pictures is the one for the results",
-                "choose another `output`, so that no picture is overwritten",
+                f"{folder}: the folder of the images is the one for the results",
+                "choose another `output`, so that no image is overwritten",
             )
         found = False
         for path in self._walk(folder, set()):
@@ -126,10 +126,10 @@ class _Finder:
             self._add_file(path, path.relative_to(folder))
         if not found and not any(Path(failure.path).is_relative_to(folder) for failure in self.failures):
             known = f"looked for {' '.join(SUFFIXES)}"
-            self._fail(str(folder), DataError(f"{folder}: no pictures in this folder", known))
+            self._fail(str(folder), DataError(f"{folder}: no images in this folder", known))
 
     def _walk(self, folder: Path, above: set[str]) -> Iterator[Path]:
-        """Picture files below a folder, by name, a folder's own before those of its sub-folders."""
+        """Image files below a folder, by name, a folder's own before those of its sub-folders."""
         real = os.path.realpath(folder)
         if real in above or (above and real == self._real_output):  # a link back to a folder above; our own results
             return
@@ -223,7 +223,7 @@ def _protect_sources(sources: Sequence[Source], output: Path) -> None:
         if lost is not None:
             raise UsageError(
                 f"{lost}: would be overwritten by the result for {source.path}",
-                "choose another `output`, not the pictures' own folder",
+                "choose another `output`, not the images' own folder",
             )
 
 

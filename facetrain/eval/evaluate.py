@@ -18,7 +18,7 @@ from facetrain.eval.benchmark import Benchmark, Scores
 from facetrain.eval.details import Details
 from facetrain.eval.intervals import DRAWS, SEED, Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
-from facetrain.eval.pipeline import detect_pictures, first_error
+from facetrain.eval.pipeline import detect_images, first_error
 from facetrain.eval.prediction_files import (
     Prediction,
     check_free,
@@ -28,7 +28,7 @@ from facetrain.eval.prediction_files import (
     write_predictions,
 )
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
-from facetrain.eval.wider_face.benchmark import picture_paths, widerface_benchmark
+from facetrain.eval.wider_face.benchmark import image_paths, widerface_benchmark
 from facetrain.eval.wider_face.truth import find_truth, load_truth
 
 _GPU_BATCH = 16
@@ -61,7 +61,7 @@ class Evaluation:
         return self.scores.benchmark.name
 
     @property
-    def pictures(self) -> Sequence[LabelledImage]:
+    def images(self) -> Sequence[LabelledImage]:
         """The images and their labels."""
         return self.scores.benchmark.images
 
@@ -85,7 +85,7 @@ class Evaluation:
         return {
             "benchmark": self.benchmark,
             **self.ap,
-            "images": len(self.pictures),
+            "images": len(self.images),
             "intervals": {name: estimate.as_dict() for name, estimate in self.intervals.items()},
             "protocol": self.protocol,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
@@ -96,7 +96,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Source:
-    """Where detections come from: weights that look at pictures, or files of earlier detections.
+    """Where detections come from: weights that look at images, or files of earlier detections.
 
     family: the detector family to take an ONNX file for; None: recognised
     """
@@ -168,18 +168,18 @@ def load_benchmark(
     if widerface:
         truth = load_truth(find_truth(ground_truth or data))
         if needed or present_only:
-            truth, paths = picture_paths(data, truth, present_only=present_only)
+            truth, paths = image_paths(data, truth, present_only=present_only)
         else:
             paths = [data / "WIDER_val" / "images" / f"{name}.jpg" for name in truth.names]
         return widerface_benchmark(truth, paths)
-    labelled = load_split(data, "val", 5).pictures
+    labelled = load_split(data, "val", 5).images
     there = [image for image in labelled if image.path.is_file()]
     if not there:
-        raise InputError(f"{data}: none of the {len(labelled)} labelled pictures is there")
+        raise InputError(f"{data}: none of the {len(labelled)} labelled images is there")
     missing = [image.name for image in labelled if not image.path.is_file()]
     if missing and needed and not present_only:
         raise InputError(
-            f"{data}: {len(missing):,} of {len(labelled):,} labelled pictures are missing, such as {missing[0]}",
+            f"{data}: {len(missing):,} of {len(labelled):,} labelled images are missing, such as {missing[0]}",
             "`present_only` measures on those that are there",
         )
     return labelled_benchmark(there if present_only else labelled)
@@ -237,9 +237,9 @@ def _as_prediction(faces: Faces) -> Prediction:
 
 
 def detect_labelled(
-    source: Source, pictures: Sequence[LabelledImage], protocol: EvalProtocol, progress: Progress | None = None
+    source: Source, images: Sequence[LabelledImage], protocol: EvalProtocol, progress: Progress | None = None
 ) -> tuple[list[Faces], dict[str, Any]]:
-    """Detections of every picture, and the protocol as it was. Raises DataError for the first that cannot be read."""
+    """Detections of every image, and the protocol as it was. Raises DataError for the first that cannot be read."""
     from facetrain.detect.detector import FaceDetector
 
     if source.weights is None:
@@ -263,17 +263,17 @@ def detect_labelled(
         )
     parallel = detector.path.suffix.lower() == ".onnx" and source.device == "cpu"
     if parallel:
-        # several pictures at once, one thread each, beat one picture on several threads: nothing waits for anything
+        # several images at once, one thread each, beat one image on several threads: nothing waits for anything
         detector = FaceDetector(source.weights, threads=1, **settings)
     if detector.fixed_size is not None:
-        protocol = replace(protocol, size="original")  # the file itself fits every picture into its own size
+        protocol = replace(protocol, size="original")  # the file itself fits every image into its own size
     shown: Detector = ProtocolDetector(detector, protocol)
-    found = detect_pictures(
+    found = detect_images(
         shown,
-        [picture.path for picture in pictures],
+        [image.path for image in images],
         workers=cores if parallel else 1,
         batch=1 if source.device == "cpu" else _GPU_BATCH,
-        check=size_check(pictures),
+        check=size_check(images),
         progress=progress,
     )
     size = "fixed {}x{}".format(*detector.fixed_size) if detector.fixed_size else protocol.size

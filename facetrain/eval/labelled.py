@@ -17,7 +17,7 @@ def labelled_benchmark(images: Sequence[LabelledImage]) -> Benchmark:
 
 
 def size_check(images: Sequence[LabelledImage]) -> Callable[[Path, Image], None]:
-    """A check for `detect_pictures`: an image must have the size that its label's header says."""
+    """A check for `detect_images`: an image must have the size that its label's header says."""
     sizes = {image.path: image.size for image in images}
 
     def check(path: Path, image: Image) -> None:
@@ -25,7 +25,7 @@ def size_check(images: Sequence[LabelledImage]) -> Callable[[Path, Image], None]
         if size is not None and size != (image.shape[1], image.shape[0]):
             raise DataError(
                 f"{path}: {image.shape[1]}x{image.shape[0]} pixels, its label says {size[0]}x{size[1]}",
-                "the boxes belong to another size of this picture",
+                "the boxes belong to another size of this image",
             )
 
     return check

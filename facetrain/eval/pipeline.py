@@ -1,4 +1,4 @@
-"""Detections of many pictures, with reading, network and post-processing overlapping."""
+"""Detections of many images, with reading, network and post-processing overlapping."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +17,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-def detect_pictures(
+def detect_images(
     detector: Detector,
     paths: Sequence[Path],
     *,
@@ -26,12 +26,12 @@ def detect_pictures(
     check: Callable[[Path, Image], None] | None = None,
     progress: Done | None = None,
 ) -> Generator[Faces | DataError, None, None]:
-    """Faces of each picture in order, or the error of one that cannot be read.
+    """Faces of each image in order, or the error of one that cannot be read.
 
     workers: threads that read and detect at once; more than one only for a detector that allows it (onnxruntime)
-    batch:   pictures handed to the detector together, where that pays (a GPU); reading goes on meanwhile
-    check:   looks at a decoded picture and raises DataError if it is not the one meant
-    Only a few pictures are in memory at any time.
+    batch:   images handed to the detector together, where that pays (a GPU); reading goes on meanwhile
+    check:   looks at a decoded image and raises DataError if it is not the one meant
+    Only a few images are in memory at any time.
     """
 
     def read(path: Path) -> Image | DataError:
@@ -100,7 +100,7 @@ def ordered(
 
 
 def first_error(found: Generator[Faces | DataError, None, None]) -> list[Faces]:
-    """The detections, if every picture can be read. Raises the first error at once: a part is another number."""
+    """The detections, if every image can be read. Raises the first error at once: a part is another number."""
     results = []
     with closing(found):  # ends its threads here, and not whenever the generator is collected
         for faces in found:

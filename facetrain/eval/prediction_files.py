@@ -1,13 +1,13 @@
-"""Detections as text files, one a picture, in the layout of WIDER FACE's official evaluation.
+"""Detections as text files, one an image, in the layout of WIDER FACE's official evaluation.
 
-    <folder>/<event>/<picture>.txt
-        0--Parade/0_Parade_marchingband_1_465.jpg     the picture; tools differ here, so it is not read
+    <folder>/<event>/<image>.txt
+        0--Parade/0_Parade_marchingband_1_465.jpg     the image; tools differ here, so it is not read
         2                                             how many lines follow
         345.12 210.98 4.2 5.1 0.87311                 x y width height score, blanks between
         331.0 126.4 3.7 8.0 0.41207
 
-Scores may be any numbers, more is better. A picture without a file has no detections. Beside the files that facetrain
-writes lies protocol.json, which says how the pictures were shown.
+Scores may be any numbers, more is better. An image without a file has no detections. Beside the files that facetrain
+writes lies protocol.json, which says how the images were shown.
 """
 
 import json
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from facetrain.core.errors import DataError, InputError, OutputError, UsageError
 
 Prediction = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Detections of a picture: boxes (N, 4) xyxy pixels, scores (N,)."""
+"""Detections of an image: boxes (N, 4) xyxy pixels, scores (N,)."""
 
 _MAX_BYTES = 64 << 20  # about a million detections
 _LARGEST = 1e100  # beyond it areas and differences of scores are no longer finite
@@ -40,13 +40,13 @@ _FORMAT = "%r %r %r %r %r\n"
 def write_predictions(
     folder: Path, names: Sequence[str], predictions: Sequence[Prediction], protocol: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a file for every picture, `<folder>/<name>.txt`, also where nothing was found.
+    """Write a file for every image, `<folder>/<name>.txt`, also where nothing was found.
 
-    names:    `<event>/<picture>` without suffix, one for each prediction; a data set without events has shorter ones
+    names:    `<event>/<image>` without suffix, one for each prediction; a data set without events has shorter ones
     protocol: how images were shown, kept beside the files for `read_protocol`
 
     The folder appears with all its files or not at all. Raises UsageError where it holds something already, DataError
-    for a picture whose numbers or name a file cannot hold, OutputError where it cannot be written.
+    for an image whose numbers or name a file cannot hold, OutputError where it cannot be written.
     """
     check_free(folder)
     check_names(names)
@@ -105,10 +105,10 @@ def check_free(folder: Path) -> None:
 
 
 def read_predictions(folder: Path, names: Sequence[str]) -> tuple[list[Prediction], list[str]]:
-    """Read the files of the named pictures, each best first, equal scores in the file's order.
+    """Read the files of the named images, each best first, equal scores in the file's order.
 
-    names: `<event>/<picture>` without suffix. A folder in which all files lie flat, `<picture>.txt`, will do as well
-           if no two events have pictures of one name.
+    names: `<event>/<image>` without suffix. A folder in which all files lie flat, `<image>.txt`, will do as well
+           if no two events have images of one name.
 
     Returns one prediction a name, and the names without a file: they have no detections. Boxes of negative size are
     taken as they are. Raises DataError naming file and line, InputError where the folder has none of the files.
@@ -123,13 +123,13 @@ def read_predictions(folder: Path, names: Sequence[str]) -> tuple[list[Predictio
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise DataError for a name that leads out of the folder, or that two pictures share."""
+    """Raise DataError for a name that leads out of the folder, or that two images share."""
     seen: set[str] = set()
     for name in names:
         if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
             raise DataError(f"{name!r}: no name for a prediction file", "it must be a relative path")
         if name in seen:
-            raise DataError(f"{name}: two pictures have this name, but for the suffix", "rename one of them")
+            raise DataError(f"{name}: two images have this name, but for the suffix", "rename one of them")
         seen.add(name)
 
 
@@ -177,13 +177,13 @@ def _find_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
         return {name: folder / f"{name}.txt" for name in names if name in nested}
     if loose and len(set(flat.values())) < len(names):
         raise InputError(
-            f"{folder}: files without event folders, but several events have pictures of one name",
+            f"{folder}: files without event folders, but several events have images of one name",
             f"put them into folders, such as {names[0]}.txt",
         )
     if names and not loose:
         found = _some_files(folder)
         raise InputError(
-            f"{folder}: no file of any of the {len(names):,} pictures, such as {names[0]}.txt",
+            f"{folder}: no file of any of the {len(names):,} images, such as {names[0]}.txt",
             f"it has {', '.join(found)}" if found else "it has no .txt file at all",
         )
     return {name: folder / f"{flat[name]}.txt" for name in names if name in loose}
@@ -211,7 +211,7 @@ def _read_file(path: Path) -> Prediction:
     if not count.isdigit() or len(count) > 9:
         raise DataError(
             f"{path}:2: {_shown(count)}: not the number of detections",
-            "a file begins with the picture's name and, on the next line, how many lines follow",
+            "a file begins with the image's name and, on the next line, how many lines follow",
         )
     rows = [line.split() for line in lines[2:]]
     try:

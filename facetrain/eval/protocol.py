@@ -1,4 +1,4 @@
-"""How pictures are shown to a detector and which detections count: the protocol that stands beside every AP."""
+"""How images are shown to a detector and which detections count: the protocol that stands beside every AP."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,12 +18,12 @@ EVALUATOR_VERSION = 1  # raised when the same detections would give another numb
 class EvalProtocol:
     """The rules of a measurement.
 
-    size:           original, a number n (fit into n x n), vga (640x480, upright pictures 480x640), or WxH
+    size:           original, a number n (fit into n x n), vga (640x480, upright images 480x640), or WxH
     score:          detections must score more than this
     nms:            IoU above which the weaker of two detections goes
-    max_candidates: best detections of a picture that enter the suppression
-    flip:           the mirrored picture is looked at too
-    scales:         factors at which a picture is looked at; results are merged
+    max_candidates: best detections of an image that enter the suppression
+    flip:           the mirrored image is looked at too
+    scales:         factors at which an image is looked at; results are merged
     """
 
     size: str = "original"
@@ -49,7 +49,7 @@ class EvalProtocol:
 
 
 def box_of(size: str, width: int, height: int) -> tuple[int, int] | None:
-    """The (width, height) that a picture of that size is fitted into; None for `original`. Raises UsageError."""
+    """The (width, height) that an image of that size is fitted into; None for `original`. Raises UsageError."""
     if size == "original":
         return None
     if size == "vga":
@@ -61,20 +61,20 @@ def box_of(size: str, width: int, height: int) -> tuple[int, int] | None:
 
 
 class ProtocolDetector:
-    """A detector that looks at pictures as a protocol says. Scores, boxes and landmarks are of the original picture."""
+    """A detector that looks at images as a protocol says. Scores, boxes and landmarks are of the original image."""
 
     def __init__(self, detector: Detector, protocol: EvalProtocol) -> None:
         self.detector = detector
         self.protocol = protocol
 
     def detect_batch(self, images: Sequence[Image]) -> list[Faces]:
-        """Faces of each picture, (H, W, 3) uint8 BGR of any size."""
+        """Faces of each image, (H, W, 3) uint8 BGR of any size."""
         views = [view for image in images for view in self._views(image)]
         found = self.detector.detect_batch([view.image for view in views])
-        per_picture = len(views) // max(1, len(images))
+        per_image = len(views) // max(1, len(images))
         results = []
-        for start in range(0, len(views), per_picture):
-            here = slice(start, start + per_picture)
+        for start in range(0, len(views), per_image):
+            here = slice(start, start + per_image)
             faces = [view.back(some) for view, some in zip(views[here], found[here], strict=True)]
             results.append(self._select(faces))
         return results
@@ -113,14 +113,14 @@ class ProtocolDetector:
 
 @dataclass(frozen=True)
 class _View:
-    """A picture as it is shown. factors: shown / original, of width and height; mirror: original width if flipped."""
+    """An image as it is shown. factors: shown / original, of width and height; mirror: original width if flipped."""
 
     image: Image
     factors: tuple[float, float]
     mirror: int | None
 
     def back(self, faces: Faces) -> Faces:
-        """Faces of the shown picture in pixels of the original. Mirrored landmarks become NaN."""
+        """Faces of the shown image in pixels of the original. Mirrored landmarks become NaN."""
         scale = np.array(self.factors, np.float32)
         boxes, landmarks = faces.boxes / np.tile(scale, 2), faces.landmarks / scale
         if self.mirror is not None:
@@ -130,7 +130,7 @@ class _View:
 
 
 def merge_views(views: Sequence[Faces], threshold: float, max_candidates: int) -> Faces:
-    """Faces of several views of a picture as one list, best first.
+    """Faces of several views of an image as one list, best first.
 
     The best of overlapping detections stays (IoU > threshold), with its score; its box becomes the mean, weighted by
     score, of all that overlap it so (box voting). Landmarks are its own, or those of the best that has any.

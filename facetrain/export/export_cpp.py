@@ -56,7 +56,7 @@ class CppRequest:
     name: str | None = None
     digits: int | None = None
     check: bool | None = None
-    pictures: Path | None = None
+    images: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -96,15 +96,15 @@ def export_cpp(request: CppRequest, progress: Progress = lambda what: None) -> C
     Raises UsageError before anything is done, ExportError where the check fails; then no file is touched.
     """
     target = find_target(request.target)
-    if request.check is False and request.pictures is not None:
+    if request.check is False and request.images is not None:
         raise UsageError("`no_check` and `check_images` exclude each other")
     checkpoint = find_checkpoint(request.weights)
     options = _options(request, target, checkpoint)
     library_folder = _library_folder(request, target)
     folder = request.output or library_folder or Path(f"{export_name(checkpoint)}_{request.target}")
     check_folder(folder, "output")
-    if request.pictures is not None and not request.pictures.exists():
-        raise InputError(f"`check_images` {request.pictures}: no such folder")
+    if request.images is not None and not request.images.exists():
+        raise InputError(f"`check_images` {request.images}: no such folder")
 
     from facetrain.export.network.fold import fold  # only now anything heavy
     from facetrain.model.weights import load_model
@@ -215,9 +215,9 @@ def _check(
     if request.check is False:
         return None, "not wanted"
     from facetrain.export.cpp.check import check_cpp
-    from facetrain.export.images import check_pictures
+    from facetrain.export.images import check_images
 
-    pictures = check_pictures(request.pictures)
+    images = check_images(request.images)
     program: Program | str = "this target has no check"
     if f"{request.target}_check" in _modules():
         program = _module(f"{request.target}_check").program(files, options, request.library)
@@ -227,8 +227,8 @@ def _check(
         if request.check:
             raise ExportError(f"`check`: {reason}", "without `check` the files are written as they are")
         return None, reason
-    progress(f"compiling with {compiler.version}, and looking for faces in {len(pictures)} pictures")
-    return check_cpp(checkpoint, net, options.digits, files, program, pictures, compiler), None
+    progress(f"compiling with {compiler.version}, and looking for faces in {len(images)} images")
+    return check_cpp(checkpoint, net, options.digits, files, program, images, compiler), None
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ import onnx
 from facetrain.core.errors import ExportError
 from facetrain.core.faces import Image
 from facetrain.core.files import sha256, write_bytes
-from facetrain.export.images import check_pictures
+from facetrain.export.images import check_images
 from facetrain.export.network.fold import fold
 from facetrain.export.network.folded import FoldedNet
 from facetrain.export.onnx.check import Check, check_lower, check_onnx, failed
@@ -22,7 +22,7 @@ from facetrain.model.weights import load_model
 from facetrain.model.yunet import YuNet
 
 Say = Callable[[str], None]  # told what is being done
-Advance = Callable[..., None]  # advance(done=1, total=None): pictures that are looked at
+Advance = Callable[..., None]  # advance(done=1, total=None): images that are looked at
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,18 @@ def export_checked(
     output: Path | None = None,
     options: OnnxOptions | None = None,
     quantised: Quantised | None = None,
-    pictures: Path | None = None,
+    images: Path | None = None,
     say: Say = lambda what: None,
     advance: Advance = lambda done=1, total=None: None,
 ) -> OnnxExport:
     """Export the weights, check the file, and only then put it where it belongs.
 
-    output: None is `<name>.onnx` here; pictures: folder to check on. Raises UsageError before anything is done,
+    output: None is `<name>.onnx` here; images: folder to check on. Raises UsageError before anything is done,
     ExportError where a check fails, OutputError where the file cannot be written; then a file that was there stays.
     """
     options, quantised = options or OnnxOptions(), quantised or Quantised()
-    checkpoint, output = check_places(weights, output, options, quantised, pictures)
-    shown, calibration = check_pictures(pictures), _calibration(quantised)
+    checkpoint, output = check_places(weights, output, options, quantised, images)
+    shown, calibration = check_images(images), _calibration(quantised)
     model = load_model(checkpoint)
     options.check(model.config.strides)
     net = fold(model)
@@ -138,14 +138,14 @@ def _finding(check: Check) -> str:
 
 
 def _calibration(quantised: Quantised) -> list[Path]:
-    """The pictures to calibrate with, none of which may be judged on."""
+    """The images to calibrate with, none of which may be judged on."""
     if quantised.calibrate is None:
         return []
-    from facetrain.export.precision.int8 import calibration_pictures, judged_pictures, refuse_overlap
+    from facetrain.export.precision.int8 import calibration_images, judged_images, refuse_overlap
 
-    paths = calibration_pictures(quantised.calibrate)
+    paths = calibration_images(quantised.calibrate)
     if quantised.data is not None:
-        refuse_overlap(paths, judged_pictures(quantised.data))
+        refuse_overlap(paths, judged_images(quantised.data))
     return paths
 
 
@@ -165,7 +165,7 @@ def _lower(
         return onnx_model(net, extra, options, Float16(net))
     from facetrain.export.precision.int8 import quantize
 
-    say(f"calibrating on {len(calibration)} pictures")
+    say(f"calibrating on {len(calibration)} images")
     advance(0, total=len(calibration))
     return quantize(net, calibration, extra, options, advance)
 
@@ -203,7 +203,7 @@ def _refuse_drop(precision: str, drop: float | None, far: float | None, most: fl
         say("`max_drop` is held against the drop itself: there are too few images for an interval")
     if max(drop, far or drop) > most:
         span = "" if far is None else f", and up to {far:.4f} by the far end of its 95 % interval"
-        hint = "calibrate with more pictures, or take fp16 or fp32"
+        hint = "calibrate with more images, or take fp16 or fp32"
         if drop <= most:
             hint = f"judge on more images, which narrows the interval; {hint}"
         raise ExportError(

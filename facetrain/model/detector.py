@@ -17,7 +17,7 @@ from facetrain.model.yunet import Predictions, YuNet
 
 
 class ModelDetector:
-    """Finds faces with a YuNet, at each picture's own size, padded with black to a multiple of the largest stride."""
+    """Finds faces with a YuNet, at each image's own size, padded with black to a multiple of the largest stride."""
 
     def __init__(self, model: YuNet, *, score: float = 0.5, nms: float = 0.45, max_candidates: int = 5000) -> None:
         self.model = model
@@ -26,7 +26,7 @@ class ModelDetector:
         self.max_candidates = max_candidates
 
     def detect_batch(self, images: Sequence[Image]) -> list[Faces]:
-        """Faces of each picture, (H, W, 3) uint8 BGR of any size. The model's mode is left as it was."""
+        """Faces of each image, (H, W, 3) uint8 BGR of any size. The model's mode is left as it was."""
         training = self.model.training
         self.model.eval()
         try:
@@ -36,7 +36,7 @@ class ModelDetector:
             self.model.train(training)
 
     def _detect(self, images: Sequence[Image]) -> list[Faces]:
-        """Pictures of one padded size go through the network together."""
+        """Images of one padded size go through the network together."""
         multiple = max(self.model.config.strides)
         groups: dict[tuple[int, int], list[int]] = {}
         for index, image in enumerate(images):
@@ -55,7 +55,7 @@ class ModelDetector:
         return [found[index] for index in range(len(images))]
 
     def _select(self, predictions: Predictions, row: int) -> Faces:
-        """The faces of one picture: threshold, best candidates, decode, suppression."""
+        """The faces of one image: threshold, best candidates, decode, suppression."""
         scores = predictions.cls[row].sigmoid() * predictions.obj[row].sigmoid()
         chosen = (scores >= self.score).nonzero()[:, 0]
         chosen = chosen[scores[chosen].argsort(descending=True, stable=True)[: self.max_candidates]]

@@ -26,7 +26,7 @@ _CONVOLUTIONS = ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv")
 # A weight may reach its layer through these, as it does in quantised files.
 _PASSED_ON = ("DequantizeLinear", "Identity", "Cast", "Transpose")
 _BUNDLED = Path(__file__).parents[1] / "detect" / "weights"
-_MOST_PIXELS = 1 << 27  # a file that fixes a larger picture is not run
+_MOST_PIXELS = 1 << 27  # a file that fixes a larger image is not run
 
 
 def describe_graph(path: Path, size: tuple[int, int]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def describe_graph(path: Path, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _image(model: Any) -> Any:
-    """The input that is a picture: old files list their weights among the inputs too."""
+    """The input that is an image: old files list their weights among the inputs too."""
     stored = {tensor.name for tensor in model.graph.initializer}
     return next(value for value in model.graph.input if value.name not in stored)
 
@@ -135,14 +135,14 @@ def _shapes(model: Any) -> Mapping[str, list[int]]:
 
 
 def _run_shapes(model: Any, names: list[str]) -> dict[str, list[int]]:
-    """Shapes of these tensors as a run on a blank picture has them."""
+    """Shapes of these tensors as a run on a blank image has them."""
     import numpy as np
     import onnx
 
     image = _image(model)
     dims = [d.dim_value for d in image.type.tensor_type.shape.dim]
     if prod(dims[2:]) > _MOST_PIXELS:
-        raise ValueError(f"a picture of {dims[3]}x{dims[2]}, which no memory holds")
+        raise ValueError(f"an image of {dims[3]}x{dims[2]}, which no memory holds")
     del model.graph.output[:]
     for index, name in enumerate(names):
         shape = f"facetrain_shape_{index}"

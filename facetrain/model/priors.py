@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# exp of a wild raw size would be infinite and its loss NaN; e^10 strides is beyond any picture
+# exp of a wild raw size would be infinite and its loss NaN; e^10 strides is beyond any image
 MAX_LOG_SIZE = 10.0
 
 
 def make_priors(height: int, width: int, strides: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-    """Priors of a picture, (P, 3) float32: x, y of the cell's corner, stride. Finest level first, row by row."""
+    """Priors of an image, (P, 3) float32: x, y of the cell's corner, stride. Finest level first, row by row."""
     levels = []
     for stride in strides:
         y, x = torch.meshgrid(
@@ -29,7 +29,7 @@ def decode_boxes(offsets: Tensor, priors: Tensor) -> Tensor:
     """Boxes from the network's numbers.
 
     offsets: (…, P, 4): centre from the prior in strides, log of the sides in strides; priors: (P, 3).
-    Returns (…, P, 4) xyxy pixels, not clipped to the picture.
+    Returns (…, P, 4) xyxy pixels, not clipped to the image.
     """
     stride = priors[:, 2:]
     centre = priors[:, :2] + offsets[..., :2] * stride

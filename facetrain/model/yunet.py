@@ -15,7 +15,7 @@ from facetrain.model.priors import make_priors
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the network says of B pictures, float32, levels joined finest first.
+    """What the network says of B images, float32, levels joined finest first.
 
     cls, obj:  (B, P) logits
     boxes:     (B, P, 4) raw: centre offset and log sides, in strides
@@ -31,7 +31,7 @@ class Predictions:
 
 
 class YuNet(NetworkModule):
-    """(B, 3, H, W) pictures, BGR 0 … 255, H and W multiples of the largest stride -> Predictions."""
+    """(B, 3, H, W) images, BGR 0 … 255, H and W multiples of the largest stride -> Predictions."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(network_of(config))

@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 # Measured on one H100: YuNet-n at 640x640 in images/s, and seconds until the first fast step (45 to 120). A slower GPU
 # gains more seconds, so it is compiled for shorter runs than would pay there at the latest.
 _PLAIN_RATE, _FAST_RATE, _SETUP_S = 700.0, 2400.0, 120.0
-_FEWEST_FUSED = 500  # pictures of 640x640 that repay the seconds in which the CPU's kernels are compiled
+_FEWEST_FUSED = 500  # images of 640x640 that repay the seconds in which the CPU's kernels are compiled
 _PLAIN_STEPS = 2  # of each size before it is recorded: compilers and libraries choose their kernels in them
 _FEWEST_ROWS = 64
 _ENDLESS = 10**9  # steps of a run that ends by time
@@ -45,10 +45,10 @@ class Choice:
     line: str
 
 
-def choose(mode: str, device: torch.device, pictures: int, size: int, world: World, max_time: float | None) -> Choice:
+def choose(mode: str, device: torch.device, images: int, size: int, world: World, max_time: float | None) -> Choice:
     """What `train.compile` (auto, on, off) comes to.
 
-    pictures: that this process has still to train on; size: their side in pixels; max_time: seconds the run may take
+    images: that this process has still to train on; size: their side in pixels; max_time: seconds the run may take
     """
     if world.size > 1 and mode != "off":
         # Tried with Inductor: it joins sums over processes to tensors that it reads again later, and may change their
@@ -60,12 +60,12 @@ def choose(mode: str, device: torch.device, pictures: int, size: int, world: Wor
         return Choice(mode == "on", mode == "on" and captured, f"compile: {what if mode == 'on' else 'off'}, as asked")
     if device.type != "cuda":
         return Choice(False, False, f"compile: off, only done when asked for on {device.type} (train.compile=on)")
-    saved = pictures * (size / 640) ** 2 * (1 / _PLAIN_RATE - 1 / _FAST_RATE)
+    saved = images * (size / 640) ** 2 * (1 / _PLAIN_RATE - 1 / _FAST_RATE)
     if max_time is not None:
         saved = min(saved, max_time * (1 - _PLAIN_RATE / _FAST_RATE))
     pays = saved > _SETUP_S
     line = (
-        f"compile: {what if pays else 'off'}: {pictures:,} pictures to go at {size}x{size}, which saves about "
+        f"compile: {what if pays else 'off'}: {images:,} images to go at {size}x{size}, which saves about "
         f"{duration(saved)} for up to {duration(_SETUP_S)} of preparation"
     )
     return Choice(pays, pays and captured, line)
@@ -80,8 +80,8 @@ def accelerated(
     """
     config, world = setup.config, setup.world
     steps = _ENDLESS if pace.total is None else pace.total - step
-    pictures = steps * len(world.part(config.train.batch))
-    choice = choose(config.train.compile, setup.device, pictures, config.data.size, world, seconds)
+    images = steps * len(world.part(config.train.batch))
+    choice = choose(config.train.compile, setup.device, images, config.data.size, world, seconds)
     events.note(choice.line)
     events.note(fuse(setup, model, task, pace, choice.compiled))
     plain = plain_gradients(model, task)
@@ -110,8 +110,8 @@ def fuse(setup: Setup, model: YuNet, task: Task, pace: Pace, compiled: bool) -> 
     mode = config.train.fused
     if setup.world.size > 1 or (compiled and device.type == "cpu"):
         return "network: torch's own operations"  # the fused ones know neither joint batch norms nor torch.compile
-    pictures = (pace.total or 0) * config.train.batch * (config.data.size / 640) ** 2
-    short = pace.plan is None and pictures < _FEWEST_FUSED  # where a clock plans, the repeat must choose alike
+    images = (pace.total or 0) * config.train.batch * (config.data.size / 640) ** 2
+    short = pace.plan is None and images < _FEWEST_FUSED  # where a clock plans, the repeat must choose alike
     if mode == "auto" and device.type == "cpu" and short:
         return "network: torch's own operations, the run is too short to compile faster ones"
     folder = user_cache() / "facetrain" / "kernels"
@@ -237,7 +237,7 @@ class Captured:
         return dict(zip(losses, torch.stack(list(losses.values())).unbind(), strict=True))
 
     def _fill(self, batch: Batch, rows: int) -> Batch:
-        """The batch in the buffers of its number of rows; all of them share the pictures."""
+        """The batch in the buffers of its number of rows; all of them share the images."""
         if rows not in self.inputs:
             images = next((other.images for other in self.inputs.values()), torch.empty_like(batch.images))
             faces = [

@@ -1,6 +1,6 @@
 """Which priors learn which face: SimOTA (Ge et al., YOLOX, 2021) as YuNet uses it, for a whole batch at once.
 
-Faces stand flat (M rows with an image index), so a crowd in one picture costs nothing for the others, and every step is
+Faces stand flat (M rows with an image index), so a crowd in one image costs nothing for the others, and every step is
 an operation on (M, P) or (B, P) arrays: no loop over images or faces, no boolean indexing.
 """
 
@@ -108,7 +108,7 @@ def assign_simota(
         selected = _select(cost, iou, config.candidates)  # (M, P)
         selections.index_add_(0, image, selected.float())
         _reduce(selected_by, image, torch.where(selected, row[:, None], -1), "amax")
-        # a prior that several faces selected goes to the cheapest face of the picture, even one that did not select it
+        # a prior that several faces selected goes to the cheapest face of the image, even one that did not select it
         chunk_cost = _reduce(torch.full_like(best_cost, torch.inf), image, cost, "amin")
         is_best = (cost == chunk_cost[image]) & cost.isfinite()
         first = _reduce(
@@ -132,7 +132,7 @@ def _costs(
     config: AssignConfig,
     overlap_cost: OverlapCost,
 ) -> tuple[Tensor, Tensor]:
-    """Cost and IoU of a chunk of faces with the priors of their pictures, (M, P); infinite and 0 for no candidate."""
+    """Cost and IoU of a chunk of faces with the priors of their images, (M, P); infinite and 0 for no candidate."""
     boxes, image = batch.boxes[chunk], batch.image[chunk]
     usable = candidate[image] & (batch.kind[chunk] == FACE)[:, None]
     found = decoded[image]
@@ -155,7 +155,7 @@ def _select(cost: Tensor, iou: Tensor, candidates: int) -> Tensor:
 
 
 def _reduce(into: Tensor, image: Tensor, values: Tensor, how: str) -> Tensor:
-    """Reduce the rows of each picture. into: (B, P), changed and returned; image: (M,); values: (M, P)."""
+    """Reduce the rows of each image. into: (B, P), changed and returned; image: (M,); values: (M, P)."""
     return into.scatter_reduce_(0, image[:, None].expand_as(values), values, how)
 
 
@@ -165,7 +165,7 @@ def _chunks(rows: int) -> list[slice]:
 
 
 def _candidates(priors: Tensor, batch: Batch, images: int, config: AssignConfig) -> Tensor:
-    """(B, P): priors inside or near any face of their picture."""
+    """(B, P): priors inside or near any face of their image."""
     found = torch.zeros((images, len(priors)), device=priors.device)
     for chunk in _chunks(len(batch.boxes)):
         inside, near = _inside_and_near(priors, batch.boxes[chunk], config.center_radius)
@@ -175,7 +175,7 @@ def _candidates(priors: Tensor, batch: Batch, images: int, config: AssignConfig)
 
 
 def _on_ignored(priors: Tensor, batch: Batch, images: int) -> Tensor:
-    """(B, P): priors whose cell centre lies inside an ignored box of their picture."""
+    """(B, P): priors whose cell centre lies inside an ignored box of their image."""
     found = torch.zeros((images, len(priors)), device=priors.device)
     for chunk in _chunks(len(batch.boxes)):
         inside = _inside(_centres(priors), batch.boxes[chunk])

@@ -42,9 +42,9 @@ class TrainResult:
     best_ap: float | None
     best_epoch: int | None  # counted from 1
     interrupted: bool
-    data: str = ""  # the folder of pictures
-    validated: bool = True  # whether there are validation pictures
-    official: bool = False  # whether its validation pictures are WIDER FACE's, with their official ground truth
+    data: str = ""  # the folder of images
+    validated: bool = True  # whether there are validation images
+    official: bool = False  # whether its validation images are WIDER FACE's, with their official ground truth
 
 
 def train_model(
@@ -88,7 +88,7 @@ def train_model(
                 return begin_again(resume, data, teacher, hold, dry_run=dry_run)
             return begin_new(config or Config(), runs, name, config_name, hold, dry_run=dry_run)
 
-        # what can be refused is refused here, before pictures are decoded
+        # what can be refused is refused here, before images are decoded
         beginning = world.share(begin)
         for line in beginning.notes:
             events.note(line)
@@ -117,11 +117,11 @@ class Limits:
 def assemble(
     beginning: Beginning, start: Checkpoint | None, place: torch.device, world: World, limits: Limits, events: Events
 ) -> Training:
-    """Pictures, model, optimizer, schedule and step of a run, as they are at its first step or where it goes on."""
+    """Images, model, optimizer, schedule and step of a run, as they are at its first step or where it goes on."""
     config, saved, taught = beginning.config, beginning.saved, beginning.teacher
     train = config.train
     setup = prepare(config, place, events, world)
-    contents = len(setup.store.pictures), setup.data
+    contents = len(setup.store.images), setup.data
     check_same("the training data", contents, world)
     model = build(config.model, train.seed).to(place).train()
     if start is not None:

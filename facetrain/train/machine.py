@@ -48,7 +48,7 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
 
 @contextmanager
 def tuned_kernels(wanted: bool) -> Iterator[None]:
-    """Let cuDNN try its kernels at each new shape: good where shapes stay, bad where every picture has its own."""
+    """Let cuDNN try its kernels at each new shape: good where shapes stay, bad where every image has its own."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = wanted
     try:
@@ -60,7 +60,7 @@ def tuned_kernels(wanted: bool) -> Iterator[None]:
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """Turn an allocation that fails, on a GPU or a CPU, into a TrainingError that says what to change."""
-    hint = "a smaller `batch`, a smaller `data.size`, or `data.store=ram` (disk) to keep pictures elsewhere"
+    hint = "a smaller `batch`, a smaller `data.size`, or `data.store=ram` (disk) to keep images elsewhere"
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:

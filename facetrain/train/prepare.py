@@ -16,7 +16,7 @@ from facetrain.core.faces import LabelledImage
 from facetrain.core.files import sha256, user_cache
 from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batches import steps_per_epoch
-from facetrain.data.formats.layout import find_pictures, find_split, load_split
+from facetrain.data.formats.layout import find_images, find_split, load_split
 from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store
@@ -33,7 +33,7 @@ from facetrain.train.validation import Validation, find_validation, thin
 log = logging.getLogger(__name__)
 
 _SIZES = (8, 16, 32, 64, 128)
-_USUAL_SIZE = (1024, 768)  # of WIDER FACE's pictures
+_USUAL_SIZE = (1024, 768)  # of WIDER FACE's images
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Setup:
     """A run's data and place of work.
 
     labels: the label file that training reads, or None where a teacher alone teaches
-    data:   what tells this training data from other: SHA-256 of the labels, or of the pictures' names without them
+    data:   what tells this training data from other: SHA-256 of the labels, or of the images' names without them
     """
 
     config: Config
@@ -60,52 +60,52 @@ class Setup:
         """About how many training steps take as long as one validation: a look costs half of forward and backward."""
         if self.val is None:
             return 0.0
-        sizes = [picture.size or _USUAL_SIZE for picture in self.val.pictures]
+        sizes = [image.size or _USUAL_SIZE for image in self.val.images]
         return 0.5 * sum(w * h for w, h in sizes) / (self.config.train.batch * self.config.data.size**2)
 
 
 def prepare(config: Config, device: torch.device, events: Events, world: World) -> Setup:
-    """Read the labels, decode the pictures, choose number format and the place for pixels, and say all of it."""
+    """Read the labels, decode the images, choose number format and the place for pixels, and say all of it."""
     if device.type == "cpu" and keep_big_buffers():
         log.info("glibc keeps freed buffers for the next step (mallopt)")
     with world.one_after_the_other():  # the first one draws the sample set, the others find it
         root = data_root(config.data.root, events)
     points = len(config.model.landmarks.names)
-    pictures, labels, data = _training_pictures(root, config, events)
-    pictures = thin(pictures, config.data.limit)
-    placement = choose_place(pictures, device, config.data.store, config.data.memory, world.local_size)
+    images, labels, data = _training_images(root, config, events)
+    images = thin(images, config.data.limit)
+    placement = choose_place(images, device, config.data.store, config.data.memory, world.local_size)
     events.note(placement.line)
     store, broken = open_store(
-        pictures,
+        images,
         placement.place,
         config.data.workers or max(1, available_cores() // world.local_size),
         device,
         config.data.max_broken,
-        lambda done, total: events.work("decoding pictures", done, total),
+        lambda done, total: events.work("decoding images", done, total),
         unlabelled=labels is None,
         cache=user_cache() / "facetrain" / "pixels",
         tell=events.note,
     )
     if broken:
-        events.note(f"left out {len(broken)} pictures that cannot be used, the first: {broken[0].reason}")
-    if labels is not None and not any((~picture.ignore).any() for picture in store.pictures):
+        events.note(f"left out {len(broken)} images that cannot be used, the first: {broken[0].reason}")
+    if labels is not None and not any((~image.ignore).any() for image in store.images):
         raise DataError(
-            f"{root}: no picture of the {len(store.pictures)} to train on has a face that counts", "check the labels"
+            f"{root}: no image of the {len(store.images)} to train on has a face that counts", "check the labels"
         )
     val = find_validation(root, config.eval, points, events)
     dtype = choose_precision(config.train.precision, device)
-    steps = steps_per_epoch(len(store.pictures), config.train.batch)
+    steps = steps_per_epoch(len(store.images), config.train.batch)
     return Setup(config, device, dtype, world, root, labels, data, store, val, steps)
 
 
-def _training_pictures(root: Path, config: Config, events: Events) -> tuple[list[LabelledImage], Path | None, str]:
-    """The pictures, their label file, and the hash of the data; no labels are read where they do not count."""
+def _training_images(root: Path, config: Config, events: Events) -> tuple[list[LabelledImage], Path | None, str]:
+    """The images, their label file, and the hash of the data; no labels are read where they do not count."""
     points = len(config.model.landmarks.names)
     if config.train.label_weight == 0:
-        pictures = find_pictures(root, points)
-        events.note(f"training data: {len(pictures):,} pictures, no labels: the teacher alone teaches")
-        names = "".join(f"{picture.name}\n" for picture in pictures)
-        return pictures, None, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+        images = find_images(root, points)
+        events.note(f"training data: {len(images):,} images, no labels: the teacher alone teaches")
+        names = "".join(f"{image.name}\n" for image in images)
+        return images, None, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
     try:
         labels = load_split(root, "train", points)
     except InputError as error:
@@ -114,7 +114,7 @@ def _training_pictures(root: Path, config: Config, events: Events) -> tuple[list
         raise
     events.note(f"training data: {labels.statistics.summary()}")
     path = find_split(root, "train").labels
-    return labels.pictures, path, sha256(path)
+    return labels.images, path, sha256(path)
 
 
 def data_root(name: str, events: Events) -> Path:
@@ -127,9 +127,9 @@ def data_root(name: str, events: Events) -> Path:
 
 
 def plan(setup: Setup, pace: Pace) -> list[str]:
-    """The run in a few lines: pictures, faces by size, steps, schedule, number format, memory."""
+    """The run in a few lines: images, faces by size, steps, schedule, number format, memory."""
     config, train = setup.config, setup.config.train
-    pictures = setup.store.pictures
+    images = setup.store.images
     parameters = sum(c.parameters for c in convolutions(config.model, config.data.size, config.data.size))
     schedule = SCHEDULES[train.schedule].words(train, pace.plan is None)
     limit = gradient_limit(train, None if pace.plan is not None else pace.total)
@@ -148,7 +148,7 @@ def plan(setup: Setup, pace: Pace) -> list[str]:
     return [
         f"model: {parameters:,} parameters, {len(config.model.landmarks.names)} landmarks, "
         f"strides {list(config.model.strides)}",
-        *(_faces(pictures) if setup.labels is not None else [f"pictures: {len(pictures):,}"]),
+        *(_faces(images) if setup.labels is not None else [f"images: {len(images):,}"]),
         _steps(setup, pace),
         f"rate: {train.optimizer}, {base_rate(train):g} (= {train.lr:g} x batch {train.batch} / {train.lr_batch}), "
         f"warm-up {warm_up}, {schedule}, {clipping}",
@@ -156,16 +156,16 @@ def plan(setup: Setup, pace: Pace) -> list[str]:
     ]
 
 
-def _faces(pictures: Sequence[LabelledImage]) -> list[str]:
-    """How many pictures and faces there are, and how large the faces are."""
-    empty = sum(not (~picture.ignore).any() for picture in pictures)
-    faces = np.concatenate([picture.boxes[~picture.ignore] for picture in pictures])
+def _faces(images: Sequence[LabelledImage]) -> list[str]:
+    """How many images and faces there are, and how large the faces are."""
+    empty = sum(not (~image.ignore).any() for image in images)
+    faces = np.concatenate([image.boxes[~image.ignore] for image in images])
     short = (faces[:, 2:] - faces[:, :2]).min(1)
     shares = np.histogram(short, (0, *_SIZES, np.inf))[0] / max(1, len(short))
     names = [f"<{_SIZES[0]}", *(f"{a}–{b}" for a, b in pairwise(_SIZES)), f"≥{_SIZES[-1]}"]
     sizes = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, shares, strict=True))
     return [
-        f"pictures: {len(pictures):,} ({empty:,} without a face that counts)",
+        f"images: {len(images):,} ({empty:,} without a face that counts)",
         f"faces: {len(short):,}; shorter side in pixels: {sizes}",
     ]
 

@@ -1,7 +1,7 @@
-"""Where the faces of unlabelled pictures are, by the teacher's own eyes.
+"""Where the faces of unlabelled images are, by the teacher's own eyes.
 
 Training windows are drawn around faces, labelled or not: windows drawn anywhere show mostly background, and a run of
-equal length ends with a lower AP. So the teacher looks over every picture once, before the first step, and what it
+equal length ends with a lower AP. So the teacher looks over every image once, before the first step, and what it
 found is kept in the cache folder.
 """
 
@@ -34,20 +34,20 @@ def find_faces(
     cache: Path,
     progress: Callable[[int, int], None],
 ) -> int:
-    """Give every picture of a store the boxes that the teacher finds in it. Returns their number.
+    """Give every image of a store the boxes that the teacher finds in it. Returns their number.
 
-    cache: a folder that keeps what was found, by the teacher and the pictures
+    cache: a folder that keeps what was found, by the teacher and the images
     """
-    path = cache / f"faces-{_key(store.pictures, teacher_hash)}.npz"
-    found = _read(path, len(store.pictures))
+    path = cache / f"faces-{_key(store.images, teacher_hash)}.npz"
+    found = _read(path, len(store.images))
     if found is None:
         found = _look(store, teacher, dtype, progress)
         _write(path, found)
     for index, boxes in enumerate(found):
-        picture = store.pictures[index]
-        landmarks = np.zeros((len(boxes), picture.landmarks.shape[1], 3), np.float32)
+        image = store.images[index]
+        landmarks = np.zeros((len(boxes), image.landmarks.shape[1], 3), np.float32)
         ignore = np.zeros(len(boxes), np.bool_)
-        store.pictures[index] = replace(picture, boxes=boxes, landmarks=landmarks, ignore=ignore)
+        store.images[index] = replace(image, boxes=boxes, landmarks=landmarks, ignore=ignore)
     return sum(len(boxes) for boxes in found)
 
 
@@ -55,19 +55,19 @@ def _look(store: ImageStore, teacher: YuNet, dtype: torch.dtype, progress: Calla
     detector = ModelDetector(teacher, score=_SCORE)
     device = next(teacher.parameters()).device
     found = []
-    for index in range(len(store.pictures)):
+    for index in range(len(store.images)):
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             [faces] = detector.detect_batch([store.image(index)])
         found.append(faces.boxes)
-        progress(index + 1, len(store.pictures))
+        progress(index + 1, len(store.images))
     return found
 
 
-def _key(pictures: list[LabelledImage], teacher_hash: str) -> str:
+def _key(images: list[LabelledImage], teacher_hash: str) -> str:
     digest = hashlib.sha256(f"{_VERSION} {teacher_hash}".encode())
-    for picture in pictures:
-        changed = picture.path.stat().st_mtime_ns if picture.path.exists() else 0
-        digest.update(f"{picture.path.absolute()}\0{picture.size}\0{changed}\0".encode("utf-8", "surrogateescape"))
+    for image in images:
+        changed = image.path.stat().st_mtime_ns if image.path.exists() else 0
+        digest.update(f"{image.path.absolute()}\0{image.size}\0{changed}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:20]
 
 

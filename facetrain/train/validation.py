@@ -16,8 +16,8 @@ from facetrain.data.formats.layout import load_split
 from facetrain.eval.benchmark import Benchmark
 from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
-from facetrain.eval.pipeline import detect_pictures
-from facetrain.eval.wider_face.benchmark import picture_paths, widerface_benchmark
+from facetrain.eval.pipeline import detect_images
+from facetrain.eval.wider_face.benchmark import image_paths, widerface_benchmark
 from facetrain.eval.wider_face.truth import find_truth, has_truth, load_truth
 from facetrain.train.events import Events
 from facetrain.train.parallel.world import ALONE, World
@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """AP over the validation pictures.
+    """AP over the validation images.
 
     ap:       mean of the subsets, or the labelled AP; None where no face counts
     estimate: the same with its interval and its draws, to be compared with that of other weights
@@ -52,7 +52,7 @@ class ValidationResult:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {format_ap(ap)}" for name, ap in self.subsets.items())
-        return f"AP {format_ap(self.ap)}" + (f" ({parts})" if parts else "") + f" on {self.images:,} pictures"
+        return f"AP {format_ap(self.ap)}" + (f" ({parts})" if parts else "") + f" on {self.images:,} images"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Validation:
         return self.benchmark.name == "widerface"
 
     @property
-    def pictures(self) -> Sequence[LabelledImage]:
+    def images(self) -> Sequence[LabelledImage]:
         """The images."""
         return self.benchmark.images
 
@@ -85,21 +85,21 @@ class Validation:
     ) -> ValidationResult | None:
         """Run the detector and measure it; None if `stopped` says so meanwhile, in any process.
 
-        Several processes take every n-th picture each, and all of them get the result. A picture that cannot be read,
+        Several processes take every n-th image each, and all of them get the result. An image that cannot be read,
         or has another size than its label says, counts as without detections.
         """
-        own = self.pictures[world.rank :: world.size]
+        own = self.images[world.rank :: world.size]
         results: list[Faces | DataError] = []
         whole = True
-        paths = [picture.path for picture in own]
-        with closing(detect_pictures(detector, paths, check=size_check(own), progress=progress)) as detections:
+        paths = [image.path for image in own]
+        with closing(detect_images(detector, paths, check=size_check(own), progress=progress)) as detections:
             for faces in detections:
                 if stopped():
                     whole = False
                     break
                 results.append(faces)
         parts = world.gather(results if whole else None)
-        joint: list[Faces | DataError] = [Faces.none()] * len(self.pictures)
+        joint: list[Faces | DataError] = [Faces.none()] * len(self.images)
         for rank, part in enumerate(parts):
             if part is None:
                 return None
@@ -114,14 +114,14 @@ class Validation:
 
 
 def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Events) -> Validation | None:
-    """The validation pictures that are there, by the official .mat files if there are any; says which it is."""
+    """The validation images that are there, by the official .mat files if there are any; says which it is."""
     try:
         if has_truth(root):
-            truth, paths = picture_paths(root, load_truth(find_truth(root)), present_only=True)
+            truth, paths = image_paths(root, load_truth(find_truth(root)), present_only=True)
             chosen = thin(list(zip(truth.names, paths, strict=True)), config.limit)
             truth = truth.restricted([name for name, _ in chosen])
             events.note(
-                f"validation: {len(chosen):,} WIDER FACE pictures are there; the mean of the official easy, medium "
+                f"validation: {len(chosen):,} WIDER FACE images are there; the mean of the official easy, medium "
                 "and hard AP over them chooses best.pt"
             )
             return Validation(widerface_benchmark(truth, [path for _, path in chosen]))
@@ -129,17 +129,17 @@ def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Even
     except InputError as error:
         events.note(f"no validation: {error.message}; best.pt will be the last weights")
         return None
-    there = [picture for picture in labels.pictures if picture.path.is_file()]
+    there = [image for image in labels.images if image.path.is_file()]
     if not there:
-        events.note("no validation: none of its pictures is there; best.pt will be the last weights")
+        events.note("no validation: none of its images is there; best.pt will be the last weights")
         return None
-    pictures = thin(there, config.limit)
-    faces = sum(int((~picture.ignore).sum()) for picture in pictures)
+    images = thin(there, config.limit)
+    faces = sum(int((~image.ignore).sum()) for image in images)
     events.note(
-        f"validation: {len(pictures):,} of {len(labels.pictures):,} labelled pictures ({len(there):,} are there), "
+        f"validation: {len(images):,} of {len(labels.images):,} labelled images ({len(there):,} are there), "
         f"{faces:,} faces; the AP at IoU 0.5 over all of them chooses best.pt"
     )
-    return Validation(labelled_benchmark(pictures))
+    return Validation(labelled_benchmark(images))
 
 
 def thin(items: Sequence[Item], limit: int | None) -> list[Item]:

@@ -3,7 +3,7 @@ with the intervals of 2,000 draws.
 
     python tests/benchmarks/ap_speed.py --data data/widerface
 
-The literal program (tests/oracles) is timed on a part of the pictures and its time scaled up; it would take minutes.
+The literal program (tests/oracles) is timed on a part of the images and its time scaled up; it would take minutes.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from oracles.average_precision import Picture, official
+from oracles.average_precision import Image, official
 
 from facetrain.core.faces import Faces
 from facetrain.core.machine import available_cores, cpu_name
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="data/widerface", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--literal-pictures", type=int, default=60)
+    parser.add_argument("--literal-images", type=int, default=60)
     args = parser.parse_args()
     truth = load_truth(find_truth(args.data))
     benchmark = widerface_benchmark(truth, [Path(f"{name}.jpg") for name in truth.names])
@@ -45,18 +45,18 @@ def main() -> None:
         alone.append(time.perf_counter() - began)
         scores.intervals(benchmark.resampling())
         with_intervals.append(time.perf_counter() - began)
-    part = args.literal_pictures
+    part = args.literal_images
     began = time.perf_counter()
     for masks in truth.counted.values():
-        pictures = [
-            Picture(
+        images = [
+            Image(
                 np.column_stack([f.boxes[:, :2], f.boxes[:, 2:] - f.boxes[:, :2], f.scores]).tolist(),
                 np.column_stack([b[:, :2], b[:, 2:] - b[:, :2]]).tolist(),
                 m.tolist(),
             )
             for f, b, m in zip(found[:part], truth.boxes[:part], masks[:part], strict=True)
         ]
-        official(pictures, skip_empty=True)
+        official(images, skip_empty=True)
     literal = (time.perf_counter() - began) * len(truth.names) / part
     document = {
         "processor": cpu_name(),

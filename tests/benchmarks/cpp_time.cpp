@@ -69,9 +69,9 @@ static double peak() {
 int main(int count, char** arguments) {
     if (count != 5) return 2;
     const int width = std::atoi(arguments[1]), height = std::atoi(arguments[2]);
-    std::vector<unsigned char> picture(std::size_t(width) * std::size_t(height) * 3);
+    std::vector<unsigned char> image(std::size_t(width) * std::size_t(height) * 3);
     std::FILE* const file = std::fopen(arguments[3], "rb");
-    if (!file || std::fread(picture.data(), 1, picture.size(), file) != picture.size()) return 1;
+    if (!file || std::fread(image.data(), 1, image.size(), file) != image.size()) return 1;
     std::fclose(file);
     const float score = std::strtof(arguments[4], nullptr);
     facetrain::Detector detector(width, height);
@@ -83,7 +83,7 @@ int main(int count, char** arguments) {
         } else if (std::strcmp(order, "calls") == 0 && std::scanf("%d", &calls) == 1) {
             for (int i = 0; i < calls; ++i) {
                 const double wall = nanoseconds(CLOCK_MONOTONIC), cpu = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
-                detector.detect(picture.data(), width, height, 0, score);
+                detector.detect(image.data(), width, height, 0, score);
                 const double cpu_after = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
                 std::printf("%.0f %.0f\n", nanoseconds(CLOCK_MONOTONIC) - wall, cpu_after - cpu);
             }

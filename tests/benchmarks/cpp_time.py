@@ -2,7 +2,7 @@
 
     python tests/benchmarks/cpp_time.py [--core 1] [--rounds 40] [--compiler g++] [WEIGHTS …]
 
-Both run in turn, a few calls at a time, on the same picture. Without weights those that come along are taken. On a
+Both run in turn, a few calls at a time, on the same image. Without weights those that come along are taken. On a
 busy machine the wall time holds other programs' turns too: the time that the thread had the processor stands beside it
 and is what ratios are made of. The table goes to stderr, JSON to stdout.
 """
@@ -25,7 +25,7 @@ import onnxruntime
 from facetrain.core.boxes import pad_image
 from facetrain.core.images import fit_image
 from facetrain.core.machine import cpu_name
-from facetrain.data.sample_set.make import draw_picture
+from facetrain.data.sample_set.make import draw_image
 from facetrain.detect.bundled import FOLDER
 from facetrain.export.cpp.targets.options import CppOptions
 from facetrain.export.cpp.targets.standalone import files
@@ -83,12 +83,12 @@ class Harness:
         self.process.communicate()
 
 
-def network_calls(path: Path, picture: np.ndarray) -> Callable[[], Times]:
+def network_calls(path: Path, image: np.ndarray) -> Callable[[], Times]:
     """onnxruntime with one thread, on an input that is ready."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    blob = {"input": np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32)}
+    blob = {"input": np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)}
 
     def calls() -> Times:
         times = []
@@ -115,11 +115,11 @@ def measure(weights: Path, options: argparse.Namespace, folder: Path) -> list[di
     built = {name: Harness(net, name, options.flags, folder / name) for name in options.compilers}
     results = []
     for width, height in SIZES:
-        picture = pad_image(fit_image(draw_picture(0, 1, 9)[0], width, height)[0], width, height)
-        (folder / "picture.bgr").write_bytes(picture.tobytes())
-        candidates = {"onnxruntime": network_calls(folder / "model.onnx", picture)}
+        image = pad_image(fit_image(draw_image(0, 1, 9)[0], width, height)[0], width, height)
+        (folder / "image.bgr").write_bytes(image.tobytes())
+        candidates = {"onnxruntime": network_calls(folder / "model.onnx", image)}
         for name, harness in built.items():
-            harness.start(width, height, folder / "picture.bgr")
+            harness.start(width, height, folder / "image.bgr")
             candidates[name] = harness.calls
         times: dict[str, Times] = {name: [] for name in candidates}
         peaks = []

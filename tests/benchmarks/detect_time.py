@@ -1,8 +1,8 @@
-"""Wall time and peak memory of `facetrain detect PICTURE` as a whole process: start, load, detect, draw, write.
+"""Wall time and peak memory of `facetrain detect IMAGE` as a whole process: start, load, detect, draw, write.
 
-    python tests/benchmarks/detect_time.py [PICTURE] [--weights FILE] [--threads N] [--runs 7]
+    python tests/benchmarks/detect_time.py [IMAGE] [--weights FILE] [--threads N] [--runs 7]
 
-Without a picture one is drawn. The table goes to stderr, JSON to stdout.
+Without an image one is drawn. The table goes to stderr, JSON to stdout.
 """
 
 import argparse
@@ -20,8 +20,8 @@ DRAW = """
 import sys
 from pathlib import Path
 from facetrain.core.images import write_image
-from facetrain.data.sample_set.make import draw_picture
-write_image(Path(sys.argv[1]), draw_picture(0, 0, 0)[0])
+from facetrain.data.sample_set.make import draw_image
+write_image(Path(sys.argv[1]), draw_image(0, 0, 0)[0])
 """
 DESCRIBE = """
 import importlib.metadata, json
@@ -66,16 +66,16 @@ def main() -> None:
     if not hasattr(os, "wait4"):
         sys.exit("error: this system does not tell a process's peak memory")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("picture", nargs="?", type=Path, help="a picture (one is drawn)")
+    parser.add_argument("image", nargs="?", type=Path, help="an image (one is drawn)")
     parser.add_argument("--weights", help="as of facetrain detect")
     parser.add_argument("--threads", type=int, help="as of facetrain detect")
     parser.add_argument("--runs", type=int, default=7, help="how often it is measured (7), after once to warm up")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        picture = options.picture.resolve() if options.picture else Path(folder, "drawn.png")
-        if options.picture is None:
-            run_python(DRAW, str(picture))
-        command = [sys.executable, "-m", "facetrain", "detect", str(picture), "--output", str(Path(folder, "out"))]
+        image = options.image.resolve() if options.image else Path(folder, "drawn.png")
+        if options.image is None:
+            run_python(DRAW, str(image))
+        command = [sys.executable, "-m", "facetrain", "detect", str(image), "--output", str(Path(folder, "out"))]
         if options.weights:
             file = Path(options.weights)  # or a bundled name, which stays as it is
             command += ["--weights", str(file.resolve()) if file.is_file() else options.weights]
@@ -85,7 +85,7 @@ def main() -> None:
     seconds, memory = (list(column) for column in zip(*measured, strict=True))
     document = {
         "benchmark": "detect_time",
-        "picture": picture.name,
+        "image": image.name,
         "runs": len(measured),
         "wall": summary(seconds, "s", 3),
         "peak_memory": summary(memory, "mib", 1),

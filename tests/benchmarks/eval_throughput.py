@@ -1,8 +1,8 @@
-"""Evaluation at original size on a CPU against the network alone, pictures per second, in turn.
+"""Evaluation at original size on a CPU against the network alone, images per second, in turn.
 
   python tests/benchmarks/eval_throughput.py --data data/widerface --weights yunet_n_dynamic.onnx
 
-session  one onnxruntime session with all threads, called over the same pictures, already decoded and padded
+session  one onnxruntime session with all threads, called over the same images, already decoded and padded
 ours     `evaluate_model`'s detections: reading, decoding, network, post-processing
 """
 
@@ -22,7 +22,7 @@ from facetrain.core.images import read_image
 from facetrain.core.machine import available_cores, cpu_name
 from facetrain.eval.evaluate import Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol
-from facetrain.eval.wider_face.benchmark import picture_paths
+from facetrain.eval.wider_face.benchmark import image_paths
 from facetrain.eval.wider_face.truth import find_truth, load_truth
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    _, paths = picture_paths(args.data, load_truth(find_truth(args.data)), present_only=True)
+    _, paths = image_paths(args.data, load_truth(find_truth(args.data)), present_only=True)
     blobs = []
     for path in paths:
         image = read_image(path)
@@ -59,7 +59,7 @@ def main() -> None:
         "processor": cpu_name(),
         "cores": available_cores(),
         "onnxruntime": onnxruntime.__version__,
-        "pictures": len(paths),
+        "images": len(paths),
         "seconds": {name: [round(v, 2) for v in values] for name, values in seconds.items()},
         "ours_to_session": round(
             statistics.median(a / b for a, b in zip(seconds["ours"], seconds["session"], strict=True)), 3

@@ -101,9 +101,9 @@ def labels(rng: random.Random) -> Iterator[Case]:
     from facetrain.data.formats import labelv2
 
     lines = []
-    for picture in range(6):
-        lines.append(f"# event/a{picture}.jpg 640 480")
-        for face in range(picture):
+    for image in range(6):
+        lines.append(f"# event/a{image}.jpg 640 480")
+        for face in range(image):
             points = " ".join(f"{20 + face}.5 {30 + i} 1" for i in range(5))
             lines.append(f"{10 + face} 20 {60 + face} 90" + (f" {points}" if face % 2 else " 1" if face % 3 else ""))
 
@@ -220,10 +220,10 @@ def onnx(rng: random.Random) -> Iterator[Case]:
     from facetrain.detect.detector import FaceDetector
 
     whole = bundled_weights("yunet_n", ".onnx").read_bytes()
-    picture = np.zeros((64, 64, 3), np.uint8)
+    image = np.zeros((64, 64, 3), np.uint8)
 
     def read(path: Path) -> None:
-        FaceDetector(path, threads=1).detect(picture)
+        FaceDetector(path, threads=1).detect(image)
 
     while True:
         if rng.random() < 0.3:

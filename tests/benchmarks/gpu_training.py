@@ -4,7 +4,7 @@
     python tests/benchmarks/gpu_training.py --device cpu --size 64 --batches 4 --seconds 1 --ways plain eager_fp32
 
 End to end: batches made by the store and its thread, steps, weights averaged; validation and checkpoints left out.
-  plain       a usual PyTorch loop: float32, transforms picture by picture in worker processes, looped assigner
+  plain       a usual PyTorch loop: float32, transforms image by image in worker processes, looped assigner
   eager_fp32  what `facetrain train` does, uncompiled, in float32
   eager       … in the precision that is chosen for the device
   compiled    … with torch.compile
@@ -107,7 +107,7 @@ def measure_way(way: str, store: ImageStore, config: Config, args: argparse.Name
         return {"failed": "CUDA graphs need a GPU"}
     if way == "plain":
         plain = plain_step(config, args.device)
-        loader = plain_loader(store.pictures, config, min(available_cores(), 16))
+        loader = plain_loader(store.images, config, min(available_cores(), 16))
         items = itertools.chain.from_iterable(iter(loader) for _ in itertools.count())
         row: dict[str, Any] = timed(items, lambda item: plain(*item), args)
     else:
@@ -143,7 +143,7 @@ def measure_parts(store: ImageStore, config: Config, args: argparse.Namespace) -
             marks.append(time.perf_counter())
 
         crops = [
-            draw_crop(store.pictures[i % len(store.pictures)], i % len(store.pictures), config.data, 0, repeat, i)
+            draw_crop(store.images[i % len(store.images)], i % len(store.images), config.data, 0, repeat, i)
             for i in range(train.batch)
         ]
         marks[0] = time.perf_counter()
@@ -168,9 +168,9 @@ def measure_parts(store: ImageStore, config: Config, args: argparse.Namespace) -
     return {part: round(1000 * statistics.median(values[2:]), 2) for part, values in seconds.items()}
 
 
-def pictures_of(args: argparse.Namespace) -> list[LabelledImage]:
+def images_of(args: argparse.Namespace) -> list[LabelledImage]:
     root = sample_root() if args.data == "sample" else Path(args.data)
-    return list(thin(load_split(root, "train", 5).pictures, args.pictures))
+    return list(thin(load_split(root, "train", 5).images, args.images))
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 64])
     parser.add_argument("--size", type=int, default=640)
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--store", default="auto", choices=("auto", "device", "ram", "disk"))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--seconds", type=float, default=9.0, help="of measuring, for each row")
@@ -203,16 +203,16 @@ def main() -> None:
     began = time.perf_counter()
     if args.device.type == "cpu":
         keep_big_buffers()
-    pictures = pictures_of(args)
-    placement = choose_place(pictures, args.device, args.store)
+    images = images_of(args)
+    placement = choose_place(images, args.device, args.store)
     print(placement.line, file=sys.stderr)
     opened = time.perf_counter()
-    store, _ = open_store(pictures, placement.place, None, args.device, 0.1)
+    store, _ = open_store(images, placement.place, None, args.device, 0.1)
     wait(args.device)
     document: dict[str, Any] = describe(args.device) | {
         "model": args.model,
         "size": args.size,
-        "pictures": len(store.pictures),
+        "images": len(store.images),
         "store": store.place,
         "opened_in_s": round(time.perf_counter() - opened, 1),
         "batches": {},

@@ -2,8 +2,8 @@
 
     taskset -c 1 python tests/benchmarks/int8_recipes.py --weights yunet_n.pt --data data/widerface
 
-Calibrates on training pictures of --data and judges on its validation pictures. About half a minute a recipe for 400
-pictures; --recipes takes a part of a name and runs those alone, --seeds calibrates with several draws of pictures.
+Calibrates on training images of --data and judges on its validation images. About half a minute a recipe for 400
+images; --recipes takes a part of a name and runs those alone, --seeds calibrates with several draws of images.
 """
 
 import argparse
@@ -22,16 +22,16 @@ from facetrain.export.network.fold import fold
 from facetrain.export.network.folded import FoldedNet, joined
 from facetrain.export.onnx.model import onnx_bytes, onnx_model
 from facetrain.export.precision import measure
-from facetrain.export.precision.calibration import judged_pictures, refuse_overlap
+from facetrain.export.precision.calibration import judged_images, refuse_overlap
 from facetrain.export.precision.equalise import equalise, exits
-from facetrain.export.precision.int8 import calibration_pictures, integer_convs, map_steps, step_of
+from facetrain.export.precision.int8 import calibration_images, integer_convs, map_steps, step_of
 from facetrain.export.precision.qdq import Int8, RoundedWeight, Step
 from facetrain.export.precision.rounding import TOP, round_weight, steps_of
-from facetrain.export.precision.statistics import collect, map_model, picture_input
+from facetrain.export.precision.statistics import collect, image_input, map_model
 from facetrain.model.operations import IMAGE, Conv, Network
 from facetrain.model.weights import load_model
 
-_SAMPLES = 40_000  # numbers of a map and picture that percentiles are taken from
+_SAMPLES = 40_000  # numbers of a map and image that percentiles are taken from
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def chosen_convs(network: Network, recipe: Recipe) -> list[Conv]:
 
 
 def covering(net: FoldedNet, steps: dict[str, Step], shown: Sequence[np.ndarray], share: float) -> dict[str, Step]:
-    """Steps that cover `share` percent of what the pictures show, taken from a sample of it."""
+    """Steps that cover `share` percent of what the images show, taken from a sample of it."""
     file, tensors = map_model(net)
     session = onnxruntime.InferenceSession(file.SerializeToString())
     seen: dict[str, list[np.ndarray]] = {name: [] for name in steps}
@@ -102,20 +102,20 @@ def covering(net: FoldedNet, steps: dict[str, Step], shown: Sequence[np.ndarray]
     return result
 
 
-def build(net: FoldedNet, recipe: Recipe, pictures: Sequence[Path], multiple: int) -> onnx.ModelProto:
+def build(net: FoldedNet, recipe: Recipe, images: Sequence[Path], multiple: int) -> onnx.ModelProto:
     """The file that a recipe makes."""
     net = joined(net) if recipe.joined else net
     convs = chosen_convs(net.network, recipe)
 
     def show(path: Path) -> np.ndarray:
-        return picture_input(path, multiple, None)
+        return image_input(path, multiple, None)
 
-    found = collect(net, convs, pictures, show, lambda done: None)
+    found = collect(net, convs, images, show, lambda done: None)
     if recipe.equalised:
         net, found, _ = equalise(net, found, convs)
     steps = map_steps(net.network, found, convs)
     if recipe.ranges < 100:
-        steps = covering(net, steps, [show(path) for path in pictures], recipe.ranges)
+        steps = covering(net, steps, [show(path) for path in images], recipe.ranges)
     if any(conv.x == IMAGE for conv in convs):
         steps = {IMAGE: Step(1.0, 0), **steps}
     weights = {}
@@ -130,17 +130,17 @@ def build(net: FoldedNet, recipe: Recipe, pictures: Sequence[Path], multiple: in
     return onnx_model(net, {}, storage=Int8({} if recipe.weights_only else steps, weights))
 
 
-def by_onnxruntime(model: onnx.ModelProto, pictures: Sequence[Path], multiple: int) -> onnx.ModelProto:
+def by_onnxruntime(model: onnx.ModelProto, images: Sequence[Path], multiple: int) -> onnx.ModelProto:
     """onnxruntime's own static quantiser: all nodes, per channel, the whole range."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.left = iter(pictures)
+            self.left = iter(images)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             path = next(self.left, None)
-            return None if path is None else {"input": picture_input(path, multiple, None)}
+            return None if path is None else {"input": image_input(path, multiple, None)}
 
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
@@ -153,8 +153,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="yunet_n")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, default=64, help="that calibrate")
-    parser.add_argument("--seeds", type=int, default=1, help="draws of calibration pictures, each measured")
+    parser.add_argument("--images", type=int, default=64, help="that calibrate")
+    parser.add_argument("--seeds", type=int, default=1, help="draws of calibration images, each measured")
     parser.add_argument("--recipes", default="", help="only those whose name has this in it")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     args = parser.parse_args()
@@ -172,12 +172,12 @@ def main() -> None:
             if args.recipes not in name:
                 continue
             for seed in range(args.seeds):
-                pictures = calibration_pictures(args.data, args.pictures, seed)
-                refuse_overlap(pictures, judged_pictures(args.data))
+                images = calibration_images(args.data, args.images, seed)
+                refuse_overlap(images, judged_images(args.data))
                 if recipe is None:
-                    made = by_onnxruntime(model, pictures, multiple)
+                    made = by_onnxruntime(model, images, multiple)
                 else:
-                    made = build(net, recipe, pictures, multiple)
+                    made = build(net, recipe, images, multiple)
                 after.write_bytes(onnx_bytes(made))
                 result = measure(before, after, args.data)
                 lost = " ".join(f"{value:+.4f}" for value in result["ap"]["drop"].values())

@@ -219,7 +219,7 @@ def running(work: Path) -> Iterator[tuple[Place, int]]:
 
 
 def evaluation(weights: Path) -> dict[str, Any]:
-    """What `facetrain eval` says of a checkpoint on the validation pictures that are there, at original size."""
+    """What `facetrain eval` says of a checkpoint on the validation images that are there, at original size."""
     with tempfile.TemporaryDirectory() as scratch:
         onnx = Path(scratch) / "weights.onnx"
         line = [sys.executable, "-m", "facetrain", "export-onnx", "--weights", str(weights), "--output", str(onnx)]
@@ -361,19 +361,19 @@ def card(network: str, info: dict[str, Any], hashes: dict[str, str], cells: str)
 project's own on CPUs, taught by the {info["taught_by"]} (its file's SHA-256 stands in `{network}.pt`); not the weights
 that the YuNet authors released.
 
-**What it saw.** 2,971 of WIDER FACE's 12,880 training pictures, from 20 of its 61 kinds of scene, made smaller (longest
+**What it saw.** 2,971 of WIDER FACE's 12,880 training images, from 20 of its 61 kinds of scene, made smaller (longest
 side 768 or 1,024 pixels), without their labels: {info["crops"]:,} crops in {hours:.1f} processor hours by
 `tests/benchmarks/long_run.py`, the last stage "{info["stage"]}", seed {info["seed"]}; averaged weights.
 
-**How good it is.** AP on 400 validation pictures of WIDER FACE (`facetrain eval --widerface --present-only`, drawn
-evenly from all 61 kinds of scene; original size, score > 0.02, NMS 0.45). These weights were chosen on these pictures.
+**How good it is.** AP on 400 validation images of WIDER FACE (`facetrain eval --widerface --present-only`, drawn
+evenly from all 61 kinds of scene; original size, score > 0.02, NMS 0.45). These weights were chosen on these images.
 
 | | easy | medium | hard |
 | --- | --- | --- | --- |
 | these weights | {cells} |
-| released by the YuNet authors (640 epochs, all pictures) | {RELEASED[network]} |
+| released by the YuNet authors (640 epochs, all images) | {RELEASED[network]} |
 
-In brackets: 95 % intervals, of what other pictures of the same kinds would have given.
+In brackets: 95 % intervals, of what other images of the same kinds would have given.
 
 Where every face matters, train longer or use the released weights: facetrain reads them. Errors have not been measured
 by age, sex or skin colour.

@@ -1,4 +1,4 @@
-"""What teaches best in a given processor time: recipes side by side, one thread, several seeds, AP on 200 pictures.
+"""What teaches best in a given processor time: recipes side by side, one thread, several seeds, AP on 200 images.
 
     python tests/benchmarks/recipes.py                     # every recipe, seeds 0 to 2, 4 processor minutes each
     python tests/benchmarks/recipes.py --only "teacher, Muon" --seeds 5 --minutes 12
@@ -23,7 +23,7 @@ from typing import Any
 
 from long_run import RECIPES, git, reference
 
-VALIDATION = 200  # pictures, evenly from those that are there
+VALIDATION = 200  # images, evenly from those that are there
 BASE = {"data.store": "mapped", "eval.every": 1000, "eval.limit": 1, "train.compile": "off"}
 LABELS = {"train.teacher": None, "train.label_weight": 1}
 ADAMW = {"train.optimizer": "adamw", "train.lr": 0.004}
@@ -89,7 +89,7 @@ def one(name: str, seed: int, minutes: float, out: Path) -> None:
 
 
 def measure(weights: Path) -> dict[str, float]:
-    """Easy, medium and hard on the fixed validation pictures, at original size."""
+    """Easy, medium and hard on the fixed validation images, at original size."""
     from facetrain.config.schema import EvalConfig
     from facetrain.model.detector import load_detector
     from facetrain.train.events import LogEvents
@@ -163,7 +163,7 @@ VIEWS: dict[str, Any] = {"double": two_views(lambda far, finer, weights: finer),
 
 
 def relabelled() -> Path:
-    """The training pictures with boxes by the far better detector in place of their labels; made once."""
+    """The training images with boxes by the far better detector in place of their labels; made once."""
     from facetrain.core.files import user_cache, write_text
     from facetrain.core.images import read_image
     from facetrain.data.formats.layout import load_split
@@ -176,9 +176,9 @@ def relabelled() -> Path:
     source = reference() / "widerface"
     detector = FaceDetector(str(reference() / "reference/teachers/scrfd_2.5g_dynamic.onnx"), score=0.15, threads=1)
     lines = []
-    for picture in load_split(source, "train", 5).pictures:
-        faces = detector.detect(read_image(picture.path))
-        lines.append("# {} {} {}".format(picture.name, *(picture.size or ())))
+    for image in load_split(source, "train", 5).images:
+        faces = detector.detect(read_image(image.path))
+        lines.append("# {} {} {}".format(image.name, *(image.size or ())))
         for box, score in zip(faces.boxes.tolist(), faces.scores.tolist(), strict=True):
             numbers = " ".join(f"{value:.2f}" for value in box)
             lines.append(numbers if score >= 0.42 else f"{numbers} 1")  # below that it is ignored

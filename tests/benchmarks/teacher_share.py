@@ -2,7 +2,7 @@
 
     python tests/benchmarks/teacher_share.py [--size 320] [--batch 32] [--threads 1] [--student yunet_n]
 
-Whole steps (both networks, losses, backward pass, Muon; no pictures are read) in turn with: no teacher (its predictions
+Whole steps (both networks, losses, backward pass, Muon; no images are read) in turn with: no teacher (its predictions
 made once), the teacher as it is used, the teacher with torch's own operations on folded batch norms, and unfolded.
 Medians of --rounds rounds; the share is 1 - (step without) / (step with).
 """

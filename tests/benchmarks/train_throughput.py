@@ -3,7 +3,7 @@
     python tests/benchmarks/train_throughput.py --data data/widerface
 
 Each column runs in a process of its own, in turn (A B C A B C …), because the allocator setting belongs to a process.
-  plain    float32, contiguous, DataLoader with 2 workers, transforms picture by picture, assigner looped over images
+  plain    float32, contiguous, DataLoader with 2 workers, transforms image by image, assigner looped over images
   ours     what `facetrain train` does, validation and checkpoints left out
   network  forward + backward of the network alone, in ours' precision, memory format, allocator setting and kernels
   torch    the same with torch's own operations
@@ -47,10 +47,10 @@ from facetrain.train.step import Task, make_step
 COLUMNS = ("plain", "ours", "network", "torch")
 
 
-def pictures_of(args: argparse.Namespace) -> list[LabelledImage]:
-    pictures = load_split(Path(args.data), "train", 5).pictures
-    picked = np.linspace(0, len(pictures) - 1, min(args.pictures, len(pictures))).round().astype(int)
-    return [pictures[i] for i in picked]
+def images_of(args: argparse.Namespace) -> list[LabelledImage]:
+    images = load_split(Path(args.data), "train", 5).images
+    picked = np.linspace(0, len(images) - 1, min(args.images, len(images))).round().astype(int)
+    return [images[i] for i in picked]
 
 
 def settings(args: argparse.Namespace) -> Config:
@@ -58,20 +58,20 @@ def settings(args: argparse.Namespace) -> Config:
 
 
 class PlainFaces(Dataset):
-    """One picture at a time: read, crop, resize, flip, as a usual dataset does it."""
+    """One image at a time: read, crop, resize, flip, as a usual dataset does it."""
 
-    def __init__(self, pictures: list[LabelledImage], config: Config) -> None:
-        self.pictures = pictures
+    def __init__(self, images: list[LabelledImage], config: Config) -> None:
+        self.images = images
         self.config = config
         self.mirror = mirror_order(config.model.landmarks)
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         cv2 = opencv()
         size = self.config.data.size
-        labelled = self.pictures[index]
+        labelled = self.images[index]
         crop = draw_crop(labelled, index, self.config.data, 0, 0, index)
         image = read_image(labelled.path).astype(np.float32)
         canvas = np.full((crop.side, crop.side, 3), 128, np.float32)
@@ -87,7 +87,7 @@ class PlainFaces(Dataset):
 
 
 def plain_assign(scores: Tensor, decoded: Tensor, priors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """SimOTA of one picture as trainers usually write it: on its candidates and faces. Returns priors, faces, IoUs."""
+    """SimOTA of one image as trainers usually write it: on its candidates and faces. Returns priors, faces, IoUs."""
     centres = priors[:, :2] + priors[:, 2:] / 2
     x, y = centres[:, 0:1], centres[:, 1:2]
     inside = (x > boxes[:, 0]) & (y > boxes[:, 1]) & (x < boxes[:, 2]) & (y < boxes[:, 3])
@@ -116,7 +116,7 @@ def plain_assign(scores: Tensor, decoded: Tensor, priors: Tensor, boxes: Tensor)
 
 
 def plain_step(config: Config, device: torch.device) -> Callable[..., None]:
-    """A step as trainers usually write it: float32, contiguous, the assigner picture by picture."""
+    """A step as trainers usually write it: float32, contiguous, the assigner image by image."""
     model = build(config.model, 0).to(device, memory_format=torch.contiguous_format).train()
     optimizer = make_optimizer(model, config.train)
     bce = torch.nn.functional.binary_cross_entropy_with_logits
@@ -150,14 +150,14 @@ def plain_step(config: Config, device: torch.device) -> Callable[..., None]:
     return step
 
 
-def plain_loader(pictures: list[LabelledImage], config: Config, workers: int) -> DataLoader:
+def plain_loader(images: list[LabelledImage], config: Config, workers: int) -> DataLoader:
     return DataLoader(
-        PlainFaces(pictures, config),
+        PlainFaces(images, config),
         config.train.batch,
         shuffle=True,
         num_workers=workers,
         collate_fn=as_tuples,
-        drop_last=len(pictures) >= config.train.batch,
+        drop_last=len(images) >= config.train.batch,
     )
 
 
@@ -167,7 +167,7 @@ def as_tuples(items: list[tuple[Tensor, ...]]) -> tuple[tuple[Tensor, ...], ...]
 
 def run_plain(args: argparse.Namespace) -> list[float]:
     config = settings(args)
-    loader = plain_loader(pictures_of(args), config, 2)
+    loader = plain_loader(images_of(args), config, 2)
     step = plain_step(config, torch.device("cpu"))
     return timed(args, iter_forever(lambda: iter(loader)), lambda item: step(*item))
 
@@ -176,7 +176,7 @@ def run_ours(args: argparse.Namespace) -> list[float]:
     keep_big_buffers()
     config = settings(args)
     device = torch.device("cpu")
-    store, _ = open_store(pictures_of(args), "ram", None, device, 0.1)
+    store, _ = open_store(images_of(args), "ram", None, device, 0.1)
     model = build(config.model, 0).train()
     use_fused(model, "auto", device, user_cache() / "facetrain" / "kernels")
     dtype = choose_precision("auto", device)
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--data", default="data/widerface")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=640)
-    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)

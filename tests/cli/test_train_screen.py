@@ -102,7 +102,7 @@ def test_run_ends_with_commands_that_are_there(tmp_path: Path, official: bool) -
 def test_run_without_validation_proposes_no_measurement(tmp_path: Path) -> None:
     commands = next_commands(tmp_path / "best.pt", result(RunDir(tmp_path), best_ap=None))
     assert [name for name, _ in commands] == ["try", "export", "compare"]
-    assert "no validation pictures; the last weights: " in result_text(
+    assert "no validation images; the last weights: " in result_text(
         result(RunDir(tmp_path), best_ap=None, validated=False)
     )
     assert "no validation yet" in result_text(result(RunDir(tmp_path), best_epoch=None))

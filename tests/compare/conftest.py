@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from facetrain.data.sample_set.make import draw_picture
+from facetrain.data.sample_set.make import draw_image
 
-EVENTS = {"0--Drawn": (0, 2, 3), "1--Drawn": (5, 8)}  # and the numbers of the drawn pictures
+EVENTS = {"0--Drawn": (0, 2, 3), "1--Drawn": (5, 8)}  # and the numbers of the drawn images
 SMALL = 30  # pixels of height: smaller faces count in hard alone
 
 
@@ -24,7 +24,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def widerface(tmp_path: Path) -> Path:
-    """Five drawn pictures in the layout of WIDER FACE."""
+    """Five drawn images in the layout of WIDER FACE."""
     return write_widerface(tmp_path / "widerface")
 
 
@@ -36,7 +36,7 @@ def write_widerface(root: Path) -> Path:
         folder.mkdir(parents=True)
         inner = []
         for number in numbers:
-            image, faces = draw_picture(0, 1, number)
+            image, faces = draw_image(0, 1, number)
             cv2.imwrite(str(folder / f"drawn_{number}.jpg"), image)
             corners = np.array([face.box for face in faces], np.float64).reshape(-1, 4)
             inner.append(np.round(np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])).astype(np.int32))

@@ -14,7 +14,7 @@ HEAD = {"cls_8": 1, "obj_8": 1, "bbox_8": 4, "kps_8": 10}
 
 
 def multiply_adds(width: int, height: int) -> int:
-    """Of the network below on a picture whose sides are multiples of 8."""
+    """Of the network below on an image whose sides are multiples of 8."""
     return (
         (width // 2) * (height // 2) * 4 * 27
         + (width // 4) * (height // 4) * 4 * 9
@@ -59,7 +59,7 @@ def write_net(path: Path, *, seed: int = 0, size: tuple[int, int] | None = None,
 
 
 def write_classifier(path: Path) -> Path:
-    """A graph that takes a picture and gives ten numbers."""
+    """A graph that takes an image and gives ten numbers."""
     rng = np.random.default_rng(0)
     weight = numpy_helper.from_array(rng.normal(size=(10, 3, 3, 3)).astype(np.float32), "w")
     nodes = [helper.make_node("Conv", ["input", "w"], ["x"]), helper.make_node("GlobalAveragePool", ["x"], ["y"])]
@@ -82,7 +82,7 @@ def save(
     weights: Sequence[onnx.TensorProto],
     domains: Sequence[str] = (),
 ) -> Path:
-    """Write a graph with one picture as its input."""
+    """Write a graph with one image as its input."""
     image = helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes, "net", [image], outputs, weights)
     opsets = [helper.make_opsetid("", 13), *(helper.make_opsetid(domain, 1) for domain in domains)]

@@ -59,7 +59,7 @@ def test_a_fixed_size_is_said(tmp_path: Path, widerface: Path) -> None:
 def test_the_same_measurement_is_made_once(net: Path, widerface: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = load_widerface(widerface, None, present_only=False)
     first = measure(net, benchmark)
-    monkeypatch.setattr(accuracy, "detect_labelled", None)  # looking at pictures fails from here on
+    monkeypatch.setattr(accuracy, "detect_labelled", None)  # looking at images fails from here on
     second = measure(net, load_widerface(widerface, None, present_only=False))
     assert second == replace(first, cached=True)
     with pytest.raises(TypeError):
@@ -76,7 +76,7 @@ def test_a_copy_is_the_same_and_a_fresh_result_replaces(net: Path, widerface: Pa
     assert not again.cached
 
 
-def change_picture(root: Path) -> None:
+def change_image(root: Path) -> None:
     path = root / "WIDER_val/images/0--Drawn/drawn_2.jpg"
     image = cv2.imread(str(path))
     cv2.imwrite(str(path), np.flipud(image))
@@ -87,11 +87,11 @@ def change_truth(root: Path) -> None:
     shutil.copy(truth / "wider_hard_val.mat", truth / "wider_easy_val.mat")
 
 
-def drop_picture(root: Path) -> None:
+def drop_image(root: Path) -> None:
     (root / "WIDER_val/images/0--Drawn/drawn_2.jpg").unlink()
 
 
-@pytest.mark.parametrize("change", [change_picture, change_truth, drop_picture])
+@pytest.mark.parametrize("change", [change_image, change_truth, drop_image])
 def test_other_data_is_measured_anew(net: Path, widerface: Path, change: Callable[[Path], None]) -> None:
     measure(net, load_widerface(widerface, None, present_only=True))
     change(widerface)

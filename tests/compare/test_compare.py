@@ -13,7 +13,7 @@ from compare.nets import PARAMETERS, multiply_adds, write_classifier, write_cust
 
 from facetrain.compare import compare
 from facetrain.compare.compare import Settings, compare_models
-from facetrain.compare.models import Works, distinct_names, open_model, timed_picture, works_of
+from facetrain.compare.models import Works, distinct_names, open_model, timed_image, works_of
 from facetrain.core.errors import DataError, FacetrainError, InputError, UsageError
 from facetrain.core.faces import Faces
 from facetrain.detect.detector import FaceDetector
@@ -92,7 +92,7 @@ def test_the_works_do_what_their_names_say(tmp_path: Path) -> None:
         str(write_net(tmp_path / "a.onnx", bias=1.0)), score=0.5, nms=0.45, max_candidates=5000, threads=1
     )
     works = works_of(model, (96, 64), 1)
-    image = timed_picture(96, 64)
+    image = timed_image(96, 64)
     assert image.shape == (64, 96, 3)
     assert image.std() > 10  # something is in it
     outputs = works.network()
@@ -185,9 +185,9 @@ def test_ctrl_c_while_timing_keeps_the_runs_so_far(tmp_path: Path) -> None:
     assert [row.one_core.network.runs for row in found.rows if row.one_core] == [4, 2]
 
 
-def test_a_picture_is_seen_as_the_protocol_says(tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
-    cv2.imwrite(str(path), timed_picture(200, 120))
+def test_an_image_is_seen_as_the_protocol_says(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    cv2.imwrite(str(path), timed_image(200, 120))
     free = write_net(tmp_path / "free.onnx", bias=1.2)
     fixed = write_net(tmp_path / "fixed.onnx", size=(64, 64), bias=1.2)
     settings = replace(QUICK, protocol=replace(QUICK.protocol, size="96"), at_score=0.55)
@@ -197,10 +197,10 @@ def test_a_picture_is_seen_as_the_protocol_says(tmp_path: Path) -> None:
     assert all((faces.scores >= 0.55).all() and len(faces) for faces in found.look.found.values())
 
     def shown(file: Path, side: int) -> Faces:
-        """The picture scaled by hand: 200x120 into a square."""
+        """The image scaled by hand: 200x120 into a square."""
         width, height = side, 120 * side // 200
         image = np.zeros((side, side, 3), np.uint8)
-        image[:height] = cv2.resize(timed_picture(200, 120), (width, height))
+        image[:height] = cv2.resize(timed_image(200, 120), (width, height))
         return FaceDetector(file, score=0.55).detect(image)
 
     for number, side, file in ((0, 96, free), (1, 64, fixed)):
@@ -235,7 +235,7 @@ def test_what_is_missing_is_said_before_anything_begins(tmp_path: Path, widerfac
     with pytest.raises(DataError):
         compare_models([net], image=tmp_path / "no.jpg")
     (widerface / "WIDER_val/images/0--Drawn/drawn_0.jpg").unlink()
-    with pytest.raises(InputError, match="1 of 5 pictures are missing"):
+    with pytest.raises(InputError, match="1 of 5 images are missing"):
         compare_models([net], widerface=widerface)
     for wrong in ({"timed_size": (0, 4)}, {"timed_size": (9999, 4)}, {"at_score": 1.5}, {"threads": 0}):
         with pytest.raises(UsageError):

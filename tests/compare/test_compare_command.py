@@ -10,7 +10,7 @@ from compare.nets import PARAMETERS, multiply_adds, write_classifier, write_net
 
 from facetrain.cli import console
 from facetrain.cli.app import run_cli
-from facetrain.compare.models import timed_picture
+from facetrain.compare.models import timed_image
 
 ROW_KEYS = [
     "name", "path", "kind", "family", "bytes", "sha256", "size", "fixed_size", "parameters", "parameters_ratio",
@@ -41,9 +41,9 @@ def nets(tmp_path: Path) -> list[Path]:
 def test_everything_at_once(
     nets: list[Path], widerface: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture, sheet, plot, table = (tmp_path / name for name in ("in.png", "sheet.png", "plot.png", "table.md"))
-    cv2.imwrite(str(picture), timed_picture(400, 300))
-    files = ("--image", picture, "--output", sheet, "--plot", plot, "--markdown", table)
+    image, sheet, plot, table = (tmp_path / name for name in ("in.png", "sheet.png", "plot.png", "table.md"))
+    cv2.imwrite(str(image), timed_image(400, 300))
+    files = ("--image", image, "--output", sheet, "--plot", plot, "--markdown", table)
     data = ("--widerface", "--data", widerface)
     code, out, err = run(capsys, *nets, "yunet_n", *QUICK, *data, *files, "--json")
     assert code == 0
@@ -132,7 +132,7 @@ def test_where_nothing_can_be_begun(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--plot", "p.gif", "--widerface"], "not a format"),
         (["--output", "s.png"], "--image, which is missing"),
         (["--image", "i.png"], "--image needs --output"),
-        (["--image", "i.png", "--output", "s.txt"], "not a picture by its name"),
+        (["--image", "i.png", "--output", "s.txt"], "not an image by its name"),
         (["--markdown", "."], "a folder"),
         (["--fps-size", "big"], "--fps-size big"),
         (["--fps-size", "99999"], "from 1 to 4096"),
@@ -157,7 +157,7 @@ def test_wrong_calls(
     before = sorted(tmp_path.rglob("*"))
     code, out, err = run(capsys, *nets, *options)
     assert out == ""
-    assert code == (1 if "nowhere.png" in options else 2)  # a picture that cannot be read is no wrong call
+    assert code == (1 if "nowhere.png" in options else 2)  # an image that cannot be read is no wrong call
     assert text in err
     assert sorted(tmp_path.rglob("*")) == before
 

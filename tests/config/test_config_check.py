@@ -160,9 +160,9 @@ def test_just_inside_a_range(override):
 # stem and stages
 
 
-def test_the_stem_takes_pictures():
+def test_the_stem_takes_images():
     error = error_of("model.stem=[1, 16, 16]")
-    assert error.message.endswith("model.stem: pictures have 3 channels, not 1")
+    assert error.message.endswith("model.stem: images have 3 channels, not 1")
     assert error.hint == "write [3, 16, 16]"
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints, pictures and a checkout of the stand-in library for the tests of C++ export."""
+"""Checkpoints, images and a checkout of the stand-in library for the tests of C++ export."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
 from facetrain.core.compiler import Compiler, find_compiler
 from facetrain.core.faces import Image
 from facetrain.core.images import write_image
-from facetrain.data.sample_set.make import draw_picture
+from facetrain.data.sample_set.make import draw_image
 from facetrain.export.cpp.targets.libfacedetection_forward import forward_text
 from facetrain.export.network.fold import fold
 from facetrain.model.weights import save_checkpoint
@@ -51,13 +51,13 @@ def need_compiler() -> Compiler:
 
 
 def lively_model(config: ModelConfig, faces: int = 40) -> YuNet:
-    """A network without training that still finds about as many boxes in `picture()`, of scores that are spread."""
+    """A network without training that still finds about as many boxes in `image()`, of scores that are spread."""
     model = build(config, seed=1).train()
     image = torch.from_numpy(drawn_image()).permute(2, 0, 1)[None].float()
     image = torch.nn.functional.pad(image, (0, 0, 0, -image.shape[2] % max(config.strides)))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0  # the picture's own statistics: a fresh network hardly sees its picture otherwise
+            module.momentum = 1.0  # the image's own statistics: a fresh network hardly sees its image otherwise
     with torch.no_grad():
         model(image)
         model.eval()
@@ -86,13 +86,13 @@ def write_checkpoint(model: YuNet, path: Path) -> Path:
 
 def drawn_image() -> Image:
     """(360, 480, 3), several drawn faces."""
-    return draw_picture(0, 1, 9)[0]
+    return draw_image(0, 1, 9)[0]
 
 
-def write_pictures(folder: Path) -> Path:
-    """Two pictures to check on, one of them of odd size."""
+def write_images(folder: Path) -> Path:
+    """Two images to check on, one of them of odd size."""
     write_image(folder / "a.png", drawn_image())
-    write_image(folder / "b.png", draw_picture(0, 1, 1)[0][3:250, :333])
+    write_image(folder / "b.png", draw_image(0, 1, 1)[0][3:250, :333])
     return folder
 
 

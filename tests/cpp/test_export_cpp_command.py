@@ -15,7 +15,7 @@ from cpp.cpp_models import (
     make_checkout,
     need_compiler,
     write_checkpoint,
-    write_pictures,
+    write_images,
 )
 
 from facetrain.cli.app import run_cli
@@ -33,8 +33,8 @@ LIBRARY = ["export-cpp", "--target", "libfacedetection"]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
@@ -61,29 +61,29 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, arguments: list[str])
 
 
 def test_the_bundled_weights_become_a_checked_detector(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pictures: Path
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, images: Path
 ) -> None:
     need_compiler()
     monkeypatch.chdir(tmp_path)
-    assert run_cli(["export-cpp", "--check-images", str(pictures)]) == 0
+    assert run_cli(["export-cpp", "--check-images", str(images)]) == 0
     out, err = capsys.readouterr()
     written = tmp_path / "yunet_n_standalone"
     assert {"yunet_n.hpp", "yunet_n.cpp"} <= set(contents(written))
     for name, content in contents(written).items():
         assert f"{Path(written.name) / name}: {len(content):,} bytes" in out.splitlines()
     assert "checked: compiled with " in out
-    assert "faces in 2 pictures at score 0.3, scores within " in out
+    assert "faces in 2 images at score 0.3, scores within " in out
     assert err.startswith("compiling with ")
 
 
 @pytest.mark.slow
 def test_a_model_of_another_shape_becomes_a_detector_and_no_library_file(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, pictures: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, images: Path
 ) -> None:
     need_compiler()
     weights = str(write_checkpoint(lively_model(NO_LANDMARKS), tmp_path / "own.pt"))
     output = tmp_path / "out"
-    arguments = ["export-cpp", "--weights", weights, "--output", str(output), "--check-images", str(pictures), "--json"]
+    arguments = ["export-cpp", "--weights", weights, "--output", str(output), "--check-images", str(images), "--json"]
     assert run_cli(arguments) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["name"] == "own"
@@ -97,9 +97,9 @@ def test_a_model_of_another_shape_becomes_a_detector_and_no_library_file(
 
 
 @pytest.mark.slow
-def test_json(capsys: pytest.CaptureFixture[str], tmp_path: Path, checkout: Path, pictures: Path) -> None:
+def test_json(capsys: pytest.CaptureFixture[str], tmp_path: Path, checkout: Path, images: Path) -> None:
     need_compiler()
-    assert run_cli([*LIBRARY, "--library", str(checkout), "--check-images", str(pictures), "--json"]) == 0
+    assert run_cli([*LIBRARY, "--library", str(checkout), "--check-images", str(images), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     keys = "target checkpoint name digits folder files library check unchecked advice"
     assert list(document) == ["schema", "facetrain", *keys.split()]
@@ -107,7 +107,7 @@ def test_json(capsys: pytest.CaptureFixture[str], tmp_path: Path, checkout: Path
     sizes = {entry["path"]: entry["bytes"] for entry in document["files"]}
     names = ["facedetectcnn-data.cpp", "facedetectcnn-model.cpp"]
     assert sizes == {str(checkout / "src" / name): (checkout / "src" / name).stat().st_size for name in names}
-    keys = "compiler pictures score_threshold truncated difference effect_of_digits"
+    keys = "compiler images score_threshold truncated difference effect_of_digits"
     assert list(document["check"]) == keys.split()
     for part in ("difference", "effect_of_digits"):
         assert list(document["check"][part]) == ["faces", "alone", "score", "pixels"]
@@ -117,7 +117,7 @@ def test_json(capsys: pytest.CaptureFixture[str], tmp_path: Path, checkout: Path
 
 @pytest.mark.slow
 def test_a_library_that_finds_other_faces_is_left_as_it_was(
-    capsys: pytest.CaptureFixture[str], checkout: Path, pictures: Path
+    capsys: pytest.CaptureFixture[str], checkout: Path, images: Path
 ) -> None:
     need_compiler()
     source = checkout / "src/facedetectcnn.cpp"
@@ -125,12 +125,12 @@ def test_a_library_that_finds_other_faces_is_left_as_it_was(
     assert text.count("> overlap;") == 1
     source.write_text(text.replace("> overlap;", "> 2;"))  # no face suppresses another one
     before = contents(checkout)
-    err = refused(capsys, 1, [*LIBRARY, "--library", str(checkout), "--check-images", str(pictures)])
-    assert "error: the C++ does not find what the model finds: in picture 1 of 2 it has " in err
+    err = refused(capsys, 1, [*LIBRARY, "--library", str(checkout), "--check-images", str(images)])
+    assert "error: the C++ does not find what the model finds: in image 1 of 2 it has " in err
     assert contents(checkout) == before
     source.write_text(text.replace("> overlap;", "> ;"))
     before = contents(checkout)
-    err = refused(capsys, 1, [*LIBRARY, "--library", str(checkout), "--check-images", str(pictures)])
+    err = refused(capsys, 1, [*LIBRARY, "--library", str(checkout), "--check-images", str(images)])
     assert "does not compile with" in err
     assert "facedetectcnn.cpp:" in err
     assert contents(checkout) == before

@@ -18,7 +18,7 @@ from cpp.cpp_models import (
     make_checkout,
     need_compiler,
     write_checkpoint,
-    write_pictures,
+    write_images,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,8 +62,8 @@ SIMD = {
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
@@ -162,13 +162,13 @@ def test_what_the_library_cannot_express_is_refused(config: ModelConfig, reasons
     [("bundled", None, 2), ("yunet_s", 9, 1), ("towers", 9, 2)],
 )
 def test_the_stand_in_finds_the_models_faces(
-    name: str, digits: int | None, files: int, checkout: Path, pictures: Path, tmp_path: Path
+    name: str, digits: int | None, files: int, checkout: Path, images: Path, tmp_path: Path
 ) -> None:
     need_compiler()
     weights = "yunet_n"
     if name != "bundled":
         weights = str(write_checkpoint(lively_model({"yunet_s": YUNET_S, "towers": TOWERS}[name]), tmp_path / "w.pt"))
-    request = CppRequest(weights, "libfacedetection", library=checkout, digits=digits, check=True, pictures=pictures)
+    request = CppRequest(weights, "libfacedetection", library=checkout, digits=digits, check=True, images=images)
     result = export_cpp(request)
     assert len(result.files) == files
     assert isinstance(result.check, CppCheck)
@@ -183,7 +183,7 @@ def test_the_stand_in_finds_the_models_faces(
 def rows_of(
     library_: Path, files: dict[str, str], folder: Path, images: list[Any], flags: tuple[str, ...] = ()
 ) -> list[list[list[int]]]:
-    """What the library finds in each picture with these files in place."""
+    """What the library finds in each image with these files in place."""
     parts = program(files, CppOptions(), library_)
     assert not isinstance(parts, str)
     folder.mkdir()
@@ -197,7 +197,7 @@ def rows_of(
 
 
 def expected_rows(shared: Path) -> tuple[list[Any], list[list[list[int]]]]:
-    """Real pictures, and the library's rows for them, of released yunet_s."""
+    """Real images, and the library's rows for them, of released yunet_s."""
     known = json.loads((shared / "reference/expected-export.json").read_text())["pictures"]
     images = [read_image(shared / "reference/images" / name) for name in known]
     return images, [entry["library"] for entry in known.values()]
@@ -282,7 +282,7 @@ def test_the_real_librarys_faces_are_the_models(
     shared: Path,
     library: Path,
     tmp_path: Path,
-    pictures: Path,
+    images: Path,
     name: str,
     simd: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -294,7 +294,7 @@ def test_the_real_librarys_faces_are_the_models(
     monkeypatch.setenv("CXX", " ".join(["g++", *flags]))
     weights, shown = released(shared, name), shared / "reference/images"
     if name == "towers":
-        weights, shown = write_checkpoint(lively_model(TOWERS), tmp_path / "w.pt"), pictures
+        weights, shown = write_checkpoint(lively_model(TOWERS), tmp_path / "w.pt"), images
     result = export_cpp(
         CppRequest(
             str(weights),
@@ -303,7 +303,7 @@ def test_the_real_librarys_faces_are_the_models(
             library=library,
             digits=9,
             check=True,
-            pictures=shown,
+            images=shown,
         )
     )
     assert result.check is not None

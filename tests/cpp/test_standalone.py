@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cpp.cpp_models import NO_LANDMARKS, TOWERS, lively_model, drawn_image, write_checkpoint
+from cpp.cpp_models import NO_LANDMARKS, TOWERS, drawn_image, lively_model, write_checkpoint
 from cpp.standalone_builds import HERE, Builds, Order, assert_equal, compile_files, need, run
 
 from facetrain.core.faces import Image
@@ -71,7 +71,7 @@ def noise(width: int, height: int) -> Image:
 
 
 def small_orders(score: float) -> list[Order]:
-    """Pictures of every odd size, with and without bytes between the rows."""
+    """Images of every odd size, with and without bytes between the rows."""
     image = drawn_image()
     crops = [image[50 : 50 + height, 40 : 40 + width] for width, height in SIZES]
     return [Order(np.ascontiguousarray(crop), score, padding=pad) for crop, pad in zip(crops, PADDINGS, strict=True)]
@@ -95,7 +95,7 @@ def test_faces_equal_the_detectors(name: str, builds: Builds, models: dict[str, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["yunet_n", "yunet_s"])
-def test_released_weights_on_real_pictures(variant: str, builds: Builds, shared: Path, tmp_path: Path) -> None:
+def test_released_weights_on_real_images(variant: str, builds: Builds, shared: Path, tmp_path: Path) -> None:
     weights = shared / f"reference/yunet/{variant}.pth"
     model = Model(weights, weights.with_name(f"{variant}_dynamic.onnx"))
     real = sorted((shared / "reference/images").glob("*.jpg"))
@@ -216,12 +216,12 @@ def test_memory_is_what_the_readme_says(builds: Builds, models: dict[str, Model]
 def test_the_example_reads_both_kinds_of_files(builds: Builds, models: dict[str, Model], tmp_path: Path) -> None:
     image = drawn_image()
     height, width = image.shape[:2]
-    write_image(tmp_path / "picture.ppm", image)
-    (tmp_path / "picture.bgr").write_bytes(image.tobytes())
+    write_image(tmp_path / "image.ppm", image)
+    (tmp_path / "image.bgr").write_bytes(image.tobytes())
     program = builds.program(BUNDLED, builds.export(BUNDLED) / "example.cpp")
     faces = models["yunet_n"].detector(Order(image)).detect(image)
-    raw = [str(tmp_path / "picture.bgr"), str(width), str(height), "0.3"]
-    for arguments in ([str(tmp_path / "picture.ppm"), "0.3"], raw):
+    raw = [str(tmp_path / "image.bgr"), str(width), str(height), "0.3"]
+    for arguments in ([str(tmp_path / "image.ppm"), "0.3"], raw):
         lines = subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
         assert len(lines) == len(faces) + 1 > 1
         score, *box = map(float, re.findall(r"-?[\d.]+", lines[0])[:5])

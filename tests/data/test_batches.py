@@ -23,9 +23,9 @@ Item = tuple[list[Crop], Batch]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
-    """Seven noise pictures with 0 to 3 faces each, the last of them ignored."""
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
+    """Seven noise images with 0 to 3 faces each, the last of them ignored."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     result = []
     for i in range(7):
         path = folder / f"{i}.png"
@@ -39,8 +39,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
 
 
 @pytest.fixture
-def store(pictures: list[LabelledImage]) -> Iterator[ImageStore]:
-    opened, _ = open_store(pictures, "ram", 2, CPU, 0.0)
+def store(images: list[LabelledImage]) -> Iterator[ImageStore]:
+    opened, _ = open_store(images, "ram", 2, CPU, 0.0)
     yield opened
     opened.close()
 
@@ -57,14 +57,14 @@ def assert_equal(one: list[Item], other: list[Item]) -> None:
             assert torch.equal(getattr(first, part.name), getattr(second, part.name)), part.name
 
 
-def test_workers_and_place_change_nothing(pictures: list[LabelledImage], store: ImageStore) -> None:
+def test_workers_and_place_change_nothing(images: list[LabelledImage], store: ImageStore) -> None:
     config = replace(CONFIG, colour=ColourConfig(0.4, 0.3, 0.3))
     wanted = epoch(store, config)
     for place, workers in (("ram", 1), ("ram", 5), ("disk", 3)):
-        other, _ = open_store(pictures, place, workers, CPU, 0.0)
+        other, _ = open_store(images, place, workers, CPU, 0.0)
         assert_equal(epoch(other, config), wanted)
         other.close()
-    device, _ = open_store(pictures, "device", 1, CPU, 0.0)
+    device, _ = open_store(images, "device", 1, CPU, 0.0)
     for (crops, batch), (wanted_crops, wanted_batch) in zip(epoch(device), epoch(store), strict=True):
         assert crops == wanted_crops
         assert torch.equal(batch.boxes, wanted_batch.boxes)
@@ -76,19 +76,19 @@ def test_last_batch_is_filled_up_from_the_beginning(store: ImageStore) -> None:
     assert [steps_per_epoch(n, 3) for n in (1, 3, 4, 7)] == [1, 1, 2, 3]
     items = epoch(store)
     assert len(items) == 3
-    order = [crop.picture for crops, _ in items for crop in crops]
+    order = [crop.image for crops, _ in items for crop in crops]
     assert sorted(order[:7]) == list(range(7))
     assert order[7:] == order[:2]
     filled = [crop for crops, _ in items for crop in crops]
-    assert filled[7:] != filled[:2]  # the same pictures, but other crops
+    assert filled[7:] != filled[:2]  # the same images, but other crops
     assert all(len(batch.images) == 3 for _, batch in items)
 
 
 def test_batch_larger_than_the_data(store: ImageStore) -> None:
     [(crops, batch)] = epoch(store, batch=17)
     assert len(batch.images) == 17
-    counts = np.bincount([crop.picture for crop in crops])
-    assert counts.tolist() == [2 + (k in [crop.picture for crop in crops[:3]]) for k in range(7)]
+    counts = np.bincount([crop.image for crop in crops])
+    assert counts.tolist() == [2 + (k in [crop.image for crop in crops[:3]]) for k in range(7)]
 
 
 def test_epochs_seeds_and_positions_differ(store: ImageStore) -> None:
@@ -97,9 +97,9 @@ def test_epochs_seeds_and_positions_differ(store: ImageStore) -> None:
     crops = [crop for crops, _ in first for crop in crops]
     for other in (epoch(store, epoch=1), epoch(store, seed=1)):
         other_crops = [crop for crops, _ in other for crop in crops]
-        assert [c.picture for c in crops] != [c.picture for c in other_crops]
-        by_picture = {c.picture: c for c in other_crops[:7]}
-        differing = [c for c in crops[:7] if replace(by_picture[c.picture]) != c]
+        assert [c.image for c in crops] != [c.image for c in other_crops]
+        by_image = {c.image: c for c in other_crops[:7]}
+        differing = [c for c in crops[:7] if replace(by_image[c.image]) != c]
         assert len(differing) >= 5  # not the same windows in another order
 
 
@@ -109,17 +109,17 @@ def test_first_step_gives_the_tail(store: ImageStore, first: int) -> None:
 
 
 def test_faces_of_a_batch_are_those_of_its_crops(store: ImageStore) -> None:
-    """Every face row names the picture it came from, and no face gets lost on the way."""
-    whole = replace(CONFIG, crop_scales=(4.0,), flip=0.0)  # windows that hold every picture whole
+    """Every face row names the image it came from, and no face gets lost on the way."""
+    whole = replace(CONFIG, crop_scales=(4.0,), flip=0.0)  # windows that hold every image whole
     for crops, batch in epoch(store, whole):
         for i, crop in enumerate(crops):
-            picture = store.pictures[crop.picture]
+            image = store.images[crop.image]
             rows = (batch.image == i) & (batch.kind != PADDING)
             factor = 32 / crop.side
             offset = np.float32([crop.left, crop.top] * 2)
-            np.testing.assert_allclose(batch.boxes[rows], (picture.boxes - offset) * factor, atol=1e-4)
-            assert (batch.kind[rows] == IGNORED).tolist() == picture.ignore.tolist()
-            points = (picture.landmarks[..., :2] - offset[:2]) * factor
+            np.testing.assert_allclose(batch.boxes[rows], (image.boxes - offset) * factor, atol=1e-4)
+            assert (batch.kind[rows] == IGNORED).tolist() == image.ignore.tolist()
+            points = (image.landmarks[..., :2] - offset[:2]) * factor
             np.testing.assert_allclose(batch.landmarks[rows][..., :2], points, atol=1e-4)
 
 
@@ -183,7 +183,7 @@ def item(number: int) -> Item:
 
 
 def test_ahead_passes_everything_on_in_order() -> None:
-    assert [crops[0].picture for crops, _ in ahead(item(k) for k in range(25))] == list(range(25))
+    assert [crops[0].image for crops, _ in ahead(item(k) for k in range(25))] == list(range(25))
     assert list(ahead(iter([]))) == []
     assert batch_threads() == []
 
@@ -214,12 +214,12 @@ def test_ahead_raises_the_error_of_its_thread_in_place() -> None:
     def source() -> Iterator[Item]:
         yield item(0)
         yield item(1)
-        raise ValueError("broken picture")
+        raise ValueError("broken image")
 
     seen = []
-    with pytest.raises(ValueError, match="broken picture"):
+    with pytest.raises(ValueError, match="broken image"):
         for crops, _ in ahead(source()):
-            seen.append(crops[0].picture)
+            seen.append(crops[0].image)
     assert seen == [0, 1]
     assert batch_threads() == []
 

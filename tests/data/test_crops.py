@@ -29,8 +29,8 @@ def labelled(
     if landmarks is None:
         landmarks = [[(-1.0, -1.0, 0.0)] * 5] * count
     return LabelledImage(
-        Path("picture.png"),
-        "picture.png",
+        Path("image.png"),
+        "image.png",
         size,
         np.array(boxes, np.float32).reshape(count, 4),
         np.array(landmarks, np.float32).reshape(count, 5, 3),
@@ -38,9 +38,9 @@ def labelled(
     )
 
 
-def faces_of(picture: LabelledImage, crop: Crop, size: int, reproduce: bool, mirror: np.ndarray = MIRROR) -> CropFaces:
+def faces_of(image: LabelledImage, crop: Crop, size: int, reproduce: bool, mirror: np.ndarray = MIRROR) -> CropFaces:
     """The faces of a crop and of what was drawn for it, as a batch has them."""
-    view = augmented(View(torch.zeros(3, size, size), *crop_faces(picture, crop, size, reproduce), mirror), crop.drawn)
+    view = augmented(View(torch.zeros(3, size, size), *crop_faces(image, crop, size, reproduce), mirror), crop.drawn)
     return view.boxes, view.landmarks, view.ignore
 
 
@@ -48,7 +48,7 @@ def around(x: float, y: float, side: float = 8.0) -> list[float]:
     return [x - side / 2, y - side / 2, x + side / 2, y + side / 2]
 
 
-# The reference's golden `augment`, from the original's own transforms: a picture of 130 x 90 with four faces and an
+# The reference's golden `augment`, from the original's own transforms: an image of 130 x 90 with four faces and an
 # ignored box (last), scale 1.1, window at (7, -5), resized to 64, then mirrored. Face 1 reaches over its border.
 GOLDEN = labelled(
     (130, 90),
@@ -117,15 +117,13 @@ def test_golden_numbers_are_the_reference(golden: dict) -> None:
 
 
 def expected_faces(
-    picture: LabelledImage, crop: Crop, size: int, reproduce: bool
+    image: LabelledImage, crop: Crop, size: int, reproduce: bool
 ) -> tuple[list[list[float]], list[list[list[float]]], list[bool]]:
     """B.2, steps 2 to 4, one face and one number at a time."""
     boxes, landmarks, ignore = [], [], []
     right, bottom = crop.left + crop.side, crop.top + crop.side
     factor = size / crop.side
-    for box, points, ignored in zip(
-        picture.boxes.tolist(), picture.landmarks.tolist(), picture.ignore.tolist(), strict=True
-    ):
+    for box, points, ignored in zip(image.boxes.tolist(), image.landmarks.tolist(), image.ignore.tolist(), strict=True):
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         if not (crop.left < x < right and crop.top < y < bottom):
             continue
@@ -151,8 +149,8 @@ coordinates = st.integers(-80, 480).map(lambda v: v / 4)  # quarter pixels: whic
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> LabelledImage:
-    """A picture of 96 x 64 with up to six faces and points anywhere, also outside of it."""
+def images(draw: st.DrawFn) -> LabelledImage:
+    """An image of 96 x 64 with up to six faces and points anywhere, also outside of it."""
     boxes, landmarks, ignore = [], [], []
     for _ in range(draw(st.integers(0, 6))):
         x, y, w, h = draw(st.tuples(coordinates, coordinates, st.integers(1, 160), st.integers(1, 160)))
@@ -169,11 +167,11 @@ windows = st.builds(
 
 
 @settings(max_examples=200, deadline=None)
-@given(picture=pictures(), crop=windows, size=st.sampled_from([32, 96, 320]), reproduce=st.booleans())
-def test_faces_of_a_window_follow_the_recipe(picture: LabelledImage, crop: Crop, size: int, reproduce: bool) -> None:
-    given_before = picture.boxes.copy(), picture.landmarks.copy()
-    boxes, landmarks, ignore = faces_of(picture, crop, size, reproduce)
-    wanted = expected_faces(picture, crop, size, reproduce)
+@given(image=images(), crop=windows, size=st.sampled_from([32, 96, 320]), reproduce=st.booleans())
+def test_faces_of_a_window_follow_the_recipe(image: LabelledImage, crop: Crop, size: int, reproduce: bool) -> None:
+    given_before = image.boxes.copy(), image.landmarks.copy()
+    boxes, landmarks, ignore = faces_of(image, crop, size, reproduce)
+    wanted = expected_faces(image, crop, size, reproduce)
     count = len(wanted[0])
     assert (boxes.shape, landmarks.shape) == ((count, 4), (count, 5, 3))
     assert boxes.dtype == landmarks.dtype == np.float32
@@ -181,8 +179,8 @@ def test_faces_of_a_window_follow_the_recipe(picture: LabelledImage, crop: Crop,
     np.testing.assert_allclose(landmarks, np.array(wanted[1]).reshape(-1, 5, 3), atol=1e-3 * size / 32)
     assert ignore.tolist() == wanted[2]
     assert boxes.size == 0 or (boxes.min() >= 0 and boxes.max() <= size)
-    assert np.array_equal(picture.boxes, given_before[0])
-    assert np.array_equal(picture.landmarks, given_before[1])
+    assert np.array_equal(image.boxes, given_before[0])
+    assert np.array_equal(image.landmarks, given_before[1])
 
 
 @pytest.mark.parametrize(("x", "y"), [(20, 30), (60, 30), (30, 10), (30, 50)])
@@ -194,31 +192,31 @@ def test_face_with_its_centre_on_the_border_is_outside(x: float, y: float) -> No
 
 
 def test_window_is_not_accepted_for_a_face_on_its_border() -> None:
-    """A face at the picture's corner is only reached by a window that is larger than the picture."""
+    """A face at the image's corner is only reached by a window that is larger than the image."""
     corner = labelled((64, 64), [around(0, 0)])
     assert draw_crop(corner, 0, DataConfig(crop_scales=(0.5,)), 0, 0, 0).side > 64
 
 
 @settings(max_examples=100, deadline=None)
-@given(picture=pictures(), crop=windows)
-def test_mirroring_twice_is_identity(picture: LabelledImage, crop: Crop) -> None:
-    plain = faces_of(picture, replace(crop, drawn={}), 96, reproduce=False)
-    once = faces_of(picture, replace(crop, drawn=FLIP), 96, reproduce=False)
+@given(image=images(), crop=windows)
+def test_mirroring_twice_is_identity(image: LabelledImage, crop: Crop) -> None:
+    plain = faces_of(image, replace(crop, drawn={}), 96, reproduce=False)
+    once = faces_of(image, replace(crop, drawn=FLIP), 96, reproduce=False)
     # mirrored faces on the border have their centre outside of an open window: one pixel more all around
-    again = LabelledImage(picture.path, "", (98, 98), once[0] + 1, once[1] + np.float32([1, 1, 0]), once[2])
+    again = LabelledImage(image.path, "", (98, 98), once[0] + 1, once[1] + np.float32([1, 1, 0]), once[2])
     twice = faces_of(again, Crop(0, 0, 0, 98, FLIP), 98, reproduce=False)
     np.testing.assert_allclose(twice[0] - 1, plain[0], atol=1e-4)
     np.testing.assert_allclose(twice[1] - np.float32([1, 1, 0]), plain[1], atol=1e-4)
     assert twice[2].tolist() == plain[2].tolist()
 
 
-def test_pictures_without_landmark_branch() -> None:
-    picture = LabelledImage(
+def test_images_without_landmark_branch() -> None:
+    image = LabelledImage(
         Path("p"), "p", (96, 64), np.float32([[10, 10, 30, 30]]), np.zeros((1, 0, 3), np.float32), np.array([False])
     )
     mirror = mirror_order(LandmarksConfig((), ()))
     for reproduce in (False, True):
-        boxes, landmarks, _ = faces_of(picture, Crop(0, 0, 0, 64, FLIP), 64, reproduce, mirror)
+        boxes, landmarks, _ = faces_of(image, Crop(0, 0, 0, 64, FLIP), 64, reproduce, mirror)
         assert boxes.tolist() == [[34, 10, 54, 30]]
         assert landmarks.shape == (1, 0, 3)
 
@@ -226,8 +224,8 @@ def test_pictures_without_landmark_branch() -> None:
 # Windows
 
 
-def draw_many(picture: LabelledImage, config: DataConfig, count: int, seed: int = 0) -> list[Crop]:
-    return [draw_crop(picture, 3, config, seed, 0, position) for position in range(count)]
+def draw_many(image: LabelledImage, config: DataConfig, count: int, seed: int = 0) -> list[Crop]:
+    return [draw_crop(image, 3, config, seed, 0, position) for position in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +241,7 @@ def test_golden_sides(scale: float, short: int, side: int) -> None:
 
 @pytest.mark.parametrize("reproduce", [False, True])
 def test_offsets_reach_both_ends(reproduce: bool) -> None:
-    """Of a picture of 20 x 12 every place is drawn; the original leaves the last one out."""
+    """Of an image of 20 x 12 every place is drawn; the original leaves the last one out."""
     config = DataConfig(crop_scales=(0.5, 1.0, 1.5), reproduce=reproduce)
     seen: dict[int, tuple[set[int], set[int]]] = {}
     for crop in draw_many(labelled((20, 12), []), config, 1500):
@@ -259,10 +257,10 @@ def test_offsets_reach_both_ends(reproduce: bool) -> None:
 
 
 def test_offset_of_a_window_one_pixel_smaller() -> None:
-    picture = labelled((11, 10), [])
+    image = labelled((11, 10), [])
     for reproduce, wanted in ((False, {0, 1}), (True, {0})):
         config = DataConfig(crop_scales=(1.0,), reproduce=reproduce)
-        assert {crop.left for crop in draw_many(picture, config, 60)} == wanted
+        assert {crop.left for crop in draw_many(image, config, 60)} == wanted
 
 
 @settings(max_examples=60, deadline=None)
@@ -279,11 +277,11 @@ def test_window_holds_a_face(
     """Its centre strictly inside; ignored faces attract nothing."""
     centres = [(x * size[0], y * size[1]) for x, y in places]
     boxes = [around(x, y) for x, y in centres] + [around(2, 2)] * 8
-    picture = labelled(size, boxes, ignore=[False] * len(centres) + [True] * 8)
+    image = labelled(size, boxes, ignore=[False] * len(centres) + [True] * 8)
     config = DataConfig(crop_scales=tuple(scales), reproduce=reproduce)
-    crop = draw_crop(picture, 0, config, 1, 2, position)
+    crop = draw_crop(image, 0, config, 1, 2, position)
     assert crop.side in {int(scale * min(size)) for scale in scales}
-    boxes, _, ignore = faces_of(picture, crop, 64, reproduce)
+    boxes, _, ignore = faces_of(image, crop, 64, reproduce)
     assert (~ignore).any()
 
 
@@ -299,22 +297,22 @@ def test_window_is_always_found_and_bounded(
     size: tuple[int, int], faces: list, scales: list[float], reproduce: bool, position: int
 ) -> None:
     """The original tries for ever where no face can be hit: only ignored ones, none, or out of reach."""
-    picture = labelled(size, [around(x, y) for x, y, _ in faces], ignore=[ignore for _, _, ignore in faces])
-    crop = draw_crop(picture, 5, DataConfig(crop_scales=tuple(scales), reproduce=reproduce), 0, 0, position)
+    image = labelled(size, [around(x, y) for x, y, _ in faces], ignore=[ignore for _, _, ignore in faces])
+    crop = draw_crop(image, 5, DataConfig(crop_scales=tuple(scales), reproduce=reproduce), 0, 0, position)
     growth = 1 if max(scales) > 1 else 1.2 ** (ROUNDS - 1)
     assert 1 <= crop.side <= max(1, math.ceil(max(scales) * min(size) * growth))
     for place, length in ((crop.left, size[0]), (crop.top, size[1])):
         assert min(0, length - crop.side) <= place <= max(0, length - crop.side)
-    assert crop.picture == 5
+    assert crop.image == 5
 
 
 def test_window_grows_where_only_small_ones_were_asked_for() -> None:
-    """A face whose centre lies outside of the picture is reached by a window larger than the picture."""
-    picture = labelled((64, 64), [[-20, -20, 10, 10]])
+    """A face whose centre lies outside of the image is reached by a window larger than the image."""
+    image = labelled((64, 64), [[-20, -20, 10, 10]])
     config = DataConfig(crop_scales=(0.8,))
     hits = 0
-    for crop in draw_many(picture, config, 20):
-        hits += len(faces_of(picture, crop, 64, False)[0])
+    for crop in draw_many(image, config, 20):
+        hits += len(faces_of(image, crop, 64, False)[0])
         assert crop.side in {int(0.8 * 1.2**k * 64 + 1e-9) for k in range(ROUNDS)}
     assert hits == 20
 
@@ -327,15 +325,15 @@ def test_scales_are_drawn_evenly() -> None:
 
 
 def test_draws_depend_on_seed_epoch_and_position_only() -> None:
-    picture, config = labelled((100, 80), [around(50, 40)]), DataConfig()
-    first = draw_crop(picture, 0, config, 0, 0, 0)
-    assert draw_crop(picture, 0, config, 0, 0, 0) == first
-    others = [draw_crop(picture, 0, config, *key) for key in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1), (0, 1, 1))]
+    image, config = labelled((100, 80), [around(50, 40)]), DataConfig()
+    first = draw_crop(image, 0, config, 0, 0, 0)
+    assert draw_crop(image, 0, config, 0, 0, 0) == first
+    others = [draw_crop(image, 0, config, *key) for key in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1), (0, 1, 1))]
     places = {(crop.left, crop.top, crop.side) for crop in [first, *others]}
     assert len(places) >= 5
 
 
-def test_epochs_differ_and_hold_every_picture_once() -> None:
+def test_epochs_differ_and_hold_every_image_once() -> None:
     orders = [epoch_order(50, seed, epoch).tolist() for seed, epoch in ((0, 0), (0, 1), (1, 0))]
     assert all(sorted(order) == list(range(50)) for order in orders)
     assert orders[0] != orders[1] != orders[2] != orders[0]
@@ -343,17 +341,17 @@ def test_epochs_differ_and_hold_every_picture_once() -> None:
 
 
 def test_chance_of_a_mirrored_crop() -> None:
-    picture = labelled((100, 80), [])
+    image = labelled((100, 80), [])
     for chance in (0.0, 0.25, 1.0):
-        flips = [bool(crop.drawn) for crop in draw_many(picture, DataConfig(flip=chance), 800)]
+        flips = [bool(crop.drawn) for crop in draw_many(image, DataConfig(flip=chance), 800)]
         assert abs(np.mean(flips) - chance) < 0.06
         assert chance not in (0.0, 1.0) or len(set(flips)) == 1
 
 
 def test_colours_are_drawn_within_their_bounds_and_move_no_window() -> None:
-    picture = labelled((100, 80), [around(50, 40)])
-    plain = draw_many(picture, DataConfig(), 400)
-    coloured = draw_many(picture, DataConfig(colour=ColourConfig(jitter=0.3, grey=0.25, blur=0.5)), 400)
+    image = labelled((100, 80), [around(50, 40)])
+    plain = draw_many(image, DataConfig(), 400)
+    coloured = draw_many(image, DataConfig(colour=ColourConfig(jitter=0.3, grey=0.25, blur=0.5)), 400)
     assert not any("colour" in crop.drawn for crop in plain)
     windows = [(crop.left, crop.top, crop.side, crop.drawn.get("flip")) for crop in plain]
     assert [(crop.left, crop.top, crop.side, crop.drawn.get("flip")) for crop in coloured] == windows
@@ -392,9 +390,9 @@ DRAWN_BEFORE = {
 
 @pytest.mark.parametrize("key", DRAWN_BEFORE)
 def test_old_runs_are_drawn_again_bit_by_bit(key: tuple[int, int, int]) -> None:
-    picture = labelled((120, 90), [[20, 10, 50, 55], [90, 60, 115, 88]])
+    image = labelled((120, 90), [[20, 10, 50, 55], [90, 60, 115, 88]])
     left, top, side, flip, numbers = DRAWN_BEFORE[key]
     wanted = {"flip": True, "colour": Colour(*numbers)} if flip else {"colour": Colour(*numbers)}
-    crop = draw_crop(picture, 0, DataConfig(colour=ColourConfig(0.4, 0.3, 0.5)), *key)
+    crop = draw_crop(image, 0, DataConfig(colour=ColourConfig(0.4, 0.3, 0.5)), *key)
     assert crop == Crop(0, left, top, side, wanted)
     assert list(crop.drawn) == list(wanted)

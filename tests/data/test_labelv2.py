@@ -50,15 +50,15 @@ def problems_of(tmp_path: Path, text: str | bytes, landmarks: int = 5) -> list[t
 @pytest.mark.parametrize(("line", "ignored", "weights"), TEN_LINES)
 def test_ten_lines_are_read_as_the_original_reads_them(tmp_path, line, ignored, weights):
     labels = read_text(tmp_path, f"{HEADER}\n{line}\n")
-    [picture] = labels.pictures
+    [image] = labels.images
     if ignored is None:
         assert [problem.line for problem in labels.problems] == [2]
-        assert len(picture.boxes) == 0
+        assert len(image.boxes) == 0
     else:
         assert not labels.problems
-        assert picture.boxes.tolist() == [[10, 20, 30, 44]]
-        assert picture.ignore.tolist() == [ignored]
-        assert picture.landmarks[..., 2].tolist() == [weights]
+        assert image.boxes.tolist() == [[10, 20, 30, 44]]
+        assert image.ignore.tolist() == [ignored]
+        assert image.landmarks[..., 2].tolist() == [weights]
 
 
 def test_ten_lines_are_those_of_the_golden_file(golden):
@@ -74,22 +74,22 @@ def test_ten_lines_are_those_of_the_golden_file(golden):
 
 def test_numbers_land_in_their_places(tmp_path):
     labels = read_text(tmp_path, f"{HEADER}\n1.5 2.25 30 40 {POINTS} 0.9 more\n  3 4 5 6\t1  \n")
-    [picture] = labels.pictures
-    assert picture.path == tmp_path / "images" / "0--Parade" / "a.jpg"
-    assert picture.name == "0--Parade/a.jpg"
-    assert picture.size == (640, 480)
-    assert picture.boxes.tolist() == [[1.5, 2.25, 30, 40], [3, 4, 5, 6]]
-    assert picture.landmarks[0].tolist() == [[12.5, 24.25, 1], [13, 25, 1], [14, 26, 1], [15, 27, 1], [16, 28, 1]]
-    assert picture.landmarks[1].tolist() == [[-1, -1, 0]] * 5
-    assert picture.ignore.tolist() == [False, True]
-    assert (picture.boxes.dtype, picture.landmarks.dtype, picture.ignore.dtype) == (np.float32, np.float32, np.bool_)
+    [image] = labels.images
+    assert image.path == tmp_path / "images" / "0--Parade" / "a.jpg"
+    assert image.name == "0--Parade/a.jpg"
+    assert image.size == (640, 480)
+    assert image.boxes.tolist() == [[1.5, 2.25, 30, 40], [3, 4, 5, 6]]
+    assert image.landmarks[0].tolist() == [[12.5, 24.25, 1], [13, 25, 1], [14, 26, 1], [15, 27, 1], [16, 28, 1]]
+    assert image.landmarks[1].tolist() == [[-1, -1, 0]] * 5
+    assert image.ignore.tolist() == [False, True]
+    assert (image.boxes.dtype, image.landmarks.dtype, image.ignore.dtype) == (np.float32, np.float32, np.bool_)
 
 
 @pytest.mark.parametrize(
     ("mark", "ignored"), [("1", True), ("1.0", True), ("0", False), ("2", False), ("-1", False), ("0.5", False)]
 )
 def test_only_a_mark_of_one_means_ignored(tmp_path, mark, ignored):
-    assert read_text(tmp_path, f"{HEADER}\n1 2 3 4 {mark}").pictures[0].ignore.tolist() == [ignored]
+    assert read_text(tmp_path, f"{HEADER}\n1 2 3 4 {mark}").images[0].ignore.tolist() == [ignored]
 
 
 @pytest.mark.parametrize("landmarks", [0, 1, 2, 3, 5, 10])
@@ -99,9 +99,9 @@ def test_number_of_tokens(tmp_path, count, landmarks):
     labels = read_text(tmp_path, f"{HEADER}\n{line}\n", landmarks)
     right = count in (4, 5) or count >= 4 + 3 * landmarks
     assert [(p.line, p.token) for p in labels.problems] == ([] if right else [(2, line)])
-    assert labels.pictures[0].landmarks.shape == (int(right), landmarks, 3)
+    assert labels.images[0].landmarks.shape == (int(right), landmarks, 3)
     if right:
-        assert (labels.pictures[0].landmarks[..., 2] == (1 if count > 5 else 0)).all()
+        assert (labels.images[0].landmarks[..., 2] == (1 if count > 5 else 0)).all()
 
 
 def test_wrong_number_of_tokens_tells_both_numbers_of_landmarks(tmp_path):
@@ -119,8 +119,8 @@ def test_wrong_number_of_tokens_tells_both_numbers_of_landmarks(tmp_path):
 def test_a_model_without_landmarks_reads_the_box_and_nothing_behind_it(tmp_path):
     labels = read_text(tmp_path, f"{HEADER}\n1 2 3 4 {POINTS}\n1 2 3 5 nonsense here\n1 2 3 6 1\n", landmarks=0)
     assert not labels.problems
-    assert labels.pictures[0].boxes.tolist() == [[1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 3, 6]]
-    assert labels.pictures[0].ignore.tolist() == [False, False, True]
+    assert labels.images[0].boxes.tolist() == [[1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 3, 6]]
+    assert labels.images[0].ignore.tolist() == [False, False, True]
     assert labels.statistics.without_landmarks == 2
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_pixel_position(tmp_path, token, column):
     text = f"{HEADER}\n5 6 7 8\n{' '.join(tokens)}\n9 9 10 10\n"
     labels = read_text(tmp_path, text)
     assert [(p.line, p.token) for p in labels.problems] == [(3, token)]
-    assert labels.pictures[0].boxes.tolist() == [[5, 6, 7, 8], [9, 9, 10, 10]]
+    assert labels.images[0].boxes.tolist() == [[5, 6, 7, 8], [9, 9, 10, 10]]
 
 
 @pytest.mark.parametrize("token", ["nan", "inf", "yes", "1_0"])
@@ -153,16 +153,16 @@ def test_a_negative_third_number_belongs_to_a_missing_point_only(tmp_path, point
 def test_a_third_number_from_zero_makes_any_point_usable(tmp_path, point):
     labels = read_text(tmp_path, f"{HEADER}\n1 2 3 4 {(point + ' ') * 5}")
     x, y, _ = map(float, point.split())
-    assert labels.pictures[0].landmarks.tolist() == [[[x, y, 1]] * 5]
+    assert labels.images[0].landmarks.tolist() == [[[x, y, 1]] * 5]
 
 
 @pytest.mark.parametrize("box", ["5 5 5 9", "5 5 9 5", "9 5 5 9", "5 9 9 5", "0 0 0 0", "1 1 1.00000001 9"])
 def test_boxes_without_area_are_left_out_and_counted(tmp_path, box):
     labels = read_text(tmp_path, f"{HEADER}\n{box}\n1 2 3 4\n{box} {POINTS}\n{box} 1\n# b.jpg 9 9\n{box}\n")
     assert not labels.problems
-    assert [picture.boxes.tolist() for picture in labels.pictures] == [[[1, 2, 3, 4]], []]
+    assert [image.boxes.tolist() for image in labels.images] == [[[1, 2, 3, 4]], []]
     assert labels.statistics.boxes_without_area == 4
-    assert (labels.statistics.faces, labels.statistics.pictures_without_faces) == (1, 1)
+    assert (labels.statistics.faces, labels.statistics.images_without_faces) == (1, 1)
     assert "left out 4 boxes without area" in labels.statistics.summary()
 
 
@@ -173,10 +173,10 @@ def test_boxes_without_area_are_left_out_and_counted(tmp_path, box):
     "header", ["# a.jpg 640 480", "#a.jpg 640 480", "  #   a.jpg\t640 480 and more", "# ./a.jpg 640 480"]
 )
 def test_headers(tmp_path, header):
-    [picture] = read_text(tmp_path, header).pictures
-    assert (picture.name, picture.size) == ("a.jpg", (640, 480))
-    assert picture.boxes.shape == (0, 4)
-    assert picture.landmarks.shape == (0, 5, 3)
+    [image] = read_text(tmp_path, header).images
+    assert (image.name, image.size) == ("a.jpg", (640, 480))
+    assert image.boxes.shape == (0, 4)
+    assert image.landmarks.shape == (0, 5, 3)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_headers(tmp_path, header):
 def test_bad_headers_lose_their_faces_and_nothing_else(tmp_path, header, token):
     labels = read_text(tmp_path, f"# first.jpg 9 9\n1 2 3 4\n{header}\n5 6 7 8\nnonsense\n# last.jpg 9 9\n2 2 3 4\n")
     assert [(p.line, p.token) for p in labels.problems] == [(3, token)]
-    assert [(p.name, p.boxes.tolist()) for p in labels.pictures] == [
+    assert [(p.name, p.boxes.tolist()) for p in labels.images] == [
         ("first.jpg", [[1, 2, 3, 4]]),
         ("last.jpg", [[2, 2, 3, 4]]),
     ]
@@ -218,28 +218,28 @@ def test_a_blank_in_a_path_is_named(tmp_path):
 
 
 def test_paths_written_on_windows(tmp_path):
-    [picture] = read_text(tmp_path, "# 0--Parade\\sub\\a.jpg 640 480").pictures
-    assert picture.name == "0--Parade/sub/a.jpg"
-    assert picture.path == tmp_path / "images" / "0--Parade" / "sub" / "a.jpg"
+    [image] = read_text(tmp_path, "# 0--Parade\\sub\\a.jpg 640 480").images
+    assert image.name == "0--Parade/sub/a.jpg"
+    assert image.path == tmp_path / "images" / "0--Parade" / "sub" / "a.jpg"
 
 
 def test_faces_before_any_header_are_one_problem(tmp_path):
     labels = read_text(tmp_path, f"\n1 2 3 4\n1 2 3\n{HEADER}\n5 6 7 8\n")
     assert [(p.line, p.token) for p in labels.problems] == [(2, "1 2 3 4")]
     assert "before any header" in labels.problems[0].message
-    assert labels.pictures[0].boxes.tolist() == [[5, 6, 7, 8]]
+    assert labels.images[0].boxes.tolist() == [[5, 6, 7, 8]]
 
 
-def test_a_repeated_header_starts_its_picture_afresh(tmp_path):
+def test_a_repeated_header_starts_its_image_afresh(tmp_path):
     text = "# a.jpg 9 9\n1 2 3 4\n9 9 9 9\n# b.jpg 9 9\n2 2 3 4\n# ./a.jpg 8 8\n3 2 4 4 1\n"
     labels = read_text(tmp_path, text)
     assert not labels.problems
-    assert [(p.name, p.size, p.boxes.tolist()) for p in labels.pictures] == [
+    assert [(p.name, p.size, p.boxes.tolist()) for p in labels.images] == [
         ("a.jpg", (8, 8), [[3, 2, 4, 4]]),
         ("b.jpg", (9, 9), [[2, 2, 3, 4]]),
     ]
     statistics = labels.statistics
-    assert (statistics.pictures, statistics.faces, statistics.ignored, statistics.repeated_headers) == (2, 2, 1, 1)
+    assert (statistics.images, statistics.faces, statistics.ignored, statistics.repeated_headers) == (2, 2, 1, 1)
     assert statistics.boxes_without_area == 0  # the one that there was is lost with the rest
     assert "1 repeated headers" in statistics.summary()
 
@@ -262,7 +262,7 @@ def test_newlines_byte_order_mark_and_blank_lines(tmp_path, newline, mark):
     ]
     labels = read_text(tmp_path, mark + newline.join(lines).encode() + newline.encode())
     assert [(p.line, p.token) for p in labels.problems] == [(8, "1 2 3")]
-    assert [(p.name, len(p.boxes)) for p in labels.pictures] == [("0--Parade/a.jpg", 2), ("bü.jpg", 0)]
+    assert [(p.name, len(p.boxes)) for p in labels.images] == [("0--Parade/a.jpg", 2), ("bü.jpg", 0)]
     assert labels.statistics.blank_lines == 3
     assert labelv2.recognises(tmp_path / "labelv2.txt")
 
@@ -272,15 +272,15 @@ def test_bytes_that_are_not_utf8_are_placed(tmp_path):
     labels = read_text(tmp_path, text)
     assert [(p.line, p.token) for p in labels.problems] == [(3, "café.jpg"), (6, "\udcff")]
     assert "UTF-8" in labels.problems[0].message
-    assert [(p.name, len(p.boxes)) for p in labels.pictures] == [("0--Parade/a.jpg", 1), ("b.jpg", 1)]
+    assert [(p.name, len(p.boxes)) for p in labels.images] == [("0--Parade/a.jpg", 1), ("b.jpg", 1)]
     with pytest.raises(DataError) as raised:
         labels.raise_on_problems()
     raised.value.message.encode()  # can be printed
 
 
 @pytest.mark.parametrize("content", ["", "\n", " \r\n\n", "\ufeff"])
-def test_a_file_without_pictures(tmp_path, content):
-    with pytest.raises(DataError, match=r"labelv2\.txt: no pictures"):
+def test_a_file_without_images(tmp_path, content):
+    with pytest.raises(DataError, match=r"labelv2\.txt: no images"):
         read_text(tmp_path, content)
     assert not labelv2.recognises(tmp_path / "labelv2.txt")
 
@@ -360,22 +360,22 @@ def test_statistics(tmp_path):
         f"{HEADER}\n1 2 3 4\n1 2 3 4 0\n1 2 3 4 1\n1 2 3 4 {POINTS}\n1 2 3 4 {MISSING}\n\n# b 9 9\n# c 9 9\n1 2 3 4 1\n"
     )
     statistics = read_text(tmp_path, text).statistics
-    assert (statistics.pictures, statistics.pictures_without_faces) == (3, 1)
+    assert (statistics.images, statistics.images_without_faces) == (3, 1)
     assert (statistics.faces, statistics.with_landmarks, statistics.without_landmarks, statistics.ignored) == (
         6,
         1,
         3,
         2,
     )
-    assert statistics.summary() == ("3 pictures (1 without faces), 6 faces: 1 with landmarks, 3 without, 2 ignored")
+    assert statistics.summary() == ("3 images (1 without faces), 6 faces: 1 with landmarks, 3 without, 2 ignored")
 
 
 # --- a slow plain reader as oracle
 
 
 def plain_read(text: str, landmarks: int) -> tuple[dict[str, list], set[int]]:
-    """Faces by picture as (box, points, ignored), and the numbers of the bad lines, one line after the other."""
-    pictures: dict[str, list] = {}
+    """Faces by image as (box, points, ignored), and the numbers of the bad lines, one line after the other."""
+    images: dict[str, list] = {}
     bad = set()
     faces: list | None = None
     for number, line in enumerate(text.split("\n"), 1):
@@ -384,7 +384,7 @@ def plain_read(text: str, landmarks: int) -> tuple[dict[str, list], set[int]]:
             words = line.strip()[1:].split()
             faces = None
             if len(words) >= 3 and words[1].isdigit() and words[2].isdigit() and int(words[1]) and int(words[2]):
-                faces = pictures[words[0]] = []
+                faces = images[words[0]] = []
             else:
                 bad.add(number)
         elif words and faces is not None:
@@ -409,15 +409,13 @@ def plain_read(text: str, landmarks: int) -> tuple[dict[str, list], set[int]]:
                 bad.add(number)
             elif numbers[2] > numbers[0] and numbers[3] > numbers[1]:
                 faces.append((numbers[:4], points, len(words) == 5 and numbers[4] == 1))
-    return pictures, bad
+    return images, bad
 
 
 def as_plain(labels: LabelFile) -> dict[str, list]:
     return {
-        picture.name: list(
-            zip(picture.boxes.tolist(), picture.landmarks.tolist(), picture.ignore.tolist(), strict=True)
-        )
-        for picture in labels.pictures
+        image.name: list(zip(image.boxes.tolist(), image.landmarks.tolist(), image.ignore.tolist(), strict=True))
+        for image in labels.images
     }
 
 
@@ -450,8 +448,8 @@ def random_text(seed: int) -> str:
 def test_equals_the_plain_reader(tmp_path, seed, landmarks):
     text = random_text(seed)
     labels = read_text(tmp_path, text, landmarks)
-    pictures, bad = plain_read(text, landmarks)
-    assert as_plain(labels) == pictures
+    images, bad = plain_read(text, landmarks)
+    assert as_plain(labels) == images
     assert {problem.line for problem in labels.problems} == bad
     assert len(bad) > 5
 
@@ -461,11 +459,11 @@ def test_shared_files_equal_the_plain_reader(shared):
     for split in ("train", "val"):
         path = shared / "widerface/labelv2" / split / "labelv2.txt"
         labels = labelv2.read(path, shared / "images")
-        pictures, bad = plain_read(path.read_text(), 5)
+        images, bad = plain_read(path.read_text(), 5)
         assert not bad and not labels.problems
         ours = as_plain(labels)
-        assert list(ours) == list(pictures)
-        for name, faces in pictures.items():
+        assert list(ours) == list(images)
+        for name, faces in images.items():
             # as many in the same order, equal to what float32 holds
             assert [f[2] for f in ours[name]] == [f[2] for f in faces]
             for mine, plain in zip(ours[name], faces, strict=True):
@@ -475,17 +473,17 @@ def test_shared_files_equal_the_plain_reader(shared):
 
 def test_shared_files_hold_what_their_readme_says(shared):
     train = labelv2.read(shared / "widerface/labelv2/train/labelv2.txt", shared).statistics
-    assert (train.pictures, train.pictures_without_faces, train.faces) == (2971, 1, 44813)
+    assert (train.images, train.images_without_faces, train.faces) == (2971, 1, 44813)
     assert (train.with_landmarks, train.without_landmarks, train.ignored) == (17761, 26333, 719)
     assert (train.boxes_without_area, train.repeated_headers, train.blank_lines) == (0, 0, 0)
     val = labelv2.read(shared / "widerface/labelv2/val/labelv2.txt", shared).statistics
-    assert (val.pictures, val.faces, val.with_landmarks) == (400, 4157, 0)
+    assert (val.images, val.faces, val.with_landmarks) == (400, 4157, 0)
 
 
 # --- writing
 
 
-def picture_of(name: str, boxes: list, landmarks: list, ignore: list, size: tuple[int, int] | None = (99, 88)):
+def image_of(name: str, boxes: list, landmarks: list, ignore: list, size: tuple[int, int] | None = (99, 88)):
     points = len(landmarks[0]) if landmarks else 5
     return LabelledImage(
         Path("images") / name,
@@ -503,7 +501,7 @@ def test_written_lines(tmp_path):
     boxes = [[10, 20.5, 30.25, 44.126], [1, 2, 3, 4], [1, 2, 3, 4]]
     path = tmp_path / "new" / "labelv2.txt"
     labelv2.write(
-        path, [picture_of("0--Parade/ü.jpg", boxes, [whole, none, whole], [0, 0, 1]), picture_of("b", [], [], [])]
+        path, [image_of("0--Parade/ü.jpg", boxes, [whole, none, whole], [0, 0, 1]), image_of("b", [], [], [])]
     )
     assert path.read_bytes().decode() == (
         "# 0--Parade/ü.jpg 99 88\n"
@@ -515,39 +513,39 @@ def test_written_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
-        (picture_of("a b.jpg", [], [], []), "blanks"),
-        (picture_of("a\u00a0b.jpg", [], [], []), "blanks"),
-        (picture_of("", [], [], []), "blanks"),
-        (picture_of("/a.jpg", [], [], []), "absolute"),
-        (picture_of("../a.jpg", [], [], []), r"\.\."),
-        (picture_of("b\\a.jpg", [], [], []), "slashes"),
-        (picture_of("a\udce9.jpg", [], [], []), "UTF-8"),
-        (picture_of("a.jpg", [], [], [], size=None), "width and height"),
-        (picture_of("a.jpg", [], [], [], size=(0, 5)), "width and height"),
-        (picture_of("a.jpg", [[0, 0, np.nan, 1]], [[[0, 0, 0]]], [0]), "finite"),
-        (picture_of("a.jpg", [[0, 0, 1, 1]], [[[0, np.inf, 1]]], [0]), "finite"),
+        (image_of("a b.jpg", [], [], []), "blanks"),
+        (image_of("a\u00a0b.jpg", [], [], []), "blanks"),
+        (image_of("", [], [], []), "blanks"),
+        (image_of("/a.jpg", [], [], []), "absolute"),
+        (image_of("../a.jpg", [], [], []), r"\.\."),
+        (image_of("b\\a.jpg", [], [], []), "slashes"),
+        (image_of("a\udce9.jpg", [], [], []), "UTF-8"),
+        (image_of("a.jpg", [], [], [], size=None), "width and height"),
+        (image_of("a.jpg", [], [], [], size=(0, 5)), "width and height"),
+        (image_of("a.jpg", [[0, 0, np.nan, 1]], [[[0, 0, 0]]], [0]), "finite"),
+        (image_of("a.jpg", [[0, 0, 1, 1]], [[[0, np.inf, 1]]], [0]), "finite"),
     ],
 )
-def test_what_cannot_be_written(tmp_path, picture, message):
+def test_what_cannot_be_written(tmp_path, image, message):
     path = tmp_path / "labelv2.txt"
     with pytest.raises(DataError, match=message):
-        labelv2.write(path, [picture])
+        labelv2.write(path, [image])
     assert not path.exists()
 
 
-def test_a_picture_is_written_once(tmp_path):
+def test_an_image_is_written_once(tmp_path):
     with pytest.raises(DataError, match="only once"):
-        labelv2.write(tmp_path / "labelv2.txt", [picture_of("a.jpg", [], [], [])] * 2)
+        labelv2.write(tmp_path / "labelv2.txt", [image_of("a.jpg", [], [], [])] * 2)
 
 
 def test_missing_points_need_no_finite_position(tmp_path):
     labelv2.write(
-        tmp_path / "labelv2.txt", [picture_of("a.jpg", [[0, 0, 1, 1]], [[[np.nan, np.nan, 0], [1, 2, 1]]], [0])]
+        tmp_path / "labelv2.txt", [image_of("a.jpg", [[0, 0, 1, 1]], [[[np.nan, np.nan, 0], [1, 2, 1]]], [0])]
     )
-    [picture] = labelv2.read(tmp_path / "labelv2.txt", tmp_path, landmarks=2).pictures
-    assert picture.landmarks.tolist() == [[[-1, -1, 0], [1, 2, 1]]]
+    [image] = labelv2.read(tmp_path / "labelv2.txt", tmp_path, landmarks=2).images
+    assert image.landmarks.tolist() == [[[-1, -1, 0], [1, 2, 1]]]
 
 
 names = st.from_regex(r"[a-zA-Z0-9_\-ü#]{2,8}(/[a-z0-9#]{1,8})?\.jpg", fullmatch=True)
@@ -557,7 +555,7 @@ pixels = st.floats(-50, 5000, width=32)
 @st.composite
 def label_files(draw: st.DrawFn) -> tuple[int, list[LabelledImage]]:
     landmarks = draw(st.sampled_from([0, 1, 5, 7]))
-    pictures = []
+    images = []
     for name in draw(st.lists(names, min_size=1, max_size=4, unique=True)):
         count = draw(st.integers(0, 4))
         corner = np.array(draw(st.lists(st.tuples(pixels, pixels), min_size=count, max_size=count))).reshape(-1, 2)
@@ -574,28 +572,28 @@ def label_files(draw: st.DrawFn) -> tuple[int, list[LabelledImage]]:
         values[ignore] = (-1, -1, 0)  # the format has no landmarks for these
         boxes = np.concatenate([corner, corner + size], 1).astype(np.float32)
         side = st.integers(1, 20000)
-        pictures.append(LabelledImage(Path("images") / name, name, (draw(side), draw(side)), boxes, values, ignore))
-    return landmarks, pictures
+        images.append(LabelledImage(Path("images") / name, name, (draw(side), draw(side)), boxes, values, ignore))
+    return landmarks, images
 
 
 @settings(max_examples=200, deadline=None)
 @given(label_files())
 def test_what_is_written_is_read_again(tmp_path_factory, case):
-    landmarks, pictures = case
+    landmarks, images = case
     path = tmp_path_factory.mktemp("labels") / "labelv2.txt"
-    labelv2.write(path, pictures)
+    labelv2.write(path, images)
     assert labelv2.recognises(path)
     labels = labelv2.read(path, Path("images"), landmarks)
     labels.raise_on_problems()
-    assert len(labels.pictures) == len(pictures)
-    for again, picture in zip(labels.pictures, pictures, strict=True):
-        assert (again.path, again.name, again.size) == (picture.path, picture.name, picture.size)
-        assert np.allclose(again.boxes, picture.boxes, rtol=0, atol=0.0051 + 5000 * 2**-23)
-        assert np.allclose(again.landmarks, picture.landmarks, rtol=0, atol=0.0051 + 5000 * 2**-23)
-        assert (again.landmarks[..., 2] == picture.landmarks[..., 2]).all()
-        assert (again.ignore == picture.ignore).all()
+    assert len(labels.images) == len(images)
+    for again, image in zip(labels.images, images, strict=True):
+        assert (again.path, again.name, again.size) == (image.path, image.name, image.size)
+        assert np.allclose(again.boxes, image.boxes, rtol=0, atol=0.0051 + 5000 * 2**-23)
+        assert np.allclose(again.landmarks, image.landmarks, rtol=0, atol=0.0051 + 5000 * 2**-23)
+        assert (again.landmarks[..., 2] == image.landmarks[..., 2]).all()
+        assert (again.ignore == image.ignore).all()
     second = path.with_name("second.txt")
-    labelv2.write(second, labels.pictures)
+    labelv2.write(second, labels.images)
     assert second.read_bytes() == path.read_bytes()  # rounding twice changes nothing
 
 

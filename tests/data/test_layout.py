@@ -43,11 +43,9 @@ def test_a_folder_with_blanks_and_other_letters(tmp_path, monkeypatch):
     root = tmp_path / "my faces (ü)"
     put(root, "val/labelv2.txt", "val/images")
     labels = load_split(root, "val", 5)
-    assert labels.pictures[0].path == root / "val" / "images" / "0--Parade" / "a.jpg"
+    assert labels.images[0].path == root / "val" / "images" / "0--Parade" / "a.jpg"
     monkeypatch.chdir(tmp_path)
-    assert load_split(Path("my faces (ü)"), "val", 5).pictures[0].path == Path(
-        "my faces (ü)/val/images/0--Parade/a.jpg"
-    )
+    assert load_split(Path("my faces (ü)"), "val", 5).images[0].path == Path("my faces (ü)/val/images/0--Parade/a.jpg")
 
 
 @pytest.mark.parametrize(
@@ -57,10 +55,10 @@ def test_a_folder_with_blanks_and_other_letters(tmp_path, monkeypatch):
         (
             "labelv2/val/labelv2.txt",
             None,
-            "the pictures of {0}/labelv2/val/labelv2.txt: no folder {0}/WIDER_val/images",
+            "the images of {0}/labelv2/val/labelv2.txt: no folder {0}/WIDER_val/images",
         ),
         (None, "WIDER_val/images", "the labels of {0}/WIDER_val/images: no file {0}/labelv2/val/labelv2.txt"),
-        ("val/labelv2.txt", None, "the pictures of {0}/val/labelv2.txt: no folder {0}/val/images"),
+        ("val/labelv2.txt", None, "the images of {0}/val/labelv2.txt: no folder {0}/val/images"),
         (None, "val/images", "the labels of {0}/val/images: no file {0}/val/labelv2.txt"),
         # the other split is no help
         ("train/labelv2.txt", "train/images", "the val labels: no file {0}/labelv2/val/labelv2.txt or"),
@@ -105,10 +103,10 @@ def test_load_split_logs_one_line(tmp_path, caplog):
     put(tmp_path, "train/labelv2.txt", "train/images")
     with caplog.at_level(logging.INFO, "facetrain.data.formats.layout"):
         labels = load_split(tmp_path, "train", 3)
-    assert labels.pictures[0].landmarks.shape == (1, 3, 3)
+    assert labels.images[0].landmarks.shape == (1, 3, 3)
     [record] = caplog.records
     assert record.getMessage() == (
-        f"{tmp_path / 'train' / 'labelv2.txt'}: 1 pictures (0 without faces), 1 faces: "
+        f"{tmp_path / 'train' / 'labelv2.txt'}: 1 images (0 without faces), 1 faces: "
         "0 with landmarks, 1 without, 0 ignored"
     )
 
@@ -120,7 +118,7 @@ def test_load_split_raises_on_bad_lines(tmp_path):
 
 
 def test_the_reference_folder(shared):
-    for split, pictures in (("train", 2971), ("val", 400)):
+    for split, images in (("train", 2971), ("val", 400)):
         labels = load_split(shared / "widerface", split, 5)
-        assert len(labels.pictures) == pictures
-        assert all(picture.path.is_file() for picture in labels.pictures)
+        assert len(labels.images) == images
+        assert all(image.path.is_file() for image in labels.images)

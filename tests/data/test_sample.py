@@ -11,14 +11,14 @@ from facetrain.core.errors import OutputError
 from facetrain.core.images import opencv, read_image
 from facetrain.data.sample_set import make as sample
 from facetrain.data.sample_set.drawing import Layer, View, draw_person, ellipse
-from facetrain.data.sample_set.make import SAMPLE_VERSION, DrawnFace, draw_picture, sample_root, write_sample
+from facetrain.data.sample_set.make import SAMPLE_VERSION, DrawnFace, draw_image, sample_root, write_sample
 
-PICTURES = 60  # three times each event of each kind
+IMAGES = 60  # three times each event of each kind
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[tuple[np.ndarray, list[DrawnFace]]]:
-    return [draw_picture(0, 0, index) for index in range(PICTURES)]
+def images() -> list[tuple[np.ndarray, list[DrawnFace]]]:
+    return [draw_image(0, 0, index) for index in range(IMAGES)]
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,9 @@ def root(tmp_path_factory) -> Path:
     return folder
 
 
-def clear_faces(pictures):
-    """Whole, uncovered faces of some size, with their pictures."""
-    for image, faces in pictures:
+def clear_faces(images):
+    """Whole, uncovered faces of some size, with their images."""
+    for image, faces in images:
         for face in faces:
             inside = (face.box[:2] > 0).all() and (face.box[2:] < (image.shape[1], image.shape[0])).all()
             if not face.ignore and inside and face.visible > 0.97 and face.box[2] - face.box[0] > 40:
@@ -45,19 +45,19 @@ def test_same_seed_same_files(root, tmp_path):
         assert (root / path).read_bytes() == (tmp_path / path).read_bytes(), path
 
 
-def test_pictures_do_not_depend_on_their_order(pictures):
+def test_images_do_not_depend_on_their_order(images):
     for index in (17, 3, 11):
-        image, faces = draw_picture(0, 0, index)
-        assert np.array_equal(image, pictures[index][0])
-        for again, face in zip(faces, pictures[index][1], strict=True):
+        image, faces = draw_image(0, 0, index)
+        assert np.array_equal(image, images[index][0])
+        for again, face in zip(faces, images[index][1], strict=True):
             assert np.array_equal(again.box, face.box)
             assert np.array_equal(again.landmarks, face.landmarks, equal_nan=True)
 
 
 @pytest.mark.parametrize("other", [(1, 0, 3), (0, 1, 3), (0, 0, 23)])
-def test_seed_split_and_index_each_change_the_picture(pictures, other):
-    image, _ = draw_picture(*other)
-    first = pictures[3][0]
+def test_seed_split_and_index_each_change_the_image(images, other):
+    image, _ = draw_image(*other)
+    first = images[3][0]
     assert image.shape != first.shape or np.abs(image.astype(int) - first).mean() > 5
 
 
@@ -101,23 +101,23 @@ def test_label_lines_are_well_formed_and_inside(root):
     assert kinds <= {5, 19}
 
 
-def test_variety(pictures):
-    faces = [face for _, faces in pictures for face in faces]
+def test_variety(images):
+    faces = [face for _, faces in images for face in faces]
     counted = [face for face in faces if not face.ignore]
     short = np.array([min(face.box[2:] - face.box[:2]) for face in counted])
     assert 8 <= short.min() < 10
     assert short.max() > 150
     assert 0.05 < (short < 12).mean() < 0.25
     assert 0 < len(faces) - len(counted) < 0.08 * len(faces)
-    numbers = [len(faces) for _, faces in pictures]
-    assert numbers.count(0) == PICTURES // 20
+    numbers = [len(faces) for _, faces in images]
+    assert numbers.count(0) == IMAGES // 20
     assert max(numbers) > 12
     assert 4 < np.mean(numbers) < 9
-    assert {image.shape for image, _ in pictures} == {(360, 480, 3), (480, 360, 3)}
+    assert {image.shape for image, _ in images} == {(360, 480, 3), (480, 360, 3)}
 
 
-def test_landmarks_are_near_their_box_and_in_the_persons_order(pictures):
-    for _, faces in pictures:
+def test_landmarks_are_near_their_box_and_in_the_persons_order(images):
+    for _, faces in images:
         for face in faces:
             size = face.box[2:] - face.box[:2]
             low, high = face.box[:2] - 0.12 * size - 1, face.box[2:] + 0.12 * size + 1
@@ -132,8 +132,8 @@ def test_landmarks_are_near_their_box_and_in_the_persons_order(pictures):
                 assert (eye_a + eye_b)[1] < 2 * nose[1] < (mouth_a + mouth_b)[1] + 0.3 * down
 
 
-def test_labelled_faces_can_be_seen(pictures):
-    for _, faces in pictures:
+def test_labelled_faces_can_be_seen(images):
+    for _, faces in images:
         for face in faces:
             assert face.visible >= (0.3 if face.ignore else 0.5)
 
@@ -180,10 +180,10 @@ def test_boxes_end_where_the_face_ends():
         assert box == pytest.approx([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], abs=1.5)
 
 
-def test_eye_landmarks_lie_on_eyes(pictures):
+def test_eye_landmarks_lie_on_eyes(images):
     """The darkest spot around an eye (pupil, lid or dark glasses) is darker than any of the cheek below."""
     darker = []
-    for image, face in clear_faces(pictures):
+    for image, face in clear_faces(images):
         right, left, _, *mouth = face.landmarks
         down = (np.mean(mouth, axis=0) - (right + left) / 2) * 0.5
         reach = max(2, int(np.linalg.norm(left - right) / 8))
@@ -205,7 +205,7 @@ def test_a_detector_trained_on_photographs_finds_them(shared):
     detector = cv2.FaceDetectorYN.create(model, "", (640, 640), 0.5, 0.45)
     overlaps, errors = [], []
     for index in range(20):
-        image, faces = draw_picture(0, 1, index)
+        image, faces = draw_image(0, 1, index)
         image = cv2.resize(image, None, fx=2, fy=2)
         detector.setInputSize(image.shape[1::-1])
         found = detector.detect(image)[1]
@@ -232,7 +232,7 @@ def test_ellipse_is_one():
 
 @pytest.fixture
 def small_cache(tmp_path, monkeypatch) -> Path:
-    """An empty cache folder, and a sample set of three pictures."""
+    """An empty cache folder, and a sample set of three images."""
     monkeypatch.setenv("FACETRAIN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sample, "write_sample", lambda root, progress=None: write_sample(root, 2, 1, progress=progress))
     return tmp_path / "cache" / "facetrain"

@@ -45,8 +45,8 @@ def no_faces(path: Path, size: tuple[int, int] | None) -> LabelledImage:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
+    folder = tmp_path_factory.mktemp("images")
     result = []
     for i, (width, height) in enumerate(SIZES):
         cv2.imwrite(str(folder / f"{i}.png"), noise(width, height, i))
@@ -55,8 +55,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
 
 
 @pytest.fixture(scope="module")
-def stores(pictures: list[LabelledImage]) -> Iterator[dict[str, ImageStore]]:
-    made = {place: open_store(pictures, place, 2, CPU, 0.0)[0] for place in ("ram", "disk", "device")}
+def stores(images: list[LabelledImage]) -> Iterator[dict[str, ImageStore]]:
+    made = {place: open_store(images, place, 2, CPU, 0.0)[0] for place in ("ram", "disk", "device")}
     assert [store.place for store in made.values()] == ["ram", "disk", "device"]
     yield made
     for store in made.values():
@@ -90,7 +90,7 @@ windows = st.builds(Crop, st.integers(0, 2), st.integers(-40, 70), st.integers(-
 @settings(max_examples=25, deadline=None)
 @given(crops=st.lists(windows, min_size=1, max_size=3), size=st.sampled_from([1, 16, 24]))
 def test_three_places_give_the_crops_of_the_loops(stores: dict[str, ImageStore], crops: list[Crop], size: int) -> None:
-    wanted = np.stack([bilinear(noise(*SIZES[crop.picture], crop.picture), crop, size) for crop in crops])
+    wanted = np.stack([bilinear(noise(*SIZES[crop.image], crop.image), crop, size) for crop in crops])
     got = {place: store.crops(crops, size) for place, store in stores.items()}
     for result in got.values():
         assert result.shape == (len(crops), 3, size, size)
@@ -127,7 +127,7 @@ def test_large_windows_agree() -> None:
 
 
 def test_golden_crop_and_resize(golden: dict, golden_arrays: dict[str, np.ndarray]) -> None:
-    """`aug_*` of the reference: the crop exactly, resized and mirrored pictures to 0.02."""
+    """`aug_*` of the reference: the crop exactly, resized and mirrored images to 0.02."""
     image = golden_arrays["aug_image"]
     flat = torch.zeros(image.shape[0] * image.shape[1], 4, dtype=torch.uint8)
     flat[:, :3] = torch.from_numpy(image).view(-1, 3)
@@ -142,7 +142,7 @@ def test_golden_crop_and_resize(golden: dict, golden_arrays: dict[str, np.ndarra
     assert golden["augment"]["steps"]["crop"]["image_sum"] == golden_arrays["aug_crop"].sum()
 
 
-def test_window_beside_the_picture_is_grey(stores: dict[str, ImageStore]) -> None:
+def test_window_beside_the_image_is_grey(stores: dict[str, ImageStore]) -> None:
     for store in stores.values():
         assert bool((store.crops([Crop(1, 50, 60, 9), Crop(1, -9, 0, 9)], 16) == 128).all())
 
@@ -160,9 +160,9 @@ def blob(x: float, y: float) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def spots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ImageStore]]:
-    """Two pictures of one face: landmarks 0, 1, 2 as blue, green and red spots, then landmarks 3 and 4."""
+    """Two images of one face: landmarks 0, 1, 2 as blue, green and red spots, then landmarks 3 and 4."""
     folder = tmp_path_factory.mktemp("spots")
-    pictures = []
+    images = []
     for i, some in enumerate(((0, 1, 2), (3, 4))):
         image = np.zeros((100, 120, 3), np.uint8)
         for channel, k in enumerate(some):
@@ -170,8 +170,8 @@ def spots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ImageS
         cv2.imwrite(str(folder / f"{i}.png"), image)
         landmarks = np.array([[(x, y, 1) for x, y in POINTS]], np.float32)
         box = np.array([[30, 20, 84, 80]], np.float32)
-        pictures.append(LabelledImage(folder / f"{i}.png", str(i), (120, 100), box, landmarks, np.array([False])))
-    made = {place: open_store(pictures, place, 1, CPU, 0.0)[0] for place in ("ram", "device")}
+        images.append(LabelledImage(folder / f"{i}.png", str(i), (120, 100), box, landmarks, np.array([False])))
+    made = {place: open_store(images, place, 1, CPU, 0.0)[0] for place in ("ram", "device")}
     yield made
     for store in made.values():
         store.close()
@@ -201,7 +201,7 @@ def test_landmarks_stay_on_their_pixels(
         if border < 11:  # the spot is cut off
             continue
         spot = pixels[k // 3, k % 3].astype(float)
-        # outside of the picture the canvas is grey, which is no spot
+        # outside of the image the canvas is grey, which is no spot
         spot[:, _outside(left, side, size, 120, flip)] = 0
         spot[_outside(top, side, size, 100, False)] = 0
         grid = np.arange(size) + 0.5
@@ -210,7 +210,7 @@ def test_landmarks_stay_on_their_pixels(
 
 
 def _outside(start: int, side: int, size: int, length: int, flip: bool) -> np.ndarray:
-    """(size,): rows or columns of a crop that are not wholly made of the picture's pixels."""
+    """(size,): rows or columns of a crop that are not wholly made of the image's pixels."""
     position = (np.arange(size) + 0.5) * side / size + start
     outside = (position < 1) | (position > length - 1)
     return outside[::-1] if flip else outside
@@ -219,25 +219,25 @@ def _outside(start: int, side: int, size: int, length: int, flip: bool) -> np.nd
 # Opening a store
 
 
-def test_broken_pictures_are_counted_named_and_left_out(
-    pictures: list[LabelledImage], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_broken_images_are_counted_named_and_left_out(
+    images: list[LabelledImage], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.png").write_bytes(b"")
     broken = [
         no_faces(tmp_path / "text.png", (60, 40)),
         no_faces(tmp_path / "absent.png", (60, 40)),
         no_faces(tmp_path / "empty.png", (60, 40)),
-        no_faces(pictures[1].path, (47, 33)),  # a label that has width and height exchanged
+        no_faces(images[1].path, (47, 33)),  # a label that has width and height exchanged
     ]
-    mixed = [broken[0], pictures[0], broken[1], broken[2], pictures[2], broken[3]]
+    mixed = [broken[0], images[0], broken[1], broken[2], images[2], broken[3]]
     told: list[tuple[int, int]] = []
     for place in ("ram", "disk", "device"):
         told.clear()
         store, left_out = open_store(mixed, place, 2, CPU, 4 / 6, lambda done, total: told.append((done, total)))
         assert told == [(i, 6) for i in range(1, 7)]
-        assert [item.picture for item in left_out] == broken
-        assert store.pictures == [pictures[0], pictures[2]]
+        assert [item.image for item in left_out] == broken
+        assert store.images == [images[0], images[2]]
         # what is left keeps its pixels
         out = store.crops([Crop(0, 0, 0, 40), Crop(1, 0, 0, 5)], 40)
         np.testing.assert_array_equal(out[0].permute(1, 2, 0), noise(60, 40, 0)[:, :40])
@@ -249,27 +249,27 @@ def test_broken_pictures_are_counted_named_and_left_out(
 
 
 @pytest.mark.parametrize("place", ["ram", "disk", "device"])
-def test_too_many_broken_pictures_are_an_error(pictures: list[LabelledImage], tmp_path: Path, place: str) -> None:
+def test_too_many_broken_images_are_an_error(images: list[LabelledImage], tmp_path: Path, place: str) -> None:
     absent = no_faces(tmp_path / "absent.png", (60, 40))
-    with pytest.raises(DataError, match="1 of 4 pictures") as caught:
-        open_store([*pictures, absent], place, 2, CPU, 0.24)
+    with pytest.raises(DataError, match="1 of 4 images") as caught:
+        open_store([*images, absent], place, 2, CPU, 0.24)
     assert "absent.png" in caught.value.message
     assert "max_broken" in str(caught.value.hint)
-    store, left_out = open_store([*pictures, absent], place, 2, CPU, 0.25)
+    store, left_out = open_store([*images, absent], place, 2, CPU, 0.25)
     assert len(left_out) == 1
     store.close()
 
 
-def test_pictures_too_long_a_list_to_name() -> None:
+def test_images_too_long_a_list_to_name() -> None:
     absent = [no_faces(Path(f"absent{i}.png"), (9, 9)) for i in range(25)]
     with pytest.raises(DataError, match="and 5 more"):
         open_store(absent, "ram", 2, CPU, 0.5)
 
 
-def test_labels_without_a_size_are_named(pictures: list[LabelledImage]) -> None:
-    nameless = no_faces(pictures[0].path, None)
+def test_labels_without_a_size_are_named(images: list[LabelledImage]) -> None:
+    nameless = no_faces(images[0].path, None)
     with pytest.raises(DataError, match="its label gives no size"):
-        open_store([*pictures, nameless], "ram", 1, CPU, 0.0)
+        open_store([*images, nameless], "ram", 1, CPU, 0.0)
 
 
 # Where pixels are kept
@@ -279,12 +279,12 @@ PIXELS = sum(width * height for width, height in SIZES)
 
 @pytest.mark.parametrize(("free", "place"), [(2 * 3 * PIXELS, "ram"), (3 * PIXELS, "disk")])
 def test_place_follows_the_free_memory(
-    pictures: list[LabelledImage], monkeypatch: pytest.MonkeyPatch, free: int, place: str
+    images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch, free: int, place: str
 ) -> None:
     """Some must be left for the network."""
     monkeypatch.setattr(placement, "free_memory", lambda: free)
-    assert choose_place(pictures, CPU).place == place
-    store, _ = open_store(pictures, "auto", 1, CPU, 0.0)
+    assert choose_place(images, CPU).place == place
+    store, _ = open_store(images, "auto", 1, CPU, 0.0)
     assert store.place == place
     store.close()
 
@@ -302,7 +302,7 @@ def test_place_follows_the_free_memory(
     ],
 )
 def test_place_on_a_machine_with_a_gpu(
-    pictures: list[LabelledImage],
+    images: list[LabelledImage],
     monkeypatch: pytest.MonkeyPatch,
     on_gpu: int,
     limit: float | None,
@@ -311,31 +311,31 @@ def test_place_on_a_machine_with_a_gpu(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (on_gpu, 2 * on_gpu))
     monkeypatch.setattr(placement, "free_memory", lambda: 1000 * PIXELS)
-    assert choose_place(pictures, torch.device("cuda"), "auto", limit, processes).place == place
+    assert choose_place(images, torch.device("cuda"), "auto", limit, processes).place == place
 
 
 def test_place_and_its_arithmetic_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of WIDER FACE beside a GPU of 24 GB and 64 GB of RAM, and on a laptop of 16 GB."""
-    pictures = [no_faces(Path("x.jpg"), (1024, 875))] * 12_880
+    images = [no_faces(Path("x.jpg"), (1024, 875))] * 12_880
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (24_000_000_000, 24_000_000_000))
     monkeypatch.setattr(placement, "free_memory", lambda: 64_000_000_000)
-    gpu = choose_place(pictures, torch.device("cuda"))
+    gpu = choose_place(images, torch.device("cuda"))
     assert (gpu.place, gpu.line) == (
         "ram",
-        "pixels: 12,880 pictures take 34.6 GB of RAM (3 bytes a pixel) or 46.2 GB of the GPU's memory (4 bytes); 38.4 "
+        "pixels: 12,880 images take 34.6 GB of RAM (3 bytes a pixel) or 46.2 GB of the GPU's memory (4 bytes); 38.4 "
         "and 14.4 GB may be taken, 60% of what is free: kept in RAM, copied to the GPU ahead of each step",
     )
     monkeypatch.setattr(placement, "free_memory", lambda: 12_000_000_000)
-    laptop = choose_place(pictures, CPU)
+    laptop = choose_place(images, CPU)
     assert (laptop.place, laptop.line) == (
         "disk",
-        "pixels: 12,880 pictures take 34.6 GB of RAM (3 bytes a pixel); 7.2 GB may be taken, 60% of what is free: "
+        "pixels: 12,880 images take 34.6 GB of RAM (3 bytes a pixel); 7.2 GB may be taken, 60% of what is free: "
         "read from disk anew each time",
     )
-    two = choose_place(pictures, CPU, "ram", 10.0, 2)
+    two = choose_place(images, CPU, "ram", 10.0, 2)
     assert (two.place, two.line) == (
         "ram",
-        "pixels: 12,880 pictures take 69.2 GB of RAM in 2 copies (3 bytes a pixel); 10.0 GB may be taken: "
+        "pixels: 12,880 images take 69.2 GB of RAM in 2 copies (3 bytes a pixel); 10.0 GB may be taken: "
         "kept in RAM, as asked",
     )
 
@@ -347,7 +347,7 @@ def test_what_is_sent_to_a_gpu_gives_the_crops_of_resident_pixels(
 ) -> None:
     """Bands of rows from RAM or fresh from disk, bit by bit; no more than the windows need is sent."""
     wanted = stores["device"].crops(crops, size)
-    rows = sum(max(0, min(c.top + c.side, SIZES[c.picture][1]) - max(c.top, 0)) * SIZES[c.picture][0] for c in crops)
+    rows = sum(max(0, min(c.top + c.side, SIZES[c.image][1]) - max(c.top, 0)) * SIZES[c.image][0] for c in crops)
     for place in ("ram", "disk"):
         flat, plan = stores[place].packed(crops)
         assert len(flat) == max(1, rows)

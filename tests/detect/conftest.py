@@ -98,7 +98,7 @@ def spots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spotted(width: int, height: int, *corners: tuple[int, int], side: int = 8) -> Image:
-    """A black picture with bright blue squares of `side` pixels at (x, y), multiples of `side`."""
+    """A black image with bright blue squares of `side` pixels at (x, y), multiples of `side`."""
     image = np.zeros((height, width, 3), np.uint8)
     for x, y in corners:
         image[y : y + side, x : x + side, 0] = 255
@@ -106,6 +106,6 @@ def spotted(width: int, height: int, *corners: tuple[int, int], side: int = 8) -
 
 
 @pytest.fixture(scope="session")
-def spot_picture() -> Callable[..., Image]:
+def spot_image() -> Callable[..., Image]:
     """`spotted`, for tests."""
     return spotted

@@ -19,10 +19,10 @@ def save(
     output_type: int = TensorProto.FLOAT,
     inputs: Sequence[onnx.ValueInfoProto] = (),
 ) -> Path:
-    """Write a graph that takes one picture `input`, (1, 3, height, width), and perhaps more; nothing is checked."""
-    picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, size[1], size[0]])
+    """Write a graph that takes one image `input`, (1, 3, height, width), and perhaps more; nothing is checked."""
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, size[1], size[0]])
     results = [helper.make_tensor_value_info(name, output_type, None) for name in outputs]
-    graph = helper.make_graph(nodes, "test", [picture, *inputs], results, list(constants))
+    graph = helper.make_graph(nodes, "test", [image, *inputs], results, list(constants))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     helper.set_model_props(model, dict(metadata or {}))
     path.write_bytes(model.SerializeToString())
@@ -35,7 +35,7 @@ def constant_graph(
     size: tuple[int | str, int | str],
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a graph that gives these outputs for every picture. size: width, height; texts where they are free."""
+    """Write a graph that gives these outputs for every image. size: width, height; texts where they are free."""
     nodes = [helper.make_node("Identity", [f"in_{name}"], [name]) for name in outputs]
     constants = [numpy_helper.from_array(value, f"in_{name}") for name, value in outputs.items()]
     kinds = {helper.np_dtype_to_tensor_dtype(value.dtype) for value in outputs.values()}

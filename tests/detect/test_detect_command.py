@@ -15,14 +15,14 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, spots, spot_picture):
-    """A current folder with weights and pictures: in/a.png (1 face), in/sub/b.png (2 faces), in/none.png."""
+def folder(tmp_path, monkeypatch, spots, spot_image):
+    """A current folder with weights and images: in/a.png (1 face), in/sub/b.png (2 faces), in/none.png."""
     monkeypatch.chdir(tmp_path)
     Path("spots.onnx").write_bytes(spots.read_bytes())
     Path("in/sub").mkdir(parents=True)
-    cv2.imwrite("in/a.png", spot_picture(100, 60, (8, 16)))
-    cv2.imwrite("in/sub/b.png", spot_picture(64, 64, (16, 16), (40, 40)))
-    cv2.imwrite("in/none.png", spot_picture(33, 20))
+    cv2.imwrite("in/a.png", spot_image(100, 60, (8, 16)))
+    cv2.imwrite("in/sub/b.png", spot_image(64, 64, (16, 16), (40, 40)))
+    cv2.imwrite("in/none.png", spot_image(33, 20))
     return tmp_path
 
 
@@ -38,7 +38,7 @@ def detect(folder, capfd):
     return run
 
 
-def pictures_in(path):
+def images_in(path):
     return sorted(p.relative_to(path).as_posix() for p in Path(path).rglob("*") if p.is_file())
 
 
@@ -51,14 +51,14 @@ def test_a_folder(detect):
     assert lines[1].startswith(f"{Path('in/none.png')}  33x20  0 faces  best -  ")
     assert lines[2].startswith(f"{Path('in/sub/b.png')}  64x64  2 faces  best 1.00  ")
     assert lines[2].endswith(" ms")
-    assert lines[3] == "3 faces in 3 pictures, drawn in detections"
-    assert pictures_in("detections") == ["a.png", "none.png", "sub/b.png"]
+    assert lines[3] == "3 faces in 3 images, drawn in detections"
+    assert images_in("detections") == ["a.png", "none.png", "sub/b.png"]
     assert (cv2.imread("detections/a.png") != cv2.imread("in/a.png")).any()
     assert cv2.imread("detections/sub/b.png").shape == (64, 64, 3)
 
 
 def test_sources_stay_as_they_are_and_a_second_run_sees_only_them(detect):
-    before = {name: (Path("in") / name).read_bytes() for name in pictures_in("in")}
+    before = {name: (Path("in") / name).read_bytes() for name in images_in("in")}
     first = detect("in", "-o", "in/results")
     second = detect("in", "-o", "in/results")
     assert first[0] == second[0] == 0
@@ -74,7 +74,7 @@ def test_output_onto_the_sources_is_refused_before_anything_is_done(detect):
         assert err.startswith("error: ")
         assert "\nhint: " in err
     assert Path("in/a.png").read_bytes() == before
-    assert pictures_in("in") == ["a.png", "none.png", "sub/b.png"]
+    assert images_in("in") == ["a.png", "none.png", "sub/b.png"]
 
 
 def test_a_renamed_result_is_told(detect):
@@ -82,7 +82,7 @@ def test_a_renamed_result_is_told(detect):
     Path("other/a.png").write_bytes(Path("in/a.png").read_bytes())
     _, out, _ = detect("in/a.png", "other/a.png")
     assert out.splitlines()[1].endswith(f"drawn as {Path('detections/a-2.png')}")
-    assert pictures_in("detections") == ["a-2.png", "a.png"]
+    assert images_in("detections") == ["a-2.png", "a.png"]
 
 
 def test_json(detect):
@@ -121,10 +121,10 @@ def test_what_fails_is_named_and_the_rest_goes_on(detect):
     Path("empty").mkdir()
     code, out, err = detect("in", "absent.jpg", "empty", "no*.jpg")
     assert code == 1
-    assert out.splitlines()[-1] == "3 faces in 3 pictures, drawn in detections; 6 failed"
+    assert out.splitlines()[-1] == "3 faces in 3 images, drawn in detections; 6 failed"
     for words in ("text.jpg: not an image", "zero.png: the file is empty", "pointer.jpg: a git-lfs pointer"):
         assert f"error: {Path('in')}{os.sep}{words}" in err
-    for words in ("absent.jpg: no such file", "empty: no pictures", "no*.jpg: nothing matches"):
+    for words in ("absent.jpg: no such file", "empty: no images", "no*.jpg: nothing matches"):
         assert f"error: {words}" in err
     assert err.count("error: ") == 6
 
@@ -149,12 +149,12 @@ def test_nothing_there_means_nothing_begun(detect):
     assert not Path("detections").exists()
 
 
-def test_a_folder_without_pictures_alone(detect):
+def test_a_folder_without_images_alone(detect):
     Path("empty").mkdir()
     code, out, err = detect("empty")
     assert code == 1
-    assert out == "0 faces in 0 pictures; 1 failed\n"
-    assert "error: empty: no pictures" in err
+    assert out == "0 faces in 0 images; 1 failed\n"
+    assert "error: empty: no images" in err
     assert not Path("detections").exists()
 
 
@@ -196,13 +196,13 @@ def test_results_that_cannot_be_written_are_listed(detect):
     code, out, err = detect("in", "-o", "out")
     assert code == 1
     assert f"error: {Path('out/a.png')}" in err
-    assert pictures_in("out") == ["none.png", "sub/b.png"]
-    assert "2 faces in 2 pictures" in out
+    assert images_in("out") == ["none.png", "sub/b.png"]
+    assert "2 faces in 2 images" in out
 
 
-def test_turned_grey_deep_and_tiny_pictures(detect, spot_picture):
+def test_turned_grey_deep_and_tiny_images(detect, spot_image):
     Path("odd").mkdir()
-    spots = spot_picture(100, 60, (8, 16))
+    spots = spot_image(100, 60, (8, 16))
     grey = spots[..., 0]
     cv2.imwrite("odd/deep.png", grey.astype(np.uint16) * 257)
     cv2.imwrite("odd/grey.png", grey)
@@ -286,7 +286,7 @@ def test_an_image_whose_pass_would_take_too_much_is_its_own_failure(detect, monk
     cv2.imwrite("in/b_large.png", np.zeros((100, 200, 3), np.uint8))
     code, out, err = detect("in")
     assert code == 1
-    assert out.splitlines()[-1] == "3 faces in 3 pictures, drawn in detections; 1 failed"
+    assert out.splitlines()[-1] == "3 faces in 3 images, drawn in detections; 1 failed"
     assert "error: in/b_large.png: 200x100 pixels would take 1 MiB of memory, at most 0 MiB" in err
 
 
@@ -307,7 +307,7 @@ def test_ctrl_c_keeps_what_is_done(detect, monkeypatch):
     assert [image["path"] for image in document["images"]] == ["in/a.png"]
     code, out, _ = detect("in")
     assert code == 130
-    assert out.splitlines()[-1] == "1 face in 1 picture, drawn in detections; interrupted, 2 not looked at"
+    assert out.splitlines()[-1] == "1 face in 1 image, drawn in detections; interrupted, 2 not looked at"
 
 
 @pytest.mark.parametrize(

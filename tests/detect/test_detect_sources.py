@@ -96,7 +96,7 @@ def test_what_is_not_there(folder):
     assert "pattern" in errors["x*.jpg"].message
 
 
-def test_a_folder_without_pictures(folder):
+def test_a_folder_without_images(folder):
     touch("in/sub/readme.txt", "photos/a.jpg")
     found, errors = failed(["in", "photos"])
     assert found == ["photos/a.jpg"]

@@ -30,13 +30,13 @@ def test_it_is_a_detector(spots):
     assert isinstance(FaceDetector(spots), Detector)
 
 
-def test_a_picture_may_be_an_array_or_a_path(spots, spot_picture, tmp_path):
-    picture = spot_picture(40, 30, (8, 16))
-    cv2.imwrite(str(tmp_path / "a.png"), picture)
+def test_an_image_may_be_an_array_or_a_path(spots, spot_image, tmp_path):
+    image = spot_image(40, 30, (8, 16))
+    cv2.imwrite(str(tmp_path / "a.png"), image)
     detector = FaceDetector(spots)
-    for given in (picture, tmp_path / "a.png", str(tmp_path / "a.png")):
+    for given in (image, tmp_path / "a.png", str(tmp_path / "a.png")):
         np.testing.assert_array_equal(detector.detect(given).boxes, [[4, 12, 12, 20]])
-    mixed = detector.detect_batch([picture, tmp_path / "a.png"])
+    mixed = detector.detect_batch([image, tmp_path / "a.png"])
     assert [len(faces) for faces in mixed] == [1, 1]
 
 
@@ -47,9 +47,9 @@ def test_grey_arrays_are_three_equal_channels(spots, shape):
     np.testing.assert_array_equal(FaceDetector(spots).detect(grey).boxes, [[4, 12, 12, 20]])
 
 
-def test_views_of_an_array_are_pictures_too(spots, spot_picture):
+def test_views_of_an_array_are_images_too(spots, spot_image):
     detector = FaceDetector(spots)
-    wide = spot_picture(80, 30, (8, 16))
+    wide = spot_image(80, 30, (8, 16))
     wide.flags.writeable = False
     np.testing.assert_array_equal(detector.detect(wide[:, :40]).boxes, [[4, 12, 12, 20]])
     turned = detector.detect(wide[::-1, ::-1])  # the square is at y 6 to 14 now: six of the eight rows of a cell
@@ -58,7 +58,7 @@ def test_views_of_an_array_are_pictures_too(spots, spot_picture):
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         np.zeros((8, 8, 3), np.float32),
         np.zeros((8, 8, 4), np.uint8),
@@ -70,15 +70,15 @@ def test_views_of_an_array_are_pictures_too(spots, spot_picture):
         None,
     ],
 )
-def test_other_arrays_are_refused_with_what_is_expected(spots, picture):
+def test_other_arrays_are_refused_with_what_is_expected(spots, image):
     with pytest.raises(InputError) as caught:
-        FaceDetector(spots).detect(picture)
+        FaceDetector(spots).detect(image)
     assert "uint8" in caught.value.hint
     assert "BGR" in caught.value.hint
 
 
-def test_bundled_weights_by_name(bundled_spots, spot_picture):
-    assert len(FaceDetector().detect(spot_picture(32, 32, (8, 8)))) == 1
+def test_bundled_weights_by_name(bundled_spots, spot_image):
+    assert len(FaceDetector().detect(spot_image(32, 32, (8, 8)))) == 1
     assert find_weights("yunet_s") == bundled_spots / "yunet_s.onnx"
     assert bundled.bundled_names() == ["yunet_n", "yunet_s"]
     assert bundled.bundled_weights("yunet_n", ".pt") == bundled_spots / "yunet_n.pt"
@@ -156,13 +156,13 @@ def test_settings_out_of_range(spots, settings):
         FaceDetector(spots, **settings)
 
 
-def test_settings_reach_the_detector(make_spots, spot_picture):
-    picture = spot_picture(64, 64, (8, 8), (48, 48))
-    picture[48:56, 48:56] //= 2
+def test_settings_reach_the_detector(make_spots, spot_image):
+    image = spot_image(64, 64, (8, 8), (48, 48))
+    image[48:56, 48:56] //= 2
     path = make_spots()
-    assert len(FaceDetector(path, score=0.5, threads=1).detect(picture)) == 1
-    assert len(FaceDetector(path, score=0.49).detect(picture)) == 2
-    assert len(FaceDetector(path, score=0.49, max_candidates=1).detect(picture)) == 1
+    assert len(FaceDetector(path, score=0.5, threads=1).detect(image)) == 1
+    assert len(FaceDetector(path, score=0.49).detect(image)) == 2
+    assert len(FaceDetector(path, score=0.49, max_candidates=1).detect(image)) == 1
 
 
 def test_names_of_devices():

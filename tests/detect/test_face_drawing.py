@@ -30,7 +30,7 @@ def test_without_faces_nothing_changes():
 def test_sides_of_the_person_have_their_own_colours():
     drawn = draw_faces(np.full((200, 300, 3), 128, np.uint8), one_face((60, 60, 140, 150), FIVE))
     colours = [tuple(int(v) for v in drawn[y, x]) for x, y in FIVE]
-    assert colours[0] == colours[3] == drawing._RIGHT  # at the picture's left
+    assert colours[0] == colours[3] == drawing._RIGHT  # at the image's left
     assert colours[1] == colours[4] == drawing._LEFT
     assert len(set(colours)) == 3
 
@@ -44,7 +44,7 @@ def test_the_box_is_where_the_face_is():
 
 
 @pytest.mark.parametrize(("side", "least"), [(400, 1), (4000, 6)])
-def test_lines_grow_with_the_picture(side, least):
+def test_lines_grow_with_the_image(side, least):
     box = np.float32([0.2, 0.2, 0.8, 0.8]) * side
     drawn = draw_faces(np.zeros((side, side, 3), np.uint8), one_face(box))
     row = drawn[side // 2, : side // 2].any(1)
@@ -56,6 +56,6 @@ def test_lines_grow_with_the_picture(side, least):
     [(-50, -50, 20, 20), (90, 90, 500, 500), (0, 0, 1, 1), (-1e9, -1e9, 1e9, 1e9), (5, 5, 5, 5), (30, 40, 20, 10)],
 )
 @pytest.mark.parametrize("size", [(1, 1), (100, 100), (3, 400)])
-def test_any_box_on_any_picture(box, size):
+def test_any_box_on_any_image(box, size):
     image = np.zeros((*size, 3), np.uint8)
     assert draw_faces(image, one_face(box, [(box[0], box[1])] * 7)).shape == image.shape

@@ -1,4 +1,4 @@
-"""Every family's decoding and its pictures, against the plain loops of oracles/detector_families.py."""
+"""Every family's decoding and its images, against the plain loops of oracles/detector_families.py."""
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def known_face(kind, part):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("part", [0.3, 0.77, 0.999])
 def test_a_known_face_comes_out_where_it_should(kind, part, tmp_path):
-    """Through a file of a fixed, oblong size: the picture is fitted into it, its face comes back with two factors."""
+    """Through a file of a fixed, oblong size: the image is fitted into it, its face comes back with two factors."""
     face, at = known_face(kind, part)
     outputs = oracle.encode(kind, WIDTH, HEIGHT, face, at)
     path = constant_graph(tmp_path / "a.onnx", outputs, (WIDTH, HEIGHT), oracle.METADATA.get(kind))
@@ -111,8 +111,8 @@ def test_a_score_equal_to_the_threshold_counts(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_picture_is_fed_as_the_network_learned_it(kind):
-    value, order, multiple = oracle.PICTURES[oracle.KINDS[kind]]
+def test_the_image_is_fed_as_the_network_learned_it(kind):
+    value, order, multiple = oracle.IMAGES[oracle.KINDS[kind]]
     multiple = 64 if kind.endswith("p6") else multiple
     outputs = oracle.outputs_of(kind, random_numbers(kind, WIDTH, HEIGHT), WIDTH, HEIGHT)
     family = family_of(kind, outputs, WIDTH, HEIGHT)
@@ -127,12 +127,12 @@ def test_the_picture_is_fed_as_the_network_learned_it(kind):
         np.testing.assert_allclose(blob, expected.transpose(2, 0, 1)[None], atol=1e-5)
 
 
-def test_centerface_stretches_a_picture_of_any_size(tmp_path):
+def test_centerface_stretches_an_image_of_any_size(tmp_path):
     detector = FaceDetector(centre_graph(tmp_path / "a.onnx"), score=0.9)
     assert (detector.family, detector.fixed_size) == ("centerface", None)
-    picture = np.zeros((48, 80, 3), np.uint8)  # becomes 64 high and 96 wide
-    picture[12:24, 40:60, 2] = 255  # red: rows 16 to 32, columns 48 to 72
-    faces = detector.detect(picture)
+    image = np.zeros((48, 80, 3), np.uint8)  # becomes 64 high and 96 wide
+    image[12:24, 40:60, 2] = 255  # red: rows 16 to 32, columns 48 to 72
+    faces = detector.detect(image)
     assert len(faces) >= 3
     # cells from 52 to 68 and 20 to 28 are red throughout; boxes of 8 are about the middle, 2 more to the right
     np.testing.assert_allclose(

@@ -17,7 +17,7 @@ from facetrain.detect.recognise import recognise
 
 KINDS = list(oracle.KINDS)
 WIDTH, HEIGHT = 320, 192
-PICTURE = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+IMAGE = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
 
 
 def one_face(kind):
@@ -38,7 +38,7 @@ def test_no_face_at_all(kind, tmp_path):
     )
     outputs = oracle.outputs_of(kind, table, WIDTH, HEIGHT)
     path = constant_graph(tmp_path / "a.onnx", outputs, (WIDTH, HEIGHT), oracle.METADATA.get(kind))
-    faces = FaceDetector(path, score=0.02).detect(PICTURE)
+    faces = FaceDetector(path, score=0.02).detect(IMAGE)
     assert faces.boxes.shape == (0, 4)
     assert faces.landmarks.shape == (0, oracle.POINTS[kind], 2)
 
@@ -54,7 +54,7 @@ def test_half_precision_outputs(kind, tmp_path):
                 (WIDTH, HEIGHT),
                 oracle.METADATA.get(kind),
             )
-        ).detect(PICTURE)
+        ).detect(IMAGE)
         for type_ in (np.float32, np.float16)
     )
     assert len(whole) == len(half) == 1
@@ -83,7 +83,7 @@ def test_numbers_that_are_none_are_no_faces(kind, value, tmp_path):
             self.net.run = lambda blob: spoilt
 
     path = constant_graph(tmp_path / "a.onnx", clean, (WIDTH, HEIGHT), oracle.METADATA.get(kind))
-    faces = Frozen(path).detect_batch([PICTURE])[0]
+    faces = Frozen(path).detect_batch([IMAGE])[0]
     assert np.isfinite(faces.boxes).all()
     assert np.isfinite(faces.scores).all()
     assert np.isfinite(faces.landmarks).all()
@@ -91,7 +91,7 @@ def test_numbers_that_are_none_are_no_faces(kind, value, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_that_change_their_shape_are_one_line(kind, tmp_path):
-    """A graph that calls its size free and gives the outputs of 256 x 256 for every picture."""
+    """A graph that calls its size free and gives the outputs of 256 x 256 for every image."""
     rows = 3 if kind == "decoded" else len(oracle.priors(kind, 256, 256))
     outputs = oracle.outputs_of(kind, np.tile(np.float32(oracle.nothing(kind)), (rows, 1)), 256, 256)
     path = constant_graph(tmp_path / "a.onnx", outputs, ("width", "height"), oracle.METADATA.get(kind))
@@ -99,7 +99,7 @@ def test_outputs_that_change_their_shape_are_one_line(kind, tmp_path):
     assert len(detector.detect(np.zeros((250, 250, 3), np.uint8))) == 0
     if oracle.KINDS[kind] in ("blazeface", "facetrain_decoded") and kind != "rows":
         return  # whose numbers of rows do not follow the size
-    with pytest.raises(DataError, match=r"a\.onnx: wrong outputs for a picture of \d+x\d+: .* should be") as caught:
+    with pytest.raises(DataError, match=r"a\.onnx: wrong outputs for an image of \d+x\d+: .* should be") as caught:
         detector.detect(np.zeros((400, 700, 3), np.uint8))
     assert "\n" not in caught.value.message
 
@@ -107,7 +107,7 @@ def test_outputs_that_change_their_shape_are_one_line(kind, tmp_path):
 @pytest.mark.parametrize("type_", [np.int64, np.float64])
 def test_other_numbers_are_read_as_numbers(type_, tmp_path):
     outputs = {name: np.round(value).astype(type_) for name, value in one_face("yolo5_decoded").items()}
-    assert len(FaceDetector(constant_graph(tmp_path / "a.onnx", outputs, (WIDTH, HEIGHT))).detect(PICTURE)) == 1
+    assert len(FaceDetector(constant_graph(tmp_path / "a.onnx", outputs, (WIDTH, HEIGHT))).detect(IMAGE)) == 1
 
 
 def test_outputs_that_are_texts(tmp_path):
@@ -186,7 +186,7 @@ def test_weights_of_a_linked_model_are_beside_the_real_one_or_the_link(folder, t
 
 def test_the_word_alone_is_no_harm(tmp_path):
     outputs = {f"location_{name}": value for name, value in one_face("retinaface").items()}
-    assert len(FaceDetector(constant_graph(tmp_path / "a.onnx", outputs, (WIDTH, HEIGHT))).detect(PICTURE)) == 1
+    assert len(FaceDetector(constant_graph(tmp_path / "a.onnx", outputs, (WIDTH, HEIGHT))).detect(IMAGE)) == 1
     (tmp_path / "b.onnx").write_bytes(b"location, and no model at all" * 9)
     with pytest.raises(DataError, match=r"b\.onnx: not a usable ONNX model"):
         FaceDetector(tmp_path / "b.onnx")

@@ -149,10 +149,10 @@ def test_a_family_can_be_forced(tmp_path):
 
 
 def test_the_commands_take_a_family(tmp_path, capfd):
-    path, picture = save_quiet(tmp_path / "a.onnx", "retinaface"), tmp_path / "a.png"
-    write_image(picture, np.zeros((40, 60, 3), np.uint8))
+    path, image = save_quiet(tmp_path / "a.onnx", "retinaface"), tmp_path / "a.png"
+    write_image(image, np.zeros((40, 60, 3), np.uint8))
     common = ["--weights", str(path), "--family"]
-    detect = ["detect", str(picture), "--output", str(tmp_path / "out"), *common]
+    detect = ["detect", str(image), "--output", str(tmp_path / "out"), *common]
     assert run_cli([*detect, "retinaface"]) == 0
     assert run_cli([*detect, "scrfd"]) == 1
     assert "not those of the family 'scrfd'" in capfd.readouterr().err
@@ -202,7 +202,7 @@ def test_suppression_inside_the_file_is_told(tmp_path):
     assert "BlazeFace" in caught.value.hint
     more = [helper.make_tensor_value_info("threshold", TensorProto.FLOAT, [1])]
     nodes = [helper.make_node("Identity", ["threshold"], ["selected"])]
-    with pytest.raises(DataError, match="not one picture") as caught:
+    with pytest.raises(DataError, match="not one image") as caught:
         FaceDetector(save(tmp_path / "b.onnx", nodes, ["selected"], size=(128, 128), inputs=more))
     assert "suppression inside" in caught.value.hint
 
@@ -218,7 +218,7 @@ def test_declared_shapes_may_lie(tmp_path):
 
 
 def test_a_flexible_file_that_runs_at_640_alone(tmp_path):
-    """Its constants are of that size: adding them to a map of the picture fails at any other."""
+    """Its constants are of that size: adding them to a map of the image fails at any other."""
     outputs = quiet_outputs("retinaface_plain", 640, 640)
     side = helper.make_node("AveragePool", ["input"], ["small"], kernel_shape=[32, 32], strides=[32, 32])
     nodes = [
@@ -234,5 +234,5 @@ def test_a_flexible_file_that_runs_at_640_alone(tmp_path):
     detector = FaceDetector(save(tmp_path / "a.onnx", nodes, list(outputs), constants))
     assert (detector.family, detector.fixed_size) == ("retinaface", None)
     assert len(detector.detect(np.zeros((630, 620, 3), np.uint8))) == 0
-    with pytest.raises(DataError, match="fails on a picture of 320x320"):
+    with pytest.raises(DataError, match="fails on an image of 320x320"):
         detector.detect(np.zeros((320, 320, 3), np.uint8))

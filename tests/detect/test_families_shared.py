@@ -38,8 +38,8 @@ def model_of(shared):
 
 
 def fed(kind, image, size):
-    """A picture as that family wants it, (1, 3, h, w), and the factors new / old: its own account of both."""
-    value, order, multiple = oracle.PICTURES[oracle.KINDS[kind]]
+    """An image as that family wants it, (1, 3, h, w), and the factors new / old: its own account of both."""
+    value, order, multiple = oracle.IMAGES[oracle.KINDS[kind]]
     height, width = image.shape[:2]
     if size is None:
         w, h = -(-width // multiple) * multiple, -(-height // multiple) * multiple
@@ -99,8 +99,8 @@ def test_detections_equal_the_loop(model_of, shared, name, photo):
 def test_files_find_the_faces_that_yunet_finds(model_of, shared, name, agreement):
     yunet = FaceDetector(shared / "reference/yunet/yunet_n_dynamic.onnx", threads=1)
     other = FaceDetector(model_of(name), threads=1)
-    for picture, faces in (("family", 5), ("group", 10), ("portrait", 1)):
-        path = shared / f"reference/images/{picture}.jpg"
+    for image, faces in (("family", 5), ("group", 10), ("portrait", 1)):
+        path = shared / f"reference/images/{image}.jpg"
         one, two = yunet.detect(path), other.detect(path)
         assert len(one) == faces
         assert faces <= len(two) <= faces + 1
@@ -115,7 +115,7 @@ def test_files_find_the_faces_that_yunet_finds(model_of, shared, name, agreement
         assert apart.max() < 0.1  # of the face's side: the same points, in the same order
 
 
-# AP easy, medium, hard on every tenth of the 400 pictures at score 0.02, NMS 0.45, of detections made by the loops
+# AP easy, medium, hard on every tenth of the 400 images at score 0.02, NMS 0.45, of detections made by the loops
 AP_OF_40 = {
     "blazeface_back_256": (0.664339, 0.542221, 0.337954),
     "yolov8_lite_t_640": (0.952877, 0.892654, 0.836500),
@@ -127,8 +127,8 @@ AP_OF_40 = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", AP_OF_40)
-def test_ap_on_forty_pictures(model_of, shared, name, tmp_path):
-    forty = some_pictures(shared, tmp_path)
+def test_ap_on_forty_images(model_of, shared, name, tmp_path):
+    forty = some_images(shared, tmp_path)
     result = evaluate_model(
         Source(str(model_of(name))),
         forty,
@@ -137,12 +137,12 @@ def test_ap_on_forty_pictures(model_of, shared, name, tmp_path):
         ground_truth=shared / "widerface/labelv2/val/gt",
         present_only=True,
     )
-    assert len(result.pictures) == 40
+    assert len(result.images) == 40
     assert list(result.ap.values()) == pytest.approx(AP_OF_40[name], abs=0.003)
 
 
-def some_pictures(shared, folder):
-    """Every tenth of the validation pictures, linked into a folder of WIDER FACE's form."""
+def some_images(shared, folder):
+    """Every tenth of the validation images, linked into a folder of WIDER FACE's form."""
     images = shared / "widerface/WIDER_val/images"
     for path in sorted(images.rglob("*.jpg"))[::10]:
         link = folder / "WIDER_val/images" / path.relative_to(images)

@@ -72,7 +72,7 @@ def test_a_cmyk_jpeg_keeps_its_colours():
         (8, lambda a: np.rot90(a, 1)),
     ],
 )
-def test_exif_turns_the_picture_upright(orientation, turn):
+def test_exif_turns_the_image_upright(orientation, turn):
     stored = np.zeros((32, 48, 3), np.uint8)
     stored[:8, :8] = 255
     jpeg = encoded(".jpg", stored)
@@ -92,7 +92,7 @@ def test_exif_turns_the_picture_upright(orientation, turn):
         (b"P6\n100000 100000\n255\n", "10,000,000,000 pixels are too many"),
     ],
 )
-def test_what_is_no_picture_is_named(content, said, capfd):
+def test_what_is_no_image_is_named(content, said, capfd):
     with pytest.raises(DataError, match=said) as caught:
         decode_image(content, "folder/name.jpg")
     assert "folder/name.jpg" in caught.value.message
@@ -103,7 +103,7 @@ def test_what_is_no_picture_is_named(content, said, capfd):
 
 
 def by_pillow(kind, orientation=1, **options):
-    """A picture of 64 x 48 whose upper left quarter is red, the upper right green, the lower left blue."""
+    """An image of 64 x 48 whose upper left quarter is red, the upper right green, the lower left blue."""
     pixels = np.zeros((48, 64, 3), np.uint8)
     pixels[:24, :32, 0] = pixels[:24, 32:, 1] = pixels[24:, :32, 2] = 255
     exif = PIL.Image.Exif()

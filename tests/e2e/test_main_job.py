@@ -57,12 +57,12 @@ def test_the_run_folder_is_complete(home: Path) -> None:
 def test_the_result_detects_and_fine_tunes(home: Path) -> None:
     best = str(home / "runs" / "yunet_n-1" / "best.pt")
     root = next(Path(os.environ["FACETRAIN_CACHE"]).rglob("WIDER_val")).parent
-    pictures = read(root / "labelv2/val/labelv2.txt", root / "WIDER_val/images").pictures
-    picture = max(pictures, key=lambda p: int((~p.ignore).sum()))
-    done = facetrain("detect", str(picture.path), "--weights", best, "--json", "--draw", cwd=home)
+    images = read(root / "labelv2/val/labelv2.txt", root / "WIDER_val/images").images
+    image = max(images, key=lambda p: int((~p.ignore).sum()))
+    done = facetrain("detect", str(image.path), "--weights", best, "--json", "--draw", cwd=home)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["images"][0]["faces"]
-    assert len(found) >= 0.6 * (~picture.ignore).sum()
+    assert len(found) >= 0.6 * (~image.ignore).sum()
     assert len(list((home / "detections").rglob("*.jpg"))) == 1
 
     settings = ("--limit", "32", "--epochs", "1", "--set", "train.lr=1e-4", "--set", "eval.limit=20", "--json")

@@ -1,4 +1,4 @@
-"""AP against the literal rules, the golden case of three pictures, and the truth as its own detections."""
+"""AP against the literal rules, the golden case of three images, and the truth as its own detections."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles.average_precision import Picture, official
+from oracles.average_precision import Image, official
 
 from facetrain.eval import average_precision
 from facetrain.eval.average_precision import Curve, best_box, curve, match, tally
@@ -19,17 +19,15 @@ def corners(boxes: Sequence[Sequence[float]]) -> np.ndarray:
     return np.concatenate([array[:, :2], array[:, :2] + array[:, 2:]], 1)
 
 
-def measured(pictures: Sequence[Picture], *, skip_empty: bool = False) -> Curve:
-    matches = match(
-        [(corners(p.detections), np.array([d[4] for d in p.detections]), corners(p.boxes)) for p in pictures]
-    )
-    counted = np.array([flag for p in pictures for flag in p.counted], bool)
-    skipped = np.array([not p.boxes for p in pictures], bool) if skip_empty else None
+def measured(images: Sequence[Image], *, skip_empty: bool = False) -> Curve:
+    matches = match([(corners(p.detections), np.array([d[4] for d in p.detections]), corners(p.boxes)) for p in images])
+    counted = np.array([flag for p in images for flag in p.counted], bool)
+    skipped = np.array([not p.boxes for p in images], bool) if skip_empty else None
     return curve(tally(matches, counted, skipped))
 
 
-def assert_equal_to_rules(pictures: Sequence[Picture], *, skip_empty: bool = False) -> float | None:
-    got, wanted = measured(pictures, skip_empty=skip_empty), official(pictures, skip_empty=skip_empty)
+def assert_equal_to_rules(images: Sequence[Image], *, skip_empty: bool = False) -> float | None:
+    got, wanted = measured(images, skip_empty=skip_empty), official(images, skip_empty=skip_empty)
     assert got.proposals.tolist() == wanted.proposals
     assert got.found.tolist() == wanted.found
     assert got.ap == (None if wanted.ap is None else pytest.approx(wanted.ap, abs=1e-12))
@@ -59,9 +57,9 @@ CHANGES = {
 }
 
 
-def golden(subset: str, found: Sequence[list] = FOUND) -> list[Picture]:
+def golden(subset: str, found: Sequence[list] = FOUND) -> list[Image]:
     boxes = (A, B, C)
-    return [Picture(list(f), list(b), c) for f, b, c in zip(found, boxes, COUNTED[subset], strict=True)]
+    return [Image(list(f), list(b), c) for f, b, c in zip(found, boxes, COUNTED[subset], strict=True)]
 
 
 def replaced(old: float, new: float | None) -> list[list[tuple]]:
@@ -75,15 +73,15 @@ def replaced(old: float, new: float | None) -> list[list[tuple]]:
 
 @pytest.mark.parametrize("subset", COUNTED)
 def test_golden_case(subset: str) -> None:
-    pictures = golden(subset)
-    assert assert_equal_to_rules(pictures) == pytest.approx(AP[subset], abs=1e-12)
-    result = measured(pictures)
+    images = golden(subset)
+    assert assert_equal_to_rules(images) == pytest.approx(AP[subset], abs=1e-12)
+    result = measured(images)
     pairs = list(zip(result.proposals.tolist(), result.found.tolist(), strict=True))
     changes = {t: pair for t, pair in enumerate(pairs, 1) if t == 1 or pair != pairs[t - 2]}
     assert changes == CHANGES[subset]
     assert result.faces == {"easy": 2, "medium": 3, "hard": 4}[subset]
-    # every picture has a box, so the rule for those without makes no difference
-    assert measured(pictures, skip_empty=True).ap == result.ap
+    # every image has a box, so the rule for those without makes no difference
+    assert measured(images, skip_empty=True).ap == result.ap
 
 
 @pytest.mark.parametrize(("subset", "ap"), [("easy", 0.5), ("medium", 0.5), ("hard", 4 / 7)])
@@ -93,20 +91,20 @@ def test_two_scores_within_a_step_enter_together(subset: str, ap: float) -> None
 
 @pytest.mark.parametrize("subset", COUNTED)
 def test_lowest_score_only_moves_the_thresholds(subset: str) -> None:
-    pictures = golden(subset, replaced(0.20, None))
-    assert assert_equal_to_rules(pictures) == pytest.approx(AP[subset], abs=1e-12)
-    assert measured(pictures).found.tolist() != measured(golden(subset)).found.tolist()
+    images = golden(subset, replaced(0.20, None))
+    assert assert_equal_to_rules(images) == pytest.approx(AP[subset], abs=1e-12)
+    assert measured(images).found.tolist() != measured(golden(subset)).found.tolist()
 
 
 @pytest.mark.parametrize("subset", COUNTED)
-def test_order_of_lines_and_pictures_means_nothing(subset: str) -> None:
+def test_order_of_lines_and_images_means_nothing(subset: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
-        pictures = golden(subset)
-        for picture in pictures:
-            rng.shuffle(picture.detections)
-        rng.shuffle(pictures)
-        assert measured(pictures).ap == pytest.approx(AP[subset], abs=1e-12)
+        images = golden(subset)
+        for image in images:
+            rng.shuffle(image.detections)
+        rng.shuffle(images)
+        assert measured(images).ap == pytest.approx(AP[subset], abs=1e-12)
 
 
 @pytest.mark.parametrize(("subset", "ap"), [("easy", 0.75), ("medium", 0.5), ("hard", 27 / 56)])
@@ -125,32 +123,32 @@ fine = st.floats(-3, 3, allow_nan=False)
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> list[Picture]:
+def cases(draw: st.DrawFn) -> list[Image]:
     scores = draw(st.sampled_from([coarse, fine, st.just(0.5)]))
-    pictures = []
+    images = []
     for _ in range(draw(st.integers(1, 4))):
         truth = draw(st.lists(boxes, max_size=5))
         detections = draw(st.lists(st.tuples(boxes, scores), max_size=8))
         copies = draw(st.lists(st.tuples(st.sampled_from(truth), scores), max_size=4)) if truth else []
         counted = draw(st.lists(st.booleans(), min_size=len(truth), max_size=len(truth)))
-        pictures.append(Picture([(*box, score) for box, score in detections + copies], truth, counted))
-    return pictures
+        images.append(Image([(*box, score) for box, score in detections + copies], truth, counted))
+    return images
 
 
 @settings(max_examples=60, deadline=None)
-@given(pictures=cases(), skip_empty=st.booleans())
-def test_random_cases_equal_the_rules(pictures: list[Picture], skip_empty: bool) -> None:
-    assert_equal_to_rules(pictures, skip_empty=skip_empty)
+@given(images=cases(), skip_empty=st.booleans())
+def test_random_cases_equal_the_rules(images: list[Image], skip_empty: bool) -> None:
+    assert_equal_to_rules(images, skip_empty=skip_empty)
 
 
 @settings(max_examples=30, deadline=None)
-@given(pictures=cases(), block=st.integers(1, 20))
-def test_blocks_of_rows_equal_the_whole(pictures: list[Picture], block: int) -> None:
-    whole = measured(pictures)
+@given(images=cases(), block=st.integers(1, 20))
+def test_blocks_of_rows_equal_the_whole(images: list[Image], block: int) -> None:
+    whole = measured(images)
     before = average_precision._BLOCK
     average_precision._BLOCK = block
     try:
-        parts = measured(pictures)
+        parts = measured(images)
     finally:
         average_precision._BLOCK = before
     assert parts.proposals.tolist() == whole.proposals.tolist()
@@ -161,7 +159,7 @@ def test_overlap_of_exactly_one_half_matches() -> None:
     """With the extra pixel 10 x 10 and 10 x 5."""
     assert best_box(corners([(0, 0, 9, 4)]), corners([(0, 0, 9, 9)])).tolist() == [0]
     assert best_box(corners([(0, 0, 9, 4 - 1e-9)]), corners([(0, 0, 9, 9)])).tolist() == [-1]
-    assert_equal_to_rules([Picture([(0, 0, 9, 4, 1.0)], [(0, 0, 9, 9)], [True])])
+    assert_equal_to_rules([Image([(0, 0, 9, 4, 1.0)], [(0, 0, 9, 9)], [True])])
 
 
 def test_first_of_equal_overlaps_is_taken() -> None:
@@ -170,14 +168,14 @@ def test_first_of_equal_overlaps_is_taken() -> None:
     assert best_box(corners([detection]), corners([left, right])).tolist() == [0]
     assert best_box(corners([detection]), corners([right, left])).tolist() == [0]
     for counted, ap in (([True, False], 1.0), ([False, True], 0.0)):
-        assert assert_equal_to_rules([Picture([(*detection, 0.5)], [left, right], counted)]) == ap
+        assert assert_equal_to_rules([Image([(*detection, 0.5)], [left, right], counted)]) == ap
 
 
 def test_no_second_best_box() -> None:
     """Two detections nearest to one face: the second is a false positive, though another face is free."""
     faces = [(0, 0, 20, 20), (3, 0, 20, 20)]
     found = [(0, 0, 20, 20, 0.9), (1, 0, 20, 20, 0.8)]
-    assert assert_equal_to_rules([Picture(found, faces, [True, True])]) == 0.5
+    assert assert_equal_to_rules([Image(found, faces, [True, True])]) == 0.5
 
 
 def test_overlap_that_is_negative_in_both_directions_is_none() -> None:
@@ -186,29 +184,29 @@ def test_overlap_that_is_negative_in_both_directions_is_none() -> None:
 
 def test_nothing_to_measure() -> None:
     face = (0, 0, 20, 20)
-    assert assert_equal_to_rules([Picture([], [face], [True])]) == 0
-    assert assert_equal_to_rules([Picture([(*face, 0.5)], [face], [False])]) is None
-    assert assert_equal_to_rules([Picture([(*face, 0.5)], [], [])]) is None
-    assert assert_equal_to_rules([Picture([], [], [])]) is None
+    assert assert_equal_to_rules([Image([], [face], [True])]) == 0
+    assert assert_equal_to_rules([Image([(*face, 0.5)], [face], [False])]) is None
+    assert assert_equal_to_rules([Image([(*face, 0.5)], [], [])]) is None
+    assert assert_equal_to_rules([Image([], [], [])]) is None
     assert measured([]).ap is None
     assert best_box(np.zeros((0, 4)), np.zeros((3, 4))).tolist() == []
     assert best_box(np.zeros((2, 4)), np.zeros((0, 4))).tolist() == [-1, -1]
 
 
-def test_false_alarms_on_empty_pictures_count_unless_skipped() -> None:
+def test_false_alarms_on_empty_images_count_unless_skipped() -> None:
     """The skipped ones still take part in the normalising of scores."""
     face = (0, 0, 20, 20)
-    pictures = [Picture([(*face, 0.5)], [face], [True]), Picture([(*face, 0.9), (*face, 0.1)], [], [])]
-    assert assert_equal_to_rules(pictures) == 0.5
-    assert assert_equal_to_rules(pictures, skip_empty=True) == 1.0
-    assert measured(pictures, skip_empty=True).proposals.tolist() == [0] * 499 + [1] * 501
+    images = [Image([(*face, 0.5)], [face], [True]), Image([(*face, 0.9), (*face, 0.1)], [], [])]
+    assert assert_equal_to_rules(images) == 0.5
+    assert assert_equal_to_rules(images, skip_empty=True) == 1.0
+    assert measured(images, skip_empty=True).proposals.tolist() == [0] * 499 + [1] * 501
 
 
 def test_equal_scores_all_enter_at_once() -> None:
     face = (0, 0, 20, 20)
-    pictures = [Picture([(*face, 0.3), (60, 60, 5, 5, 0.3)], [face], [True])]
-    assert assert_equal_to_rules(pictures) == 0.5
-    assert measured(pictures).proposals.tolist() == [2] * 1000
+    images = [Image([(*face, 0.3), (60, 60, 5, 5, 0.3)], [face], [True])]
+    assert assert_equal_to_rules(images) == 0.5
+    assert measured(images).proposals.tolist() == [2] * 1000
 
 
 # The truth as its own detections, on the official files
@@ -216,13 +214,13 @@ def test_equal_scores_all_enter_at_once() -> None:
 
 @pytest.fixture(scope="module")
 def wider(shared: Path) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
-    """Boxes (k, 4) x y w h of all pictures in the order of the files, and which boxes count."""
+    """Boxes (k, 4) x y w h of all images in the order of the files, and which boxes count."""
     loadmat = pytest.importorskip("scipy.io").loadmat
     folder = shared / "widerface/labelv2/val/gt"
     if not (folder / "wider_face_val.mat").is_file():
         pytest.skip("needs the official ground truth in the reference folder")
     events = loadmat(folder / "wider_face_val.mat", variable_names=["face_bbx_list"])["face_bbx_list"]
-    truth = [picture[0] for event in events[:, 0] for picture in event]
+    truth = [image[0] for event in events[:, 0] for image in event]
     counted = {}
     for subset in COUNTED:
         lists = loadmat(folder / f"wider_{subset}_val.mat", variable_names=["gt_list"])["gt_list"]
@@ -249,12 +247,12 @@ def test_truth_as_detections(wider: tuple[list[np.ndarray], dict[str, np.ndarray
     count = sum(map(len, truth))
     assert (len(truth), count) == (3226, 39708)
     assert [int(mask.sum()) for mask in counted.values()] == [7211, 13319, 31958]
-    start, pictures = 0, []
+    start, images = 0, []
     for some in truth:
         place = 1 - np.arange(start, start + len(some)) / count
         scores = {"one": np.ones(len(some)), "height": some[:, 3].astype(float), "place": place}[rule]
-        pictures.append((corners(some), scores, corners(some)))
+        images.append((corners(some), scores, corners(some)))
         start += len(some)
-    matches = match(pictures)
+    matches = match(images)
     for (subset, mask), ap in zip(counted.items(), SELF_TEST[rule], strict=True):
         assert curve(tally(matches, mask)).ap == pytest.approx(ap, abs=1e-8), subset

@@ -1,4 +1,4 @@
-"""`facetrain eval` from weights, from prediction files, on part of the pictures, and its errors."""
+"""`facetrain eval` from weights, from prediction files, on part of the images, and its errors."""
 
 import json
 from pathlib import Path
@@ -56,11 +56,11 @@ def test_the_truth_as_prediction_files(shared: Path, tmp_path: Path, capsys: pyt
     assert result["protocol"]["source"] == "prediction files"
 
 
-def test_missing_pictures_are_an_error(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_images_are_an_error(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = str(shared / "reference/yunet/yunet_n_dynamic.onnx")
     code, out, err = run(capsys, "--widerface", "--data", str(shared / "widerface"), "--weights", weights)
     assert (code, out) == (2, "")
-    assert "2,826 of 3,226 pictures are missing" in err
+    assert "2,826 of 3,226 images are missing" in err
     assert "--present-only" in err
 
 
@@ -133,7 +133,7 @@ def test_wrong_calls(arguments: list[str], message: str, capsys: pytest.CaptureF
     assert message in err
 
 
-def test_a_picture_of_another_size_than_its_label(
+def test_an_image_of_another_size_than_its_label(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_sample(tmp_path, train=1, val=2)
@@ -163,7 +163,7 @@ def test_boxes_come_back_by_both_factors() -> None:
     from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 
     class Corner:
-        """Finds one face, always at the same place of the picture it is shown."""
+        """Finds one face, always at the same place of the image it is shown."""
 
         def detect_batch(self, images: list[np.ndarray]) -> list[Faces]:
             assert [image.shape for image in images] == [(480, 640, 3)]

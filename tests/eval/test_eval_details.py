@@ -72,15 +72,15 @@ FACE, SMALL, IGNORED, NOTHING = [0, 0, 20, 20], [50, 50, 60, 60], [80, 0, 120, 4
 
 
 def by_hand() -> Case:
-    """A hit, its duplicate, an ignored hit, nothing there, a late hit; a second picture with a lone false alarm."""
-    picture = labelled([FACE, SMALL, IGNORED], [False, False, True])
+    """A hit, its duplicate, an ignored hit, nothing there, a late hit; a second image with a lone false alarm."""
+    image = labelled([FACE, SMALL, IGNORED], [False, False, True])
     found = detections([FACE, [1, 0, 21, 20], [82, 0, 120, 40], NOTHING, SMALL], [0.9, 0.8, 0.7, 0.6, 0.3])
-    return [found, detections([[5, 5, 9, 9]], [0.55])], [picture, labelled([])]
+    return [found, detections([[5, 5, 9, 9]], [0.55])], [image, labelled([])]
 
 
 def test_outcome_by_hand() -> None:
-    found, pictures = by_hand()
-    first, second = outcomes(found, pictures, 0.5)
+    found, images = by_hand()
+    first, second = outcomes(found, images, 0.5)
     assert first.true.tolist() == [True, False, False, False, False]
     assert first.false.tolist() == [False, True, False, True, False]
     assert first.dropped.tolist() == [False, False, True, False, False]
@@ -89,7 +89,7 @@ def test_outcome_by_hand() -> None:
     assert first.owner.tolist() == [0, -1, -1, -1, -1]
     assert second.false.tolist() == [True]
     assert len(second.found) == len(second.missed) == 0
-    everything = outcomes(found, pictures)[0]
+    everything = outcomes(found, images)[0]
     assert everything.found.tolist() == [True, True, False]
     assert everything.owner.tolist() == [0, -1, -1, -1, 1]
 
@@ -97,7 +97,7 @@ def test_outcome_by_hand() -> None:
 def test_details_by_hand() -> None:
     details = measure_details(*by_hand(), score=0.5, precision=0.5)
     assert (details.images, details.faces, details.recall, details.precision) == (2, 2, 0.5, 0.25)
-    assert details.false_alarms == 1.5  # the duplicate, the lone one, the one on the empty picture
+    assert details.false_alarms == 1.5  # the duplicate, the lone one, the one on the empty image
     assert [(r.low, r.high, r.faces, r.found) for r in details.by_size if r.faces] == [(8, 16, 1, 0), (16, 32, 1, 1)]
     assert [r.found for r in details.by_size_any if r.faces] == [1, 1]
     assert details.by_size[0].recall is None
@@ -117,7 +117,7 @@ def test_json_has_null_where_there_is_no_value() -> None:
     nothing = json.loads(json.dumps(measure_details([], []).as_dict(), allow_nan=False))
     for name in ("recall", "precision", "false_alarms", "operating_point", "landmark_error"):
         assert nothing[name] is None
-        # pictures, but no face that counts, and no detection: there are no false alarms, and there is no recall
+        # images, but no face that counts, and no detection: there are no false alarms, and there is no recall
     silent = measure_details([Faces.none(5)], [labelled([IGNORED], [True])])
     assert (silent.recall, silent.precision, silent.false_alarms, silent.operating_point) == (None, None, 0.0, None)
 
@@ -136,14 +136,14 @@ def test_the_operating_point_is_a_usable_threshold() -> None:
     faces = [[100 * i, 0, 100 * i + 20, 20] for i in range(55)]
     wrong = [[100 * i, 500, 100 * i + 20, 520] for i in range(45)]
     scores = np.linspace(0.9, 0.1, 55).tolist() + [0.1] * 45
-    found, pictures = [detections(faces + wrong, scores)], [labelled(faces)]
-    point = operating_point(found, pictures, 0.55)
+    found, images = [detections(faces + wrong, scores)], [labelled(faces)]
+    point = operating_point(found, images, 0.55)
     assert point is not None
     assert (point.recall, point.false_alarms, point.reached) == (1.0, 45.0, 0.55)
     # the score goes through JSON and comes back as the threshold that it was
-    again = outcomes(found, pictures, json.loads(json.dumps(point.score)))[0]
+    again = outcomes(found, images, json.loads(json.dumps(point.score)))[0]
     assert (again.true.sum(), again.false.sum()) == (55, 45)
-    assert operating_point([detections([NOTHING], [0.9])], pictures, 0.1) is None
+    assert operating_point([detections([NOTHING], [0.9])], images, 0.1) is None
 
 
 boxes = st.lists(
@@ -153,19 +153,19 @@ boxes = st.lists(
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Pictures with crowded boxes, some ignored; detections at random and on the boxes, scores in eighths."""
-    found, pictures = [], []
+    """Images with crowded boxes, some ignored; detections at random and on the boxes, scores in eighths."""
+    found, images = [], []
     for _ in range(draw(st.integers(1, 4))):
         truth = draw(boxes)
         numbers = np.random.default_rng(draw(st.integers(0, 99)))
         points = numbers.integers(0, 60, (len(truth), 2, 3)).astype(np.float32)
         points[..., 2] = numbers.integers(0, 2, (len(truth), 2))
         ignore = draw(st.lists(st.booleans(), min_size=len(truth), max_size=len(truth)))
-        pictures.append(labelled(truth, ignore, points))
+        images.append(labelled(truth, ignore, points))
         some = draw(boxes) + [box for box in truth if draw(st.booleans())]
         scores = sorted((draw(st.integers(1, 8)) / 8 for _ in some), reverse=True)
         found.append(detections(some, scores, numbers.integers(0, 60, (len(some), 2, 2))))
-    return found, pictures
+    return found, images
 
 
 def iou(a: list[float], b: list[float]) -> float:
@@ -177,18 +177,18 @@ def iou(a: list[float], b: list[float]) -> float:
     return width * height / (sum(areas) - width * height)
 
 
-def loops(some: Faces, picture: LabelledImage, score: float) -> tuple[dict[int, int], list[int], list[int]]:
+def loops(some: Faces, image: LabelledImage, score: float) -> tuple[dict[int, int], list[int], list[int]]:
     """The slow plain way: face by its detection, false detections, dropped detections."""
     owner: dict[int, int] = {}
     false, dropped = [], []
     for number, (box, confidence) in enumerate(zip(some.boxes.tolist(), some.scores.tolist(), strict=True)):
         if confidence < score:
             continue
-        overlaps = [iou(box, truth) for truth in picture.boxes.tolist()]
+        overlaps = [iou(box, truth) for truth in image.boxes.tolist()]
         best = max(overlaps, default=0.0)
         if best < 0.5 or overlaps.index(best) in owner.values():
             false.append(number)
-        elif picture.ignore[overlaps.index(best)]:
+        elif image.ignore[overlaps.index(best)]:
             dropped.append(number)
         else:
             owner[number] = overlaps.index(best)
@@ -196,58 +196,58 @@ def loops(some: Faces, picture: LabelledImage, score: float) -> tuple[dict[int, 
 
 
 def totals(case: Case, score: float) -> tuple[int, int]:
-    """Faces found and false alarms in all pictures."""
-    results = [loops(some, picture, score) for some, picture in zip(*case, strict=True)]
+    """Faces found and false alarms in all images."""
+    results = [loops(some, image, score) for some, image in zip(*case, strict=True)]
     return sum(len(owner) for owner, _, _ in results), sum(len(false) for _, false, _ in results)
 
 
 @settings(max_examples=150, deadline=None)
 @given(cases(), st.integers(1, 9))
 def test_outcomes_equal_the_loops(case: Case, eighths: int) -> None:
-    for some, picture, result in zip(*case, outcomes(*case, eighths / 8), strict=True):
-        owner, false, dropped = loops(some, picture, eighths / 8)
+    for some, image, result in zip(*case, outcomes(*case, eighths / 8), strict=True):
+        owner, false, dropped = loops(some, image, eighths / 8)
         assert np.flatnonzero(result.true).tolist() == sorted(owner)
         assert np.flatnonzero(result.false).tolist() == false
         assert np.flatnonzero(result.dropped).tolist() == dropped
         assert result.owner[result.true].tolist() == [owner[number] for number in sorted(owner)]
         assert (result.owner[~result.true] == -1).all()
         assert np.flatnonzero(result.found).tolist() == sorted(owner.values())
-        counted = np.flatnonzero(~picture.ignore).tolist()
+        counted = np.flatnonzero(~image.ignore).tolist()
         assert np.flatnonzero(result.missed).tolist() == [face for face in counted if face not in owner.values()]
 
 
 @settings(max_examples=120, deadline=None)
 @given(cases(), st.integers(1, 8), st.sampled_from([0.3, 0.5, 0.6, 0.8, 1.0]))
 def test_numbers_equal_the_loops(case: Case, eighths: int, precision: float) -> None:
-    found, pictures = case
-    score, faces = eighths / 8, sum(int((~picture.ignore).sum()) for picture in pictures)
+    found, images = case
+    score, faces = eighths / 8, sum(int((~image.ignore).sum()) for image in images)
     hits, alarms = totals(case, score)
-    details = measure_details(found, pictures, score=score, precision=precision)
+    details = measure_details(found, images, score=score, precision=precision)
     assert details.recall == (hits / faces if faces else None)
     assert details.precision == (hits / (hits + alarms) if hits + alarms else None)
-    assert details.false_alarms == alarms / len(pictures)
-    assert details.by_size == recall_by_size(found, pictures, score)
-    assert details.by_size_any == recall_by_size(found, pictures)
+    assert details.false_alarms == alarms / len(images)
+    assert details.by_size == recall_by_size(found, images, score)
+    assert details.by_size_any == recall_by_size(found, images)
     assert sum(row.faces for row in details.by_size) == faces
     assert sum(row.found for row in details.by_size) == hits
     wanted = None
     for threshold in sorted({float(some) for faces in found for some in faces.scores}):
         hits, alarms = totals(case, threshold)
         if hits and hits / (hits + alarms) >= precision:
-            wanted = (threshold, hits / (hits + alarms), hits / faces, alarms / len(pictures))
+            wanted = (threshold, hits / (hits + alarms), hits / faces, alarms / len(images))
             break
     point = details.operating_point
-    assert point == operating_point(found, pictures, precision)
+    assert point == operating_point(found, images, precision)
     assert (None if point is None else (point.score, point.reached, point.recall, point.false_alarms)) == wanted
 
 
 @settings(max_examples=80, deadline=None)
 @given(cases())
 def test_agrees_with_the_curve(case: Case) -> None:
-    found, pictures = case
-    curve = scored(found, pictures).curves["all"]
-    assert curve.faces == sum(row.faces for row in recall_by_size(found, pictures))
-    assert curve.found[-1] == sum(row.found for row in recall_by_size(found, pictures))
+    found, images = case
+    curve = scored(found, images).curves["all"]
+    assert curve.faces == sum(row.faces for row in recall_by_size(found, images))
+    assert curve.found[-1] == sum(row.found for row in recall_by_size(found, images))
     scores = np.concatenate([faces.scores for faces in found]).astype(float)
     if len(scores) == 0:
         return
@@ -256,7 +256,7 @@ def test_agrees_with_the_curve(case: Case) -> None:
         # scores in eighths lie many steps apart, so the step that lets one in lets in nothing below it
         normal = (score - low) / (high - low) if high > low else 1.0
         step = next(t for t in range(1, STEPS + 1) if 1 - t / STEPS <= normal) - 1
-        details = measure_details(found, pictures, score=score)
+        details = measure_details(found, images, score=score)
         if curve.faces:
             assert details.recall == curve.recall[step]
         assert (details.precision or 0.0) == curve.precision[step]
@@ -266,12 +266,12 @@ def test_agrees_with_the_curve(case: Case) -> None:
 @given(cases())
 def test_landmark_error_equals_the_loops(case: Case) -> None:
     of_faces, of_points = [], ([], [])
-    for some, picture in zip(*case, strict=True):
-        for number, face in loops(some, picture, 0.0)[0].items():
-            x1, y1, x2, y2 = picture.boxes[face].tolist()
+    for some, image in zip(*case, strict=True):
+        for number, face in loops(some, image, 0.0)[0].items():
+            x1, y1, x2, y2 = image.boxes[face].tolist()
             errors = []
             for point in range(2):
-                x, y, weight = picture.landmarks[face, point].tolist()
+                x, y, weight = image.landmarks[face, point].tolist()
                 if weight:
                     there = some.landmarks[number, point].tolist()
                     errors.append(np.hypot(there[0] - x, there[1] - y) / ((x2 - x1) * (y2 - y1)) ** 0.5)
@@ -289,10 +289,10 @@ def test_landmark_error_equals_the_loops(case: Case) -> None:
 
 def test_landmark_error_by_hand() -> None:
     truth = np.array([[[5, 5, 1], [-1, -1, 0]], [[55, 55, 1], [65, 55, 1]]])
-    picture = labelled([[0, 0, 20, 5], [50, 50, 70, 70]], landmarks=truth)
+    image = labelled([[0, 0, 20, 5], [50, 50, 70, 70]], landmarks=truth)
     both = [[0, 0, 20, 5], [50, 50, 70, 70]]
     points = np.array([[[8, 9], [99, 99]], [[55, 55], [65, 59]]])
-    error = landmark_error([detections(both, [0.9, 0.8], points)], [picture])
+    error = landmark_error([detections(both, [0.9, 0.8], points)], [image])
     assert error is not None
     assert error.faces == 2
     assert error.per_point == pytest.approx([(5 / 10 + 0) / 2, 4 / 20])
@@ -300,7 +300,7 @@ def test_landmark_error_by_hand() -> None:
     # a mirrored view has no landmarks to give: NaN is left out, not averaged
     mirrored = points.astype(np.float32)
     mirrored[0] = np.nan
-    error = landmark_error([detections(both, [0.9, 0.8], mirrored)], [picture])
+    error = landmark_error([detections(both, [0.9, 0.8], mirrored)], [image])
     assert error is not None
     assert (error.faces, error.mean) == (1, pytest.approx(0.1))
 

@@ -6,7 +6,7 @@ import pytest
 
 from facetrain.core.errors import DataError
 from facetrain.core.faces import Faces
-from facetrain.eval.pipeline import detect_pictures
+from facetrain.eval.pipeline import detect_images
 
 
 class Small:
@@ -25,7 +25,7 @@ def test_an_image_that_fails_is_named_and_the_others_go_on(tmp_path, workers, ba
         paths.append(tmp_path / f"{number}.png")
         cv2.imwrite(str(paths[-1]), np.zeros((10, width, 3), np.uint8))
     Path(paths[3]).write_bytes(b"x")
-    found = list(detect_pictures(Small(), paths, workers=workers, batch=batch))
+    found = list(detect_images(Small(), paths, workers=workers, batch=batch))
     assert [isinstance(faces, DataError) for faces in found] == [False, True, False, True, True]
     for number, words in ((1, "not enough memory"), (3, "not an image"), (4, "not enough memory")):
         assert found[number].message.startswith(f"{paths[number]}: ")

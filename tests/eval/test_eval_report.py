@@ -1,4 +1,4 @@
-"""The report says what was measured, shows the worst pictures, escapes names, and is written whole or not at all."""
+"""The report says what was measured, shows the worst images, escapes names, and is written whole or not at all."""
 
 import os
 import shutil
@@ -64,7 +64,7 @@ def found(*rows: tuple, landmarks: int = 0) -> Faces:
 
 
 def material(folder: Path) -> Material:
-    """Pictures 0 to 4: fine; a miss; a miss and a false alarm; three misses but unreadable; fine and not even there."""
+    """Images 0 to 4: fine; a miss; a miss and a false alarm; three misses but unreadable; fine and not even there."""
     results = []
     for number in range(5):
         path = folder / f"{number}.png"
@@ -77,15 +77,15 @@ def material(folder: Path) -> Material:
         if number == 2:
             faces = found((*ELSEWHERE, 0.67))
         if number == 3:
-            path.write_text("no picture")
+            path.write_text("no image")
             boxes, faces = [FACE, ELSEWHERE, (400, 0, 450, 50), IGNORED], found()
         results.append((faces, labelled(path, boxes, ignore=1, name=f"a<b>/&_{number}.png")))
-    return [faces for faces, _ in results], [picture for _, picture in results]
+    return [faces for faces, _ in results], [image for _, image in results]
 
 
 def write(folder: Path, results: Material, **settings: object) -> Path:
-    faces, pictures = results
-    scores = labelled_benchmark(pictures).score(faces)
+    faces, images = results
+    scores = labelled_benchmark(images).score(faces)
     given = {
         "title": "mine <v2>",
         "protocol": {"size": "original", "note": "<i>", "flip": False, "scales": [0.5, 1.0], "limit": None},
@@ -100,15 +100,15 @@ def test_everything_is_there_and_escaped(tmp_path: Path) -> None:
     path = write(tmp_path / "out" / "report", material(tmp_path))
     assert path == tmp_path / "out" / "report" / "index.html"
     page = Page(path)
-    for text in ("mine <v2>", "a<b>/&_1.png", "5 pictures, 7 faces to find", "<i>", "0.5, 1.0", "flipno", "limit–"):
+    for text in ("mine <v2>", "a<b>/&_1.png", "5 images, 7 faces to find", "<i>", "0.5, 1.0", "flipno", "limit–"):
         assert text in page.text
     assert "At a score of 0.5 the detector finds 28.6% of the faces." in page.text
-    assert "66.7% of its detections are right; 0.20 false alarms per picture" in page.text
+    assert "66.7% of its detections are right; 0.20 false alarms per image" in page.text
     assert "For a precision of 0.95, keep what scores at least 0.8: that finds 28.6%" in page.text
     assert "The labels have no landmarks." in page.text
     links = [path.parent / link for link in page.links]
     assert all(link.is_file() and link.resolve().is_relative_to(path.parent.resolve()) for link in links)
-    assert {link for link in links if "pictures" in link.parts} == set((path.parent / "pictures").iterdir())
+    assert {link for link in links if "images" in link.parts} == set((path.parent / "images").iterdir())
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert not any(urlparse(link).scheme for link in page.links)
     assert os.fspath(tmp_path) not in path.read_text(encoding="utf-8")
@@ -123,7 +123,7 @@ def test_the_sheets_show_the_worst_first(tmp_path: Path) -> None:
     assert "_2.png" in wrong
     assert "_1.png" not in wrong
     assert "_0.png" not in missed + wrong
-    assert "a<b>/&_3.png: not an image" in page.section("Pictures that cannot be shown")
+    assert "a<b>/&_3.png: not an image" in page.section("Images that cannot be shown")
     one = Page(write(tmp_path / "one", material(tmp_path), worst=1))
     assert "_3.png" in one.text  # the one that counts is the unreadable one; no other takes its place
     assert "_1.png" not in one.text
@@ -131,7 +131,7 @@ def test_the_sheets_show_the_worst_first(tmp_path: Path) -> None:
     assert "None to show." in none.section("Most faces missed")
 
 
-def test_only_pictures_that_are_shown_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_images_that_are_shown_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     monkeypatch.setattr(report, "read_image", lambda path: (read.append(path.name), read_image(path))[1])
     write(tmp_path / "report", material(tmp_path))
@@ -145,7 +145,7 @@ def test_what_is_drawn(tmp_path: Path) -> None:
     faces = found((*FACE, 0.9), (400, 150, 500, 250, 0.8), (450, 20, 500, 70, 0.2))
     page = write(tmp_path / "report", ([faces], [labelled(file, boxes, ignore=1)]))
     for name, factor in (("00000.jpg", 640 / 600), ("00000-small.jpg", 480 / 600)):
-        image = read_image(page.parent / "pictures" / name).astype(int)
+        image = read_image(page.parent / "images" / name).astype(int)
         assert image.shape == (round(300 * factor), round(600 * factor), 3)
 
         def near(x: float, y: float, image: np.ndarray = image, factor: float = factor) -> np.ndarray:
@@ -168,12 +168,12 @@ def test_what_is_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("width", "height", "large"), [(3, 2, 640), (900, 300, 900), (1400, 20, 1280), (20, 1400, 1280)]
 )
-def test_pictures_of_any_size(tmp_path: Path, width: int, height: int, large: int) -> None:
+def test_images_of_any_size(tmp_path: Path, width: int, height: int, large: int) -> None:
     write_image(tmp_path / "a.png", np.full((height, width, 3), 90, np.uint8))
     boxes = [(0, 0, 1, 1), (-50, -1e6, 1e7, 3), (5, 5, 1, 1)]
     faces = found((1, 1, 1.5, 1.5, 0.9), (-1e9, 0, 1e9, 2, 0.8), (np.nan, 0, 2, np.inf, 0.7))
     page = write(tmp_path / "report", ([faces], [labelled(tmp_path / "a.png", boxes, ignore=1)]))
-    shapes = {path.name: read_image(path).shape for path in (page.parent / "pictures").iterdir()}
+    shapes = {path.name: read_image(path).shape for path in (page.parent / "images").iterdir()}
     assert max(shapes["00000.jpg"]) == large
     assert shapes["00000-small.jpg"][1] <= 480
     assert shapes["00000-small.jpg"][0] <= 640
@@ -185,36 +185,37 @@ def test_many_false_alarms_are_not_hidden_by_their_scores(tmp_path: Path) -> Non
     write_image(tmp_path / "a.png", np.full((480, 480, 3), 90, np.uint8))
     grid = [(20 * x, 20 * y, 20 * x + 9, 20 * y + 9, 0.9) for x in range(24) for y in range(24)]
     page = write(tmp_path / "report", ([found(*grid)], [labelled(tmp_path / "a.png", [])]))
-    small = read_image(page.parent / "pictures" / "00000-small.jpg")
+    small = read_image(page.parent / "images" / "00000-small.jpg")
     assert (small.max(2) < 40).mean() < 0.01  # no black plates
 
 
 def test_landmarks_and_missing_values(tmp_path: Path) -> None:
-    picture = labelled(tmp_path / "a.png", [FACE], landmarks=5)
-    results = [found((*FACE, 0.9), landmarks=5)], [picture]
+    image = labelled(tmp_path / "a.png", [FACE], landmarks=5)
+    results = [found((*FACE, 0.9), landmarks=5)], [image]
     page = Page(write(tmp_path / "report", results))
     assert "1.0000AP all" in page.text
     assert "over 1 face found" in page.text
     assert "right eye 2.6%, left eye 2.6%, nose 2.6%" in page.text
-    assert "The detections have no landmarks" in Page(write(tmp_path / "none", ([found((*FACE, 0.9))], [picture]))).text
+    assert "The detections have no landmarks" in Page(write(tmp_path / "none", ([found((*FACE, 0.9))], [image]))).text
     nothing = Page(write(tmp_path / "nothing", ([found()], [labelled(tmp_path / "a.png", [IGNORED], ignore=1)])))
     assert "–AP all" in nothing.text
     assert "finds – of the faces" in nothing.text
     assert "No threshold reaches a precision of 0.95" in nothing.text
     assert "None to show." in nothing.section("Most false alarms")
-    assert "0 pictures" in Page(write(tmp_path / "empty", ([], []))).text
+    assert "0 images" in Page(write(tmp_path / "empty", ([], []))).text
 
 
 def test_replaces_an_earlier_report_and_nothing_else(tmp_path: Path) -> None:
     results = material(tmp_path)
     page = write(tmp_path / "report", results)
-    (page.parent / "pictures" / "left.jpg").write_bytes(b"x")
+    (page.parent / "images" / "left.jpg").write_bytes(b"x")
     (page.parent / ".DS_Store").write_bytes(b"x")
+    (page.parent / "pictures").mkdir()  # of an older report
     beside = sorted(tmp_path.iterdir())
     write(tmp_path / "report", results, title="again")
     assert sorted(tmp_path.iterdir()) == beside
     assert "again" in Page(page).text
-    assert not (page.parent / "pictures" / "left.jpg").exists()
+    assert not (page.parent / "images" / "left.jpg").exists()
     (page.parent / "notes.txt").write_text("what I think of it")
     with pytest.raises(UsageError, match=r"something else than an earlier report, such as notes\.txt"):
         write(tmp_path / "report", results)

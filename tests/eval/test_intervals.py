@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles.average_precision import Picture, official
+from oracles.average_precision import Image, official
 
 from facetrain.core.errors import UsageError
 from facetrain.eval.average_precision import Tally, ap_influence, curve, match, tally, weighted_ap
@@ -25,10 +25,10 @@ from facetrain.eval.intervals import (
 )
 
 
-def drawn_pictures(count: int, seed: int) -> list[Picture]:
+def drawn_images(count: int, seed: int) -> list[Image]:
     """Boxes, some of which do not count; detections on and beside them, scores in hundredths."""
     rng = np.random.default_rng(seed)
-    pictures = []
+    images = []
     for _ in range(count):
         faces = int(rng.integers(0, 4))
         boxes = [(*rng.integers(0, 400, 2).tolist(), *rng.integers(8, 40, 2).tolist()) for _ in range(faces)]
@@ -38,8 +38,8 @@ def drawn_pictures(count: int, seed: int) -> list[Picture]:
             if rng.random() < 0.8
         ]
         found += [(*rng.integers(0, 400, 2).tolist(), 20, 20, rng.integers(1, 70) / 100) for _ in range(rng.poisson(1))]
-        pictures.append(Picture(found, boxes, (rng.random(faces) < 0.8).tolist()))
-    return pictures
+        images.append(Image(found, boxes, (rng.random(faces) < 0.8).tolist()))
+    return images
 
 
 def corners(rows: Sequence[Sequence[float]]) -> np.ndarray:
@@ -47,41 +47,41 @@ def corners(rows: Sequence[Sequence[float]]) -> np.ndarray:
     return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:]], 1)
 
 
-def tally_of(pictures: Sequence[Picture], *, skip_empty: bool = False) -> Tally:
-    found = match([(corners(p.detections), np.array([d[4] for d in p.detections]), corners(p.boxes)) for p in pictures])
-    counted = np.array([flag for p in pictures for flag in p.counted], bool)
-    skipped = np.array([not p.boxes for p in pictures], bool) if skip_empty else None
+def tally_of(images: Sequence[Image], *, skip_empty: bool = False) -> Tally:
+    found = match([(corners(p.detections), np.array([d[4] for d in p.detections]), corners(p.boxes)) for p in images])
+    counted = np.array([flag for p in images for flag in p.counted], bool)
+    skipped = np.array([not p.boxes for p in images], bool) if skip_empty else None
     return tally(found, counted, skipped)
 
 
-def literal(pictures: Sequence[Picture], times: np.ndarray, *, skip_empty: bool = False) -> float | None:
-    """The official program on pictures that stand there several times; the whole set's ends of score stay."""
-    scores = [d[4] for p in pictures for d in p.detections]
+def literal(images: Sequence[Image], times: np.ndarray, *, skip_empty: bool = False) -> float | None:
+    """The official program on images that stand there several times; the whole set's ends of score stay."""
+    scores = [d[4] for p in images for d in p.detections]
     # two detections on an ignored box carry the lowest and highest score: they are neither true nor false
-    ends = Picture([(900, 900, 9, 9, min(scores)), (900, 900, 9, 9, max(scores))], [(900, 900, 9, 9)], [False])
-    several = [picture for picture, count in zip(pictures, times, strict=True) for _ in range(int(count))]
+    ends = Image([(900, 900, 9, 9, min(scores)), (900, 900, 9, 9, max(scores))], [(900, 900, 9, 9)], [False])
+    several = [image for image, count in zip(images, times, strict=True) for _ in range(int(count))]
     return official([*several, ends], skip_empty=skip_empty).ap
 
 
 @pytest.mark.parametrize("skip_empty", [False, True])
 @pytest.mark.parametrize("strata", ["one", "events"])
 def test_fifty_draws_are_the_literal_program(strata: str, skip_empty: bool) -> None:
-    pictures = drawn_pictures(11, 3)
+    images = drawn_images(11, 3)
     groups = ["a"] * 11 if strata == "one" else ["a"] * 3 + ["b"] * 3 + ["c"] * 5
     weights = image_weights(groups, 50, seed=4)
-    aps = weighted_ap(tally_of(pictures, skip_empty=skip_empty), weights)
+    aps = weighted_ap(tally_of(images, skip_empty=skip_empty), weights)
     # weights of strata are multiples of n / (n - 1): by so much more they are whole numbers, and AP stays the same
     whole = 1 if strata == "one" else lcm(2, 4)
     times = (weights * whole).round()
     assert np.abs(times - weights * whole).max() < 1e-4
-    expected = [literal(pictures, row, skip_empty=skip_empty) for row in times]
+    expected = [literal(images, row, skip_empty=skip_empty) for row in times]
     assert aps == pytest.approx(expected, abs=2e-6)
     assert len({round(ap, 6) for ap in aps}) > 40
 
 
 def test_all_images_once_is_the_ap_itself_and_no_face_has_none() -> None:
-    pictures = drawn_pictures(30, 1)
-    known = tally_of(pictures)
+    images = drawn_images(30, 1)
+    known = tally_of(images)
     empty = np.flatnonzero(known.faces == 0)
     weights = np.ones((2, 30), np.float32)
     weights[1] = 0
@@ -95,7 +95,7 @@ def test_all_images_once_is_the_ap_itself_and_no_face_has_none() -> None:
 
 
 def test_many_images_go_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    known, weights = tally_of(drawn_pictures(40, 2)), image_weights([0] * 40, 130)
+    known, weights = tally_of(drawn_images(40, 2)), image_weights([0] * 40, 130)
     whole = weighted_ap(known, weights)
     monkeypatch.setattr("facetrain.eval.average_precision._IMAGES", 7)
     monkeypatch.setattr("facetrain.eval.average_precision._DRAWS", 9)
@@ -103,8 +103,8 @@ def test_many_images_go_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_influence_is_the_derivative_and_what_leaving_out_does() -> None:
-    pictures = drawn_pictures(60, 5)
-    known = tally_of(pictures)
+    images = drawn_images(60, 5)
+    known = tally_of(images)
     influence = ap_influence(known)
     step = 2.0**-6
     moved = weighted_ap(known, (1 + step * np.eye(60)).astype(np.float32))
@@ -161,7 +161,7 @@ def found_freedom(hits: np.ndarray) -> float:
 
 
 def test_the_interval_of_an_ap_is_seeded() -> None:
-    known = tally_of(drawn_pictures(80, 7))
+    known = tally_of(drawn_images(80, 7))
     first = ap_estimate(curve(known).ap, known, Resampling([0] * 80))
     assert [first.low, first.high] == pytest.approx([0.544127, 0.725358], abs=1e-5)
     again = ap_estimate(curve(known).ap, known, Resampling([0] * 80))
@@ -184,7 +184,7 @@ def test_what_has_no_interval_says_why() -> None:
     assert why([1.0] * 99 + [0.0]) == "too few images decide it"
     assert why([500.0, 1.0] + [0.0] * 98, [999.0, 1.0] + [1.0] * 98) == "too few images decide it"
     assert sum_estimates([Sums("recall", np.zeros(30), np.zeros(30), share=True)], Resampling([0] * 30)) == {}
-    known = tally_of(drawn_pictures(30, 1))
+    known = tally_of(drawn_images(30, 1))
     assert ap_estimate(0.5, known, Resampling([0] * 30, draws=0)).why == "no draws were asked for"
 
 

@@ -60,7 +60,7 @@ def test_the_text_of_a_file(tmp_path):
     assert files_below(tmp_path / "out") == ["0--Parade", f"{NAME}.txt", "21--Festival", f"{OTHER}.txt"]
 
 
-def test_pictures_of_a_set_without_events(tmp_path):
+def test_images_of_a_set_without_events(tmp_path):
     names = ["a", "deep/er/b", "c.d"]
     write_predictions(tmp_path / "out", names, [prediction([i, 2, 3, 4, 0.5]) for i in range(3)])
     predictions, missing = read_predictions(tmp_path / "out", names)
@@ -139,9 +139,9 @@ def test_names_that_lead_elsewhere(tmp_path, name):
     assert files_below(tmp_path) == []
 
 
-def test_two_pictures_of_one_name(tmp_path):
+def test_two_images_of_one_name(tmp_path):
     """`a.jpg` and `a.png` would share a file."""
-    with pytest.raises(DataError, match="two pictures have this name"):
+    with pytest.raises(DataError, match="two images have this name"):
         write_predictions(tmp_path / "out", ["a", "a"], [NONE, NONE])
 
 
@@ -279,7 +279,7 @@ def test_a_folder_without_any_of_the_files(tmp_path):
     write(tmp_path, "x\n0\n", f"results/{NAME}")
     with pytest.raises(InputError) as caught:
         read_predictions(tmp_path, [NAME, OTHER])
-    assert caught.value.message == f"{tmp_path}: no file of any of the 2 pictures, such as {NAME}.txt"
+    assert caught.value.message == f"{tmp_path}: no file of any of the 2 images, such as {NAME}.txt"
     assert caught.value.hint == f"it has results/{NAME}.txt"
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no \.txt file at all"):
@@ -307,7 +307,7 @@ def test_files_without_event_folders(tmp_path):
 
 def test_files_without_event_folders_must_be_clear(tmp_path):
     write(tmp_path, "x\n0\n", "a")
-    with pytest.raises(InputError, match="several events have pictures of one name"):
+    with pytest.raises(InputError, match="several events have images of one name"):
         read_predictions(tmp_path, ["0--Parade/a", "1--Handshaking/a"])
     write(tmp_path, "x\n0\n", "0--Parade/a")
     with pytest.raises(InputError, match="both in folders and beside them"):
@@ -324,7 +324,7 @@ row = st.tuples(floats, floats, floats, floats, st.floats(-1e6, 1e6, allow_subno
 @given(tables=st.lists(st.lists(row, max_size=6), min_size=1, max_size=4))
 def test_there_and_back(tmp_path_factory, tables):
     folder = tmp_path_factory.mktemp("predictions") / "out"
-    names = [f"event{i % 2}/picture{i}" for i in range(len(tables))]
+    names = [f"event{i % 2}/image{i}" for i in range(len(tables))]
     written = [prediction(*map(list, table)) for table in tables]
     write_predictions(folder, names, written)
     back, missing = read_predictions(folder, names)
@@ -338,19 +338,19 @@ def test_there_and_back(tmp_path_factory, tables):
 def test_average_precision_is_the_same_from_files(tmp_path):
     """float32 detections, as every network gives them, around boxes that they meet at IoU near 0.5."""
     rng = np.random.default_rng(5)
-    pictures, predictions = [], []
+    images, predictions = [], []
     for _ in range(20):
         corner, size = rng.integers(0, 900, (30, 2)), rng.integers(6, 60, (30, 2))
         boxes = np.concatenate([corner, corner + size], axis=1).astype(np.float64)
         moved = boxes[rng.integers(0, 30, 200)] + rng.normal(0, 5, (200, 4))
         scores = np.sort(rng.random(200, np.float32))[::-1]
         predictions.append((moved.astype(np.float32).astype(np.float64), scores.astype(np.float64)))
-        pictures.append(boxes)
+        images.append(boxes)
     names = [f"event/{i}" for i in range(20)]
     write_predictions(tmp_path / "out", names, predictions)
     back, _ = read_predictions(tmp_path / "out", names)
     curves = [
-        curve(tally(match([(*p, boxes) for p, boxes in zip(some, pictures, strict=True)]), np.ones(600, bool)))
+        curve(tally(match([(*p, boxes) for p, boxes in zip(some, images, strict=True)]), np.ones(600, bool)))
         for some in (predictions, back)
     ]
     assert 0.1 < (curves[0].ap or 0) < 0.9

@@ -9,9 +9,9 @@ from scipy.io import loadmat, savemat
 from facetrain.core.errors import DataError, InputError
 from facetrain.eval.wider_face.truth import SUBSETS, WiderTruth, find_truth, has_truth, load_truth
 
-# The golden case of the evaluation, with a box of negative width and a picture without any box.
+# The golden case of the evaluation, with a box of negative width and an image without any box.
 EVENTS = ["0--Parade", "21--Festival", "39--Ice"]
-PICTURES = [["0_Parade_a_1"], ["21_Festival_b_2", "21_Festival_c_3"], ["39_Ice_jpg", "39_Ice_none"]]
+IMAGES = [["0_Parade_a_1"], ["21_Festival_b_2", "21_Festival_c_3"], ["39_Ice_jpg", "39_Ice_none"]]
 BOXES = [
     [[[10, 10, 20, 20], [50, 10, 10, 10], [80, 80, 6, 6]]],
     [[[5, 5, 40, 40], [100, 100, 30, 30]], [[0, 0, 8, 8]]],
@@ -22,7 +22,7 @@ COUNTED = {
     "medium": [[[1, 2]], [[1], []], [[], []]],
     "hard": [[[1, 2]], [[2, 1], []], [[1], []]],
 }
-NAMES = [f"{event}/{picture}" for event, pictures in zip(EVENTS, PICTURES, strict=True) for picture in pictures]
+NAMES = [f"{event}/{image}" for event, images in zip(EVENTS, IMAGES, strict=True) for image in images]
 
 Variables = dict[str, Any]
 
@@ -46,7 +46,7 @@ def variables(subset: str) -> Variables:
     """What one of the files holds, in the types of the official ones."""
     return {
         "event_list": cell(list(EVENTS)),
-        "file_list": nested(PICTURES, str),
+        "file_list": nested(IMAGES, str),
         "face_bbx_list": nested(BOXES, lambda boxes: np.array(boxes, np.int32).reshape(-1, 4)),
         "gt_list": nested(COUNTED[subset], indexes),
     }
@@ -147,7 +147,7 @@ def test_only_a_real_suffix_is_taken_from_a_name(tmp_path):
     assert load_truth(write(tmp_path, change)).names == [f"0--Parade/{name}" for name in names]
 
 
-def test_an_event_without_pictures(tmp_path):
+def test_an_event_without_images(tmp_path):
     def change(content: Variables, _: str) -> None:
         for name in ("file_list", "face_bbx_list", "gt_list"):
             content[name][1, 0] = np.empty((0, 0), object)
@@ -200,8 +200,8 @@ def test_the_sizes_of_official_faces(official):
     assert (negative[:, 2] - negative[:, 0] == -2).sum() == 1
 
 
-def test_official_pictures_are_in_the_order_of_their_label_file(official, shared):
-    """They hold some of the pictures, with the same boxes in the same order, as corners."""
+def test_official_images_are_in_the_order_of_their_label_file(official, shared):
+    """They hold some of the images, with the same boxes in the same order, as corners."""
     labels: dict[str, list[list[float]]] = {}
     for line in (shared / "widerface/labelv2/val/labelv2.txt").read_text().splitlines():
         if line.startswith("#"):
@@ -216,9 +216,9 @@ def test_official_pictures_are_in_the_order_of_their_label_file(official, shared
 def test_official_masks_against_scipy_alone(official, shared):
     content = loadmat(shared / "widerface/labelv2/val/gt/wider_hard_val.mat")
     expected = [
-        sorted(int(i) - 1 for i in np.array(picture).ravel())
+        sorted(int(i) - 1 for i in np.array(image).ravel())
         for event in content["gt_list"][:, 0]
-        for picture in event[:, 0]
+        for image in event[:, 0]
     ]
     assert [np.flatnonzero(mask).tolist() for mask in official.counted["hard"]] == expected
 
@@ -295,7 +295,7 @@ def test_boxes_that_are_none(tmp_path, value):
 
 
 @pytest.mark.parametrize("value", ["..", "a/b", "C:x", "a\\b", "a\nb", "", np.array([[1]])])
-@pytest.mark.parametrize("what", ["event", "picture"])
+@pytest.mark.parametrize("what", ["event", "image"])
 def test_names_that_are_no_part_of_a_path(tmp_path, value, what):
     def change(content: Variables) -> None:
         if what == "event":
@@ -308,22 +308,22 @@ def test_names_that_are_no_part_of_a_path(tmp_path, value, what):
     assert "\n" not in message
 
 
-def test_a_picture_that_stands_there_twice(tmp_path):
+def test_an_image_that_stands_there_twice(tmp_path):
     def change(content: Variables) -> None:
         content["file_list"][1, 0][1, 0] = "21_Festival_b_2.jpg"
 
-    assert error_of(tmp_path, change, "hard") == "21--Festival/21_Festival_b_2: this picture stands in the file twice"
+    assert error_of(tmp_path, change, "hard") == "21--Festival/21_Festival_b_2: this image stands in the file twice"
 
 
 def test_lists_of_different_length(tmp_path):
     def fewer_events(content: Variables) -> None:
         content["gt_list"] = content["gt_list"][:2]
 
-    def fewer_pictures(content: Variables) -> None:
+    def fewer_images(content: Variables) -> None:
         content["gt_list"][1, 0] = content["gt_list"][1, 0][:1]
 
     assert error_of(tmp_path, fewer_events) == "3 events, but 2 in gt_list"
-    assert error_of(tmp_path, fewer_pictures) == "21--Festival: 2 pictures, 2 lists of boxes, 1 of indexes"
+    assert error_of(tmp_path, fewer_images) == "21--Festival: 2 images, 2 lists of boxes, 1 of indexes"
 
 
 @pytest.mark.parametrize("name", ["event_list", "file_list", "face_bbx_list", "gt_list"])
@@ -350,11 +350,11 @@ def test_files_that_do_not_agree(tmp_path):
     assert (
         error_of(tmp_path, other_name, "hard") == f"39--Ice/39_Ice_other: {first} has 39--Ice/39_Ice_jpg in this place"
     )
-    assert error_of(tmp_path, fewer) == f"3 pictures, but 5 in {first}"
+    assert error_of(tmp_path, fewer) == f"3 images, but 5 in {first}"
 
 
 def test_a_file_without_the_faces_that_count(tmp_path, shared):
-    """`wider_face_val.mat` under the name of another: the same pictures, but no list of what counts."""
+    """`wider_face_val.mat` under the name of another: the same images, but no list of what counts."""
     write(tmp_path)
     source = shared / "widerface/labelv2/val/gt/wider_face_val.mat"
     (tmp_path / "wider_easy_val.mat").write_bytes(source.read_bytes())

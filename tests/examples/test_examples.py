@@ -11,8 +11,8 @@ from facetrain import FaceDetector
 from facetrain.cli.app import run_cli
 from facetrain.config.load import load_config
 from facetrain.core.images import write_image
-from facetrain.data.sample_set.make import draw_picture
-from facetrain.export.images import check_pictures
+from facetrain.data.sample_set.make import draw_image
+from facetrain.export.images import check_images
 from facetrain.model.yunet import build
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -36,18 +36,18 @@ def run_example(name: str, *arguments: Path) -> list[str]:
 
 
 def test_detect_faces_prints_faces(tmp_path: Path) -> None:
-    picture = tmp_path / "drawn.png"
-    write_image(picture, draw_picture(0, 0, 2)[0])
-    assert "right eye at (" in run_example("detect_faces.py", picture)[0]
+    image = tmp_path / "drawn.png"
+    write_image(image, draw_image(0, 0, 2)[0])
+    assert "right eye at (" in run_example("detect_faces.py", image)[0]
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both forms of the bundled model and two pictures: a photograph, and drawn faces."""
+    """A folder with both forms of the bundled model and two images: a photograph, and drawn faces."""
     folder = tmp_path_factory.mktemp("exported")
     assert run_cli(["export-onnx", "-o", str(folder / "plain.onnx")]) == 0
     assert run_cli(["export-onnx", "--decoded", "-o", str(folder / "decoded.onnx")]) == 0
-    for name, image in zip(("photograph.png", "drawn.png"), check_pictures(), strict=False):
+    for name, image in zip(("photograph.png", "drawn.png"), check_images(), strict=False):
         write_image(folder / name, image)
     return folder
 
@@ -56,24 +56,23 @@ def numbers(line: str) -> list[float]:
     return [float(word) for word in line.split()]
 
 
-@pytest.mark.parametrize("name, picture", [("onnx_numpy.py", "drawn.png"), ("onnx_opencv.py", "photograph.png")])
-def test_decoding_elsewhere_finds_the_same_faces(exported: Path, name: str, picture: str) -> None:
-    rows = [numbers(line) for line in run_example(name, exported / "plain.onnx", exported / picture)]
-    faces = FaceDetector("yunet_n", score=0.5).detect(exported / picture)
+@pytest.mark.parametrize("name, image", [("onnx_numpy.py", "drawn.png"), ("onnx_opencv.py", "photograph.png")])
+def test_decoding_elsewhere_finds_the_same_faces(exported: Path, name: str, image: str) -> None:
+    rows = [numbers(line) for line in run_example(name, exported / "plain.onnx", exported / image)]
+    faces = FaceDetector("yunet_n", score=0.5).detect(exported / image)
     assert len(rows) == len(faces) > 0
     for row, box, score, points in zip(rows, faces.boxes, faces.scores, faces.landmarks, strict=True):
         np.testing.assert_allclose(row, [score, *box, *points.ravel()], atol=0.06)
 
 
 def test_a_decoded_file_needs_no_code_behind_it(exported: Path) -> None:
-    pictures = [exported / "photograph.png", exported / "drawn.png"]
-    lines = run_example("onnx_decoded.py", exported / "decoded.onnx", *pictures)
+    images = [exported / "photograph.png", exported / "drawn.png"]
+    lines = run_example("onnx_decoded.py", exported / "decoded.onnx", *images)
     found = {
-        picture: [numbers(line.split(maxsplit=1)[1]) for line in lines if line.startswith(str(picture))]
-        for picture in pictures
+        image: [numbers(line.split(maxsplit=1)[1]) for line in lines if line.startswith(str(image))] for image in images
     }
     assert all(found.values())
-    assert found[pictures[0]][0][0] == pytest.approx(FaceDetector("yunet_n").detect(pictures[0]).scores[0], abs=0.02)
+    assert found[images[0]][0][0] == pytest.approx(FaceDetector("yunet_n").detect(images[0]).scores[0], abs=0.02)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("onnx_*.py")), ids=lambda path: path.name)

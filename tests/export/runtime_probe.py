@@ -2,10 +2,10 @@
 
     python runtime_probe.py opencv|onnxruntime JOB.json ARRAYS.npz RESULT.npz
 
-JOB: {"models": {name: {"path", "inputs": [names]}}, "pictures": [names], "resize": whether one detector is to see
-pictures of several sizes}. ARRAYS: inputs (B, 3, H, W) float32 and pictures (H, W, 3) uint8 by name; decoded by the
+JOB: {"models": {name: {"path", "inputs": [names]}}, "images": [names], "resize": whether one detector is to see
+images of several sizes}. ARRAYS: inputs (B, 3, H, W) float32 and images (H, W, 3) uint8 by name; decoded by the
 caller, because two OpenCVs may read one JPEG differently. RESULT has `version`, and of each model
-`name|raw|input|output`, `name|faces|picture` and `name|again|first picture`, or `name|error` and `name|faces error`
+`name|raw|input|output`, `name|faces|image` and `name|again|first image`, or `name|error` and `name|faces error`
 where the network or the detector refused.
 """
 
@@ -40,31 +40,31 @@ def run_onnxruntime(path, inputs):
             yield f"raw|{key}|{name}", value
 
 
-def detect(path, pictures, resize):
-    """FaceDetectorYN's rows (F, 15) for each picture.
+def detect(path, images, resize):
+    """FaceDetectorYN's rows (F, 15) for each image.
 
     resize: one detector sees all, is told the size of each, and sees the first again; otherwise each has its own.
     """
     import cv2
 
-    def rows(detector, picture):
-        found = detector.detect(picture)[1]
+    def rows(detector, image):
+        found = detector.detect(image)[1]
         return np.zeros((0, 15), np.float32) if found is None else found
 
-    def create(picture):
-        return cv2.FaceDetectorYN.create(path, "", picture.shape[1::-1], 0.6, 0.3, 5000)
+    def create(image):
+        return cv2.FaceDetectorYN.create(path, "", image.shape[1::-1], 0.6, 0.3, 5000)
 
-    first = next(iter(pictures))
-    detector = create(pictures[first])
-    for key, picture in pictures.items():
+    first = next(iter(images))
+    detector = create(images[first])
+    for key, image in images.items():
         if not resize:
-            detector = create(picture)
+            detector = create(image)
         elif key != first:
-            detector.setInputSize(picture.shape[1::-1])
-        yield f"faces|{key}", rows(detector, picture)
+            detector.setInputSize(image.shape[1::-1])
+        yield f"faces|{key}", rows(detector, image)
     if resize:
-        detector.setInputSize(pictures[first].shape[1::-1])
-        yield f"again|{first}", rows(detector, pictures[first])
+        detector.setInputSize(images[first].shape[1::-1])
+        yield f"again|{first}", rows(detector, images[first])
 
 
 def main(runtime, job, arrays, result):
@@ -80,7 +80,7 @@ def main(runtime, job, arrays, result):
     job = json.loads(Path(job).read_text())
     with np.load(arrays) as stored:
         given = dict(stored)
-    pictures = {key: given[key] for key in job["pictures"]}
+    images = {key: given[key] for key in job["images"]}
     found = {"version": module.__version__}
     for name, model in job["models"].items():
         try:
@@ -89,8 +89,8 @@ def main(runtime, job, arrays, result):
         except refused as error:
             found[f"{name}|error"] = str(error)
         try:
-            if runtime == "opencv" and pictures:
-                for key, value in detect(model["path"], pictures, job["resize"]):
+            if runtime == "opencv" and images:
+                for key, value in detect(model["path"], images, job["resize"]):
                     found[f"{name}|{key}"] = value
         except refused as error:
             found[f"{name}|faces error"] = str(error)

@@ -1,4 +1,4 @@
-"""Small networks of several shapes, and pictures to show them, for tests of the lower precisions."""
+"""Small networks of several shapes, and images to show them, for tests of the lower precisions."""
 
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from facetrain.config.schema import LandmarksConfig, ModelConfig
 from facetrain.core.faces import Floats
 from facetrain.core.images import write_image
-from facetrain.data.sample_set.make import draw_picture
+from facetrain.data.sample_set.make import draw_image
 from facetrain.detect.bundled import bundled_weights
 from facetrain.export.network.fold import fold
 from facetrain.export.network.folded import FoldedNet
@@ -74,15 +74,15 @@ def file_of(name: str) -> onnx.ModelProto:
 
 @cache
 def drawn_image(index: int) -> Floats:
-    """A drawn picture as (1, 3, 256, 320) float32."""
-    image = draw_picture(0, 0, index)[0][:256, :320]
+    """A drawn image as (1, 3, 256, 320) float32."""
+    image = draw_image(0, 0, index)[0][:256, :320]
     canvas = np.zeros((256, 320, 3), np.uint8)
     canvas[: image.shape[0], : image.shape[1]] = image
     return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], np.float32)
 
 
-def write_pictures(folder: Path, count: int) -> list[Path]:
-    """Drawn pictures as files."""
+def write_images(folder: Path, count: int) -> list[Path]:
+    """Drawn images as files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index}.png" for index in range(count)]
     for index, path in enumerate(paths):

@@ -13,7 +13,7 @@ from facetrain.config.schema import ModelConfig
 from facetrain.core.errors import InputError
 from facetrain.core.faces import Faces
 from facetrain.detect.bundled import bundled_weights
-from facetrain.export.images import check_pictures
+from facetrain.export.images import check_images
 from facetrain.export.network.fold import fold
 from facetrain.export.onnx.check import Check, check_lower, check_onnx, compare_faces, failed
 from facetrain.export.onnx.model import export_onnx, onnx_model
@@ -30,11 +30,11 @@ def model() -> YuNet:
 def checks_of(
     model: YuNet, path: Path, options: OnnxOptions, damage: Callable[[onnx.ModelProto], object] = lambda file: None
 ) -> dict[str, Check]:
-    """Export, damage, check on a photograph and a drawn picture; the findings by name."""
+    """Export, damage, check on a photograph and a drawn image; the findings by name."""
     file = onnx_model(fold(model), {}, options)
     damage(file)
     onnx.save(file, path)
-    return {check.name: check for check in check_onnx(path, model, options, check_pictures()[:2])}
+    return {check.name: check for check in check_onnx(path, model, options, check_images()[:2])}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from facetrain.config.load import load_config
 from facetrain.config.schema import Config
 from facetrain.core.files import sha256
 from facetrain.detect.bundled import bundled_weights
-from facetrain.export.images import check_pictures
+from facetrain.export.images import check_images
 from facetrain.export.network.fold import fold
 from facetrain.export.onnx.model import onnx_model
 from facetrain.model.weights import load_model, save_checkpoint
@@ -96,7 +96,7 @@ def test_sizes_batches_and_opsets_are_as_asked(tmp_path: Path) -> None:
 def test_decoded_files_find_the_same_faces(tmp_path: Path, arguments: list[str]) -> None:
     assert export(tmp_path, *arguments) == 0
     plain, decoded = FaceDetector("yunet_n"), FaceDetector(tmp_path / "model.onnx")
-    photograph = np.pad(check_pictures()[0], ((0, 40), (0, 128), (0, 0)))  # 640x640
+    photograph = np.pad(check_images()[0], ((0, 40), (0, 128), (0, 0)))  # 640x640
     ours, theirs = decoded.detect(photograph), plain.detect(photograph)
     np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=1e-2)
     np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
@@ -146,7 +146,7 @@ WRONG = {
     "calibration alone": (["--calibrate", "{folder}"], 2, "--calibrate is for"),
     "drop without data": (["--precision", "fp16", "--max-drop", "0.1"], 2, "--max-drop needs --data"),
     "decoded int8": (["--precision", "int8", "--decoded", "--calibrate", "{folder}"], 2, "exclude each other"),
-    "no pictures": (["--check-images", "{folder}/sub.onnx"], 2, "no picture"),
+    "no images": (["--check-images", "{folder}/sub.onnx"], 2, "no image"),
 }
 
 
@@ -212,7 +212,7 @@ def test_a_read_only_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("form", ["", "--decoded", "--decoded --no-nms --size 320"])
 @pytest.mark.parametrize("sure", [False, True])
 def test_a_network_that_was_never_trained_is_exported_too(tmp_path, monkeypatch, capfd, form, sure):
-    """Thousands of faces in every picture, all as good as the others: in minutes once, if at all."""
+    """Thousands of faces in every image, all as good as the others: in minutes once, if at all."""
     monkeypatch.chdir(tmp_path)
     config = load_config("yunet_n")
     model = build(config.model, 0)

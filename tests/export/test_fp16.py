@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-from small_models import NAMES, file_of, network, drawn_image, run
+from small_models import NAMES, drawn_image, file_of, network, run
 
 from facetrain.core.errors import ExportError
 from facetrain.core.images import opencv
-from facetrain.data.sample_set.make import draw_picture
+from facetrain.data.sample_set.make import draw_image
 from facetrain.export.network.folded import Weights
 from facetrain.export.onnx.model import onnx_bytes, onnx_model
 from facetrain.export.onnx.request import Form, OnnxOptions
@@ -75,7 +75,7 @@ def test_decoding_stays_exact(form: Form, opset: int) -> None:
 
 
 def test_opencv_finds_the_same_faces(tmp_path: object) -> None:
-    image = np.ascontiguousarray(draw_picture(0, 1, 3)[0])
+    image = np.ascontiguousarray(draw_image(0, 1, 3)[0])
     found = []
     for place, model in enumerate((file_of("yunet_n"), half("yunet_n"))):
         path = f"{tmp_path}/{place}.onnx"

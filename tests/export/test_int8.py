@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
-from small_models import NAMES, file_of, network, drawn_image, run, write_pictures
+from small_models import NAMES, drawn_image, file_of, network, run, write_images
 
 from facetrain.core.boxes import box_iou
 from facetrain.core.errors import DataError, ExportError, InputError, UsageError
@@ -23,22 +23,22 @@ from facetrain.export.onnx.model import onnx_bytes, onnx_model
 from facetrain.export.onnx.request import OnnxOptions
 from facetrain.export.precision import statistics as int8_statistics
 from facetrain.export.precision.equalise import equalise, even_divisors
-from facetrain.export.precision.int8 import calibration_pictures, integer_convs, map_steps, quantize, step_of
+from facetrain.export.precision.int8 import calibration_images, integer_convs, map_steps, quantize, step_of
 from facetrain.export.precision.rounding import TOP, round_weight, steps_of
-from facetrain.export.precision.statistics import collect, picture_input, second_moments
+from facetrain.export.precision.statistics import collect, image_input, second_moments
 from facetrain.model.weights import load_model
 
-PICTURES = 6
+IMAGES = 6
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return write_pictures(tmp_path_factory.mktemp("calibration"), PICTURES)
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_images(tmp_path_factory.mktemp("calibration"), IMAGES)
 
 
 @pytest.fixture(scope="session")
-def lower(pictures: list[Path]) -> dict[str, onnx.ModelProto]:
-    return {name: quantize(network(name), pictures, {"note": "kept"}) for name in NAMES}
+def lower(images: list[Path]) -> dict[str, onnx.ModelProto]:
+    return {name: quantize(network(name), images, {"note": "kept"}) for name in NAMES}
 
 
 @cache
@@ -48,7 +48,7 @@ def weights_of(name: str) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_are_near_float32(name: str, lower: dict[str, onnx.ModelProto]) -> None:
-    image = drawn_image(PICTURES)
+    image = drawn_image(IMAGES)
     exact, found = run(file_of(name), image), run(lower[name], image)
     assert list(found) == list(exact)
     for output, numbers in exact.items():
@@ -66,7 +66,7 @@ def test_file_keeps_its_form(name: str, lower: dict[str, onnx.ModelProto]) -> No
     texts = {entry.key: entry.value for entry in after.metadata_props}
     assert {entry.key: entry.value for entry in before.metadata_props}.items() <= texts.items()
     assert texts["precision"] == "int8"
-    assert texts["calibration"] == f"{PICTURES} pictures"
+    assert texts["calibration"] == f"{IMAGES} images"
     kinds = {node.op_type for node in before.graph.node} | {"QuantizeLinear", "DequantizeLinear", "Split"}
     assert {node.op_type for node in after.graph.node} == kinds
 
@@ -150,31 +150,31 @@ def test_joined_heads_give_the_same_numbers(name: str) -> None:
 
 
 def test_same_bytes_each_time_on_any_number_of_processors(
-    pictures: list[Path], lower: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
+    images: list[Path], lower: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = NAMES[0]
     for cores in (1, 3):
         monkeypatch.setattr(int8_statistics, "available_cores", lambda cores=cores: cores)
         seen: list[int] = []
-        again = quantize(network(name), pictures, {"note": "kept"}, progress=seen.append)
-        assert seen == [1] * PICTURES
+        again = quantize(network(name), images, {"note": "kept"}, progress=seen.append)
+        assert seen == [1] * IMAGES
         assert onnx_bytes(again) == onnx_bytes(lower[name])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_equalising_changes_nothing_but_ranges(name: str, pictures: list[Path]) -> None:
+def test_equalising_changes_nothing_but_ranges(name: str, images: list[Path]) -> None:
     net = joined(network(name))
     convs = integer_convs(net.network)
-    shown = lambda path: picture_input(path, 32, None)  # noqa: E731
-    found = collect(net, convs, pictures, shown, lambda done: None)
+    shown = lambda path: image_input(path, 32, None)  # noqa: E731
+    found = collect(net, convs, images, shown, lambda done: None)
     even, seen, divisors = equalise(net, found, convs)
     assert divisors
-    image = drawn_image(PICTURES + 1)
+    image = drawn_image(IMAGES + 1)
     exact, same = run(file_of(name), image), run(onnx_model(even, {}), image)
     for output, numbers in exact.items():
         np.testing.assert_allclose(same[output], numbers, atol=2e-5 * max(1, np.abs(numbers).max()), err_msg=output)
-    # what equalise says of the pictures is what they make of the new weights
-    again = collect(even, convs, pictures, shown, lambda done: None)
+    # what equalise says of the images is what they make of the new weights
+    again = collect(even, convs, images, shown, lambda done: None)
     for conv in convs:
         scale = np.abs(again.high[conv.y]).max() + np.abs(again.low[conv.y]).max()
         np.testing.assert_allclose(seen.low[conv.y], again.low[conv.y], atol=1e-4 * scale)
@@ -275,11 +275,11 @@ def test_second_moments_equal_the_loop(kernel: int, stride: int, groups: int) ->
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_steps_cover_what_was_seen(pictures: list[Path]) -> None:
+def test_steps_cover_what_was_seen(images: list[Path]) -> None:
     name = NAMES[1]
     net = joined(network(name))
     convs = integer_convs(net.network)
-    found = collect(net, convs, pictures, lambda path: picture_input(path, 16, None), lambda done: None)
+    found = collect(net, convs, images, lambda path: image_input(path, 16, None), lambda done: None)
     steps = map_steps(net.network, found, convs)
     assert {conv.x for conv in convs} | {conv.y for conv in convs} <= steps.keys()
     for conv in convs:
@@ -289,38 +289,38 @@ def test_steps_cover_what_was_seen(pictures: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("options", [OnnxOptions(size=(64, 96)), OnnxOptions(batch=2), OnnxOptions(opset=17)], ids=str)
-def test_fixed_sizes_and_batches_are_calibrated(options: OnnxOptions, pictures: list[Path]) -> None:
+def test_fixed_sizes_and_batches_are_calibrated(options: OnnxOptions, images: list[Path]) -> None:
     net = network(NAMES[0])
     image = np.repeat(drawn_image(0)[:, :, :96, :64], options.batch or 1, 0)
-    exact, found = run(onnx_model(net, {}, options), image), run(quantize(net, pictures, {}, options), image)
+    exact, found = run(onnx_model(net, {}, options), image), run(quantize(net, images, {}, options), image)
     for output, numbers in exact.items():
         assert found[output].shape == numbers.shape
         assert np.abs(found[output] - numbers).mean() < 0.05 * max(numbers.std(), 0.02), output
 
 
-def test_pictures_are_shown_as_the_network_gets_them(tmp_path: Path, pictures: list[Path]) -> None:
-    shown = picture_input(pictures[0], 32, None)
+def test_images_are_shown_as_the_network_gets_them(tmp_path: Path, images: list[Path]) -> None:
+    shown = image_input(images[0], 32, None)
     assert np.array_equal(shown, drawn_image(0))
-    assert picture_input(pictures[0], 32, (64, 96)).shape == (1, 3, 96, 64)
+    assert image_input(images[0], 32, (64, 96)).shape == (1, 3, 96, 64)
     large = tmp_path / "large.png"
     write_image(large, np.zeros((100, 3000, 3), np.uint8))
-    assert picture_input(large, 32, None).shape == (1, 3, 64, 1024)
+    assert image_input(large, 32, None).shape == (1, 3, 64, 1024)
 
 
-def test_errors(tmp_path: Path, pictures: list[Path]) -> None:
+def test_errors(tmp_path: Path, images: list[Path]) -> None:
     net = network(NAMES[0])
     with pytest.raises(UsageError, match="`opset` 12"):
-        quantize(net, pictures, {}, OnnxOptions(opset=12))
-    with pytest.raises(InputError, match="no pictures"):
+        quantize(net, images, {}, OnnxOptions(opset=12))
+    with pytest.raises(InputError, match="no images"):
         quantize(net, [])
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"broken\.png"):
-        quantize(net, [*pictures, broken])
+        quantize(net, [*images, broken])
     first, values = next(iter(net.weights.items()))
     wrong = {**net.weights, first: Weights(values.weight * np.float32(np.nan), values.bias)}
     with pytest.raises(ExportError, match="not finite"):
-        quantize(replace(net, weights=wrong), pictures)
+        quantize(replace(net, weights=wrong), images)
 
 
 @pytest.mark.slow
@@ -328,7 +328,7 @@ def test_errors(tmp_path: Path, pictures: list[Path]) -> None:
 def test_released_weights_find_the_same_faces(name: str, shared: Path, tmp_path: Path) -> None:
     net = fold(load_model(shared / f"reference/yunet/{name}.pth"))
     model = onnx_model(net, {})
-    training = calibration_pictures(shared / "widerface", 16)
+    training = calibration_images(shared / "widerface", 16)
     detectors = []
     for file, content in (("float.onnx", model), ("int8.onnx", quantize(net, training))):
         (tmp_path / file).write_bytes(onnx_bytes(content))

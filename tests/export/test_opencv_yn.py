@@ -1,4 +1,4 @@
-"""The emulation of FaceDetectorYN against OpenCV itself and against the rows that OpenCV 5 gave for real pictures."""
+"""The emulation of FaceDetectorYN against OpenCV itself and against the rows that OpenCV 5 gave for real images."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from facetrain.core.boxes import pad_image, padded_size
 from facetrain.core.images import read_image
 from facetrain.detect.bundled import bundled_weights
-from facetrain.export.images import check_pictures
+from facetrain.export.images import check_images
 from facetrain.export.network.fold import fold
 from facetrain.export.onnx.model import export_onnx
 from facetrain.export.onnx.opencv_yn import Thresholds, _select, candidates, possible_and_certain
@@ -24,7 +24,7 @@ def select(rows, thresholds):
 
 
 def rows_of(path: Path, image: np.ndarray) -> np.ndarray:
-    """All decoded candidates of a picture."""
+    """All decoded candidates of an image."""
     padded = pad_image(image, *padded_size(image.shape[1], image.shape[0], 32))
     session = onnxruntime.InferenceSession(path)
     values = session.run(None, {"input": padded.transpose(2, 0, 1)[None].astype(np.float32)})
@@ -49,7 +49,7 @@ def in_order(rows: np.ndarray) -> np.ndarray:
 def test_it_selects_what_opencv_selects(score: float, nms: float, top_k: int) -> None:
     path = bundled_weights("yunet_n")
     thresholds = Thresholds(score, nms, top_k)
-    for image in check_pictures():
+    for image in check_images():
         rows = rows_of(path, image)
         wanted = opencv_rows(path, image, thresholds)
         found = rows[select(rows, thresholds)]

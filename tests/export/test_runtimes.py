@@ -20,7 +20,7 @@ from environments import Environment, make_all, python_of
 from facetrain.core.boxes import pad_image, padded_size
 from facetrain.core.faces import Floats, Image
 from facetrain.core.images import read_image
-from facetrain.data.sample_set.make import draw_picture
+from facetrain.data.sample_set.make import draw_image
 from facetrain.export.network.fold import fold
 from facetrain.export.onnx.model import export_onnx
 from facetrain.export.onnx.opencv_yn import Thresholds, candidates, possible_and_certain
@@ -79,7 +79,7 @@ class Case:
     """Files to run and what goes into them.
 
     expected: of each file another one whose outputs it should give, run by onnxruntime here
-    arrays:   inputs (B, 3, H, W) float32 and pictures (H, W, 3) uint8; pictures: the names of the latter
+    arrays:   inputs (B, 3, H, W) float32 and images (H, W, 3) uint8; images: the names of the latter
     fixed:    files that onnxruntime runs at the size FIXED only
     results:  of each runtime its arrays, or how it failed
     known, faces: what was computed here, kept for the next runtime
@@ -89,7 +89,7 @@ class Case:
     files: dict[str, Path]
     expected: dict[str, Path]
     arrays: dict[str, np.ndarray]
-    pictures: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     results: dict[str, dict[str, np.ndarray] | str] = field(default_factory=dict)
     known: dict[tuple[Path, str], dict[str, Floats]] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Case:
 
     def inputs(self, file: str, runtime: str) -> list[str]:
         held = runtime.startswith("onnxruntime") and file in self.fixed
-        shapes = {name: array.shape for name, array in self.arrays.items() if name not in self.pictures}
+        shapes = {name: array.shape for name, array in self.arrays.items() if name not in self.images}
         return [name for name, shape in shapes.items() if not held or shape[:1:-1] == FIXED]
 
     def found(self, runtime: str) -> dict[str, np.ndarray]:
@@ -119,11 +119,11 @@ class Case:
             self.known[path, key] = outputs_here(path, self.arrays[key])
         return self.known[path, key]
 
-    def allowed(self, file: str, picture: str) -> tuple[Floats, set[int], set[int]]:
+    def allowed(self, file: str, image: str) -> tuple[Floats, set[int], set[int]]:
         """All candidates (P, 15), which of them FaceDetectorYN's rules allow and which they demand."""
-        key = (self.expected[file], picture)
+        key = (self.expected[file], image)
         if key not in self.faces:
-            images = as_input(self.arrays[picture])
+            images = as_input(self.arrays[image])
             rows = candidates(outputs_here(key[0], images), images.shape[3], images.shape[2])
             self.faces[key] = (rows, *possible_and_certain(rows, Thresholds()))
         return self.faces[key]
@@ -132,7 +132,7 @@ class Case:
         files = self.files.items()
         models = {name: {"path": str(path), "inputs": self.inputs(name, runtime)} for name, path in files}
         arrays, job, result = (self.folder / name for name in ("arrays.npz", f"{runtime}.json", f"{runtime}.npz"))
-        content = {"models": models, "pictures": self.pictures, "resize": runtime not in ONE_SIZE}
+        content = {"models": models, "images": self.images, "resize": runtime not in ONE_SIZE}
         job.write_text(json.dumps(content))
         if not arrays.exists():
             np.savez(arrays, **self.arrays)
@@ -167,10 +167,10 @@ def outputs_here(path: Path, images: Floats) -> dict[str, Floats]:
     return dict(zip(names, here(path).run(names, {"input": images}), strict=True))
 
 
-def as_input(picture: Image) -> Floats:
+def as_input(image: Image) -> Floats:
     """(1, 3, H, W), padded to multiples of 32."""
-    height, width = picture.shape[:2]
-    return pad_image(picture, *padded_size(width, height, 32)).transpose(2, 0, 1)[None].astype(np.float32)
+    height, width = image.shape[:2]
+    return pad_image(image, *padded_size(width, height, 32)).transpose(2, 0, 1)[None].astype(np.float32)
 
 
 def noise(width: int, height: int) -> Floats:
@@ -196,7 +196,7 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Case:
     for name, options in RAW.items():
         files[name] = folder / f"{name}.onnx"
         export_onnx(net, files[name], options=options)
-    drawn = {f"drawn {index}": draw_picture(7, 1, index)[0] for index in (3, 10, 23)}
+    drawn = {f"drawn {index}": draw_image(7, 1, index)[0] for index in (3, 10, 23)}
     drawn["black"] = np.zeros((100, 60, 3), np.uint8)
     expected = dict.fromkeys(files, files["as it is"])
     return Case(folder, files, expected, raw_inputs() | drawn, tuple(drawn), ("fixed size",))
@@ -209,9 +209,9 @@ def released(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Case:
     files = {name: folder / f"{name}.onnx" for name in RELEASED}
     for name, path in files.items():
         export_onnx(fold(load_model(shared / f"reference/yunet/{name}.pth")), path)
-    pictures = {path.name: read_image(path) for path in sorted((shared / "reference/images").glob("*.jpg"))}
+    images = {path.name: read_image(path) for path in sorted((shared / "reference/images").glob("*.jpg"))}
     expected = {name: shared / f"reference/yunet/{name}_dynamic.onnx" for name in files}
-    return Case(folder, files, expected, raw_inputs() | pictures, tuple(pictures))
+    return Case(folder, files, expected, raw_inputs() | images, tuple(images))
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def decoded(tmp_path_factory: pytest.TempPathFactory) -> Case:
     files = {name: folder / f"{name}.onnx" for name in (*DECODED, *ROWS)}
     for name, path in files.items():
         export_onnx(net, path, options=(DECODED | ROWS)[name])
-    drawn = as_input(pad_image(draw_picture(7, 1, 10)[0], *FIXED))
+    drawn = as_input(pad_image(draw_image(7, 1, 10)[0], *FIXED))
     # An input without a face comes last: a runtime that does not survive it has shown the rest.
     arrays = {"faces": drawn, "two": np.concatenate([drawn, drawn[..., ::-1]]), "none": np.zeros_like(drawn)}
     return Case(folder, files, files, arrays, fixed=("decoded, fixed size", "rows"))
@@ -253,7 +253,7 @@ def compare_raw(case: Case, runtime: str, file: str) -> None:
 
 @pytest.mark.parametrize("file", ["as it is", *RAW])
 @pytest.mark.parametrize("runtime", OPENCV)
-def test_face_detector_yn_finds_the_same_faces_in_drawn_pictures(runtime: str, file: str, bundled: Case) -> None:
+def test_face_detector_yn_finds_the_same_faces_in_drawn_images(runtime: str, file: str, bundled: Case) -> None:
     if runtime in ONE_SIZE and file == "fixed size":
         assert "redefinition" in str(bundled.found(runtime)[f"{file}|faces error"])
     else:
@@ -266,9 +266,9 @@ def test_face_detector_yn_finds_the_known_faces(
     runtime: str, file: str, released: Case, expected_export: dict[str, Any]
 ) -> None:
     assert compare_faces(released, runtime, file) > 60
-    for picture, numbers in expected_export["pictures"].items():
+    for image, numbers in expected_export["pictures"].items():
         known = np.array(numbers["FaceDetectorYN"][file]).reshape(-1, 15)
-        rows = released.found(runtime)[f"{file}|faces|{picture}"]
+        rows = released.found(runtime)[f"{file}|faces|{image}"]
         assert len(rows) == len(known)
         for face in known:  # written with three decimals
             assert np.abs(rows - face).max(1).min() <= 2e-3
@@ -281,19 +281,19 @@ def expected_export(shared: Path) -> dict[str, Any]:
 
 
 def compare_faces(case: Case, runtime: str, file: str) -> int:
-    """All pictures' faces, as sets, against FaceDetectorYN's rules on the raw numbers; returns how many there are."""
+    """All images' faces, as sets, against FaceDetectorYN's rules on the raw numbers; returns how many there are."""
     found, count = case.found(runtime), 0
     assert f"{file}|faces error" not in found, found[f"{file}|faces error"]
-    for picture in case.pictures:
-        rows, possible, certain = case.allowed(file, picture)
-        faces = found[f"{file}|faces|{picture}"]
+    for image in case.images:
+        rows, possible, certain = case.allowed(file, image)
+        faces = found[f"{file}|faces|{image}"]
         places = [min(possible, key=lambda index, face=face: np.abs(rows[index] - face).max()) for face in faces]
         assert certain <= set(places)
         assert len(set(places)) == len(places)
         np.testing.assert_allclose(faces, rows[places], rtol=0, atol=1e-3)
         count += len(faces)
-    if runtime not in ONE_SIZE:  # after pictures of other sizes the first one gives what it gave
-        first = case.pictures[0]
+    if runtime not in ONE_SIZE:  # after images of other sizes the first one gives what it gave
+        first = case.images[0]
         np.testing.assert_array_equal(found[f"{file}|again|{first}"], found[f"{file}|faces|{first}"])
     return count
 

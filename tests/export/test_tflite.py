@@ -14,7 +14,7 @@ from environments import Environment, python_of
 
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config
-from facetrain.data.sample_set.make import draw_picture
+from facetrain.data.sample_set.make import draw_image
 from facetrain.export.network.fold import fold
 from facetrain.export.onnx.model import export_onnx
 from facetrain.model.weights import load_model, save_checkpoint
@@ -87,13 +87,13 @@ def converted(converter: Path, tiny: Path, tmp_path_factory: pytest.TempPathFact
     return files
 
 
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """(1, 3, H, W) float32 with faces."""
-    return draw_picture(7, 1, 10)[0][:HEIGHT, :WIDTH].transpose(2, 0, 1)[None].astype(np.float32)
+    return draw_image(7, 1, 10)[0][:HEIGHT, :WIDTH].transpose(2, 0, 1)[None].astype(np.float32)
 
 
 def compare(converter: Path, file: Path, onnx: Path, channels_last: bool) -> None:
-    images = picture()
+    images = image()
     given, result = file.with_name("images.npy"), file.with_name("outputs.npz")
     np.save(given, images.transpose(0, 2, 3, 1) if channels_last else images)
     done = run(converter, "-c", RUN_FILE, file, given, result)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from oracles import simota
-from oracles.average_precision import Picture, official
+from oracles.average_precision import Image, official
 
 from facetrain.config.schema import LossConfig, ModelConfig
 from facetrain.data.batch import FACE, Batch
@@ -56,15 +56,15 @@ def image() -> Array:
 
 
 def batch() -> Batch:
-    """The picture twice, two faces in each, landmarks at fifths of the boxes."""
+    """The image twice, two faces in each, landmarks at fifths of the boxes."""
     boxes = torch.tensor(FACES)
     x1, y1, x2, y2 = boxes.T
     at = [(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)]
     points = torch.stack([torch.stack([x1 + a * (x2 - x1), y1 + b * (y2 - y1), torch.ones(4)], 1) for a, b in at], 1)
     pixels = torch.from_numpy(image()).permute(2, 0, 1).float()
-    pictures = torch.stack([pixels, pixels.flip(2)])
+    images = torch.stack([pixels, pixels.flip(2)])
     numbers = torch.tensor([0, 0, 1, 1])
-    return Batch(pictures, boxes, points, numbers, torch.full((4,), FACE, dtype=torch.int8))
+    return Batch(images, boxes, points, numbers, torch.full((4,), FACE, dtype=torch.int8))
 
 
 def convolve(x: Array, layer: Weights, stride: int = 1, relu: bool = False) -> Array:
@@ -171,7 +171,7 @@ def hashes(net: FoldedNet) -> dict[str, str]:
     return found | {"onnx/nodes": hashlib.sha256(nodes.encode()).hexdigest(), "onnx/weights": stored.hexdigest()}
 
 
-def pictures() -> list[Picture]:
+def images() -> list[Image]:
     """Drawn detections of drawn boxes for AP: x y w h, some of them beside the box."""
     rng = np.random.default_rng(2)
     drawn = []
@@ -180,9 +180,7 @@ def pictures() -> list[Picture]:
         near = [[*(np.array(b) + rng.normal(0, 4, 4)), rng.uniform(0.2, 1)] for b in boxes if rng.random() < 0.8]
         wrong = [[*rng.uniform(0, 200, 2), *rng.uniform(10, 60, 2), rng.uniform(0, 0.7)] for _ in range(3)]
         counted = [bool(rng.random() < 0.8) for _ in boxes]
-        drawn.append(
-            Picture([list(map(float, d)) for d in near + wrong], [list(map(float, b)) for b in boxes], counted)
-        )
+        drawn.append(Image([list(map(float, d)) for d in near + wrong], [list(map(float, b)) for b in boxes], counted))
     return drawn
 
 
@@ -222,7 +220,7 @@ def main() -> None:
         "score": score,
         "nms": 0.45,
         "losses": {name: float(value) for name, value in losses.items()},
-        "ap": official(pictures()).ap,
+        "ap": official(images()).ap,
         "hashes": hashes(net),
     }
     weights = {f"weights/{name}": value.numpy() for name, value in model.state_dict().items()}

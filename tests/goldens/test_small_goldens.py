@@ -96,13 +96,13 @@ def test_what_the_exports_write(model, document):
 
 
 def test_average_precision(document):
-    pictures = make.pictures()
+    images = make.images()
 
     def corners(rows):
         table = np.array([row[:4] for row in rows], np.float64).reshape(-1, 4)
         return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:]], 1)
 
-    found = match([(corners(p.detections), np.array([d[4] for d in p.detections]), corners(p.boxes)) for p in pictures])
-    counted = np.array([flag for p in pictures for flag in p.counted])
+    found = match([(corners(p.detections), np.array([d[4] for d in p.detections]), corners(p.boxes)) for p in images])
+    counted = np.array([flag for p in images for flag in p.counted])
     assert curve(tally(found, counted)).ap == pytest.approx(document["ap"], abs=1e-9)
     assert 0.2 < document["ap"] < 0.95

@@ -15,11 +15,11 @@ from facetrain.core.images import read_image
 from facetrain.model.detector import ModelDetector, load_detector, torch_device
 from facetrain.model.yunet import build
 
-PICTURES = ("crowd", "family", "group", "kids", "noface", "portrait")
+IMAGES = ("crowd", "family", "group", "kids", "noface", "portrait")
 TINY = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), (16, 16)), head_channels=16)
 
 
-@pytest.mark.parametrize("photo", PICTURES)
+@pytest.mark.parametrize("photo", IMAGES)
 @pytest.mark.parametrize("name", ["n", "s"])
 def test_golden_detections(golden: dict, shared: Path, name: str, photo: str) -> None:
     """At score 0.5 and NMS 0.45, best first; to 1e-4 in score and 0.01 pixels."""
@@ -86,14 +86,14 @@ def test_black_rows_beyond_the_padding_only_touch_what_is_near(shared: Path) -> 
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (32, 32), (31, 33)])
-def test_pictures_of_any_size(detector: ModelDetector, size: tuple[int, int]) -> None:
+def test_images_of_any_size(detector: ModelDetector, size: tuple[int, int]) -> None:
     [faces] = detector.detect_batch([noise(*size)])
     assert np.isfinite(faces.boxes).all()
     assert faces.landmarks.shape[1:] == (5, 2)
 
 
-def test_batch_equals_each_picture_alone(detector: ModelDetector) -> None:
-    """Also pictures of several sizes, some of which share a padded size."""
+def test_batch_equals_each_image_alone(detector: ModelDetector) -> None:
+    """Also images of several sizes, some of which share a padded size."""
     images = [noise(90, 70, 1), noise(40, 40, 2), noise(96, 96, 3), noise(33, 64, 4), noise(1, 1, 5)]
     together = detector.detect_batch(images)
     assert len(together) == len(images)
@@ -104,7 +104,7 @@ def test_batch_equals_each_picture_alone(detector: ModelDetector) -> None:
     assert detector.detect_batch([]) == []
 
 
-def test_picture_may_be_a_view(detector: ModelDetector) -> None:
+def test_image_may_be_a_view(detector: ModelDetector) -> None:
     big = noise(140, 100)
     view = big[10:74, 20:116][:, ::-1]
     assert_same(detector.detect_batch([view])[0], detector.detect_batch([view.copy()])[0])

@@ -42,7 +42,7 @@ def weights(shared: Path, name: str) -> Path:
 
 
 def noise(height: int, width: int) -> np.ndarray:
-    """The reference's picture: a fresh generator a size."""
+    """The reference's image: a fresh generator a size."""
     return np.random.Generator(np.random.PCG64(20240607)).integers(0, 256, (1, 3, height, width), np.uint8)
 
 
@@ -426,7 +426,7 @@ def test_joined_outputs_equal_each_unit_alone() -> None:
         torch.testing.assert_close(maps[outputs[kind, 1]], depthwise(pointwise(x)), atol=1e-6, rtol=1e-5)
 
 
-def test_pictures_of_a_batch_do_not_meet() -> None:
+def test_images_of_a_batch_do_not_meet() -> None:
     model = build(TINY, seed=0).eval()
     pixels = 255 * torch.rand(3, 3, 64, 96)
     with torch.inference_mode():

@@ -13,7 +13,7 @@ from facetrain.config.schema import Config, ModelConfig
 from facetrain.core.compiler import find_compiler
 from facetrain.core.errors import UsageError
 from facetrain.core.images import write_image
-from facetrain.data.sample_set.make import draw_picture
+from facetrain.data.sample_set.make import draw_image
 from facetrain.export.cpp.targets import libfacedetection
 from facetrain.export.cpp.targets.options import CppOptions
 from facetrain.export.cpp.targets.standalone_plan import plan
@@ -122,9 +122,9 @@ def test_it_reaches_the_standalone_detector(block: str, way: str, tmp_path: Path
     save_checkpoint(checkpoint, model.state_dict(), Config(model=model.config), {})
     images = tmp_path / "images"
     images.mkdir()
-    write_image(images / "a.png", draw_picture(0, 1, 9)[0])
-    write_image(images / "b.png", draw_picture(0, 1, 1)[0][3:250, :333])
-    result = export_cpp(CppRequest(str(checkpoint), output=tmp_path / "cpp", check=True, pictures=images))
+    write_image(images / "a.png", draw_image(0, 1, 9)[0])
+    write_image(images / "b.png", draw_image(0, 1, 1)[0][3:250, :333])
+    result = export_cpp(CppRequest(str(checkpoint), output=tmp_path / "cpp", check=True, images=images))
     assert result.check is not None
     assert result.check.found.faces > 0
 

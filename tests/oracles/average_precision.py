@@ -9,8 +9,8 @@ STEPS = 1000
 
 
 @dataclass
-class Picture:
-    """A picture's detections and boxes, and which of the boxes count."""
+class Image:
+    """An image's detections and boxes, and which of the boxes count."""
 
     detections: list[Detection]
     boxes: list[Box]
@@ -26,27 +26,27 @@ class Result:
     found: list[int]
 
 
-def official(pictures: Sequence[Picture], *, pixel: float = 1.0, skip_empty: bool = False) -> Result:
-    """pixel: what is added to every side; skip_empty: whether pictures without boxes give no false alarms."""
-    scores = [detection[4] for picture in pictures for detection in picture.detections]
+def official(images: Sequence[Image], *, pixel: float = 1.0, skip_empty: bool = False) -> Result:
+    """pixel: what is added to every side; skip_empty: whether images without boxes give no false alarms."""
+    scores = [detection[4] for image in images for detection in image.detections]
     low, high = (min(scores), max(scores)) if scores else (0.0, 0.0)
 
     proposals, found = [0] * STEPS, [0] * STEPS
-    for picture in pictures:
-        if not picture.detections or (skip_empty and not picture.boxes):
+    for image in images:
+        if not image.detections or (skip_empty and not image.boxes):
             continue
         taken: set[int] = set()
         entries = []  # (normalised score, is a proposal, finds a face)
-        for detection in sorted(picture.detections, key=lambda d: -d[4]):
+        for detection in sorted(image.detections, key=lambda d: -d[4]):
             score = (detection[4] - low) / (high - low) if high > low else 1.0
             best, best_overlap = -1, 0.0
-            for number, box in enumerate(picture.boxes):
+            for number, box in enumerate(image.boxes):
                 overlap = iou(detection[:4], box, pixel)
                 if best < 0 or overlap > best_overlap:
                     best, best_overlap = number, overlap
             if best < 0 or best_overlap < 0.5:
                 entries.append((score, True, False))
-            elif picture.counted[best]:
+            elif image.counted[best]:
                 entries.append((score, True, best not in taken))
                 taken.add(best)
         for t in range(1, STEPS + 1):
@@ -54,7 +54,7 @@ def official(pictures: Sequence[Picture], *, pixel: float = 1.0, skip_empty: boo
             proposals[t - 1] += sum(score >= threshold and proposal for score, proposal, _ in entries)
             found[t - 1] += sum(score >= threshold and new for score, _, new in entries)
 
-    faces = sum(sum(picture.counted) for picture in pictures)
+    faces = sum(sum(image.counted) for image in images)
     if faces == 0:
         return Result(None, proposals, found)
     precision = [f / a if a else 0.0 for f, a in zip(found, proposals, strict=True)]

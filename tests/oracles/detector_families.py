@@ -50,7 +50,7 @@ METADATA = {
     "rows": {"family": "yunet", "form": "rows", "strides": "[8, 16, 32]", "landmarks": '["a", "b", "c", "d", "e"]'},
 }
 # family -> (value fed for a pixel of v, order of channels, multiple of the sides)
-PICTURES = {
+IMAGES = {
     "yunet": (lambda v: v, "bgr", 32),
     "facetrain_decoded": (lambda v: v, "bgr", 32),
     "yunet_2021": (lambda v: v, "bgr", 32),

@@ -1,4 +1,4 @@
-"""SimOTA as loops over priors and faces of one picture, in double precision, from its description alone.
+"""SimOTA as loops over priors and faces of one image, in double precision, from its description alone.
 
 Slow and plain on purpose. Where two choices are nearly equal, the description leaves them open (and float32 rounds):
 `margin` says how far the closest decision was from falling the other way.
@@ -43,7 +43,7 @@ def simota(
     tiny: float = 1e-7,
     floor: float = -100.0,
 ) -> Assignment:
-    """Assign the priors of one picture. cls, obj: logits; offsets: raw box numbers; faces: those that count."""
+    """Assign the priors of one image. cls, obj: logits; offsets: raw box numbers; faces: those that count."""
     result = Assignment([-1] * len(priors), [0.0] * len(priors))
     boxes = [decode(raw, prior) for raw, prior in zip(offsets, priors, strict=True)]
 

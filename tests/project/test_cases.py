@@ -36,8 +36,8 @@ def test_a_landmark_name_runs_nothing(cases: Path, tmp_path: Path, capfd: pytest
     "name", ["checkpoint_1d_weight.pth", "checkpoint_state_without_keys.pt", "checkpoint_text_for_tensor.pt"]
 )
 def test_checkpoints_that_are_none(cases: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
-    picture = str(cases / "huge_scan_ends_the_run" / "1_first.jpg")
-    for arguments in (["detect", picture, "--weights", str(cases / name)], ["info", str(cases / name)]):
+    image = str(cases / "huge_scan_ends_the_run" / "1_first.jpg")
+    for arguments in (["detect", image, "--weights", str(cases / name)], ["info", str(cases / name)]):
         assert run_cli(arguments) == 1
         out, err = capfd.readouterr()
         assert out == ""
@@ -79,21 +79,21 @@ def test_a_folder_is_read_whole(cases: Path, capfd: pytest.CaptureFixture[str]) 
 
 def test_long_names(cases: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["detect", str(cases / "long_name")]) == 0
-    assert capfd.readouterr().out.splitlines()[-1] == "2 faces in 2 pictures, drawn in detections"
+    assert capfd.readouterr().out.splitlines()[-1] == "2 faces in 2 images, drawn in detections"
     assert len(list(Path("detections").iterdir())) == 2
 
 
 def test_equal_stems_are_refused_before_the_work(
     cases: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("facetrain.eval.evaluate.detect_pictures", lambda *_, **__: pytest.fail("looked already"))
+    monkeypatch.setattr("facetrain.eval.evaluate.detect_images", lambda *_, **__: pytest.fail("looked already"))
     assert run_cli(["eval", "--data", str(cases / "same_stem"), "--save-predictions", "new"]) in (1, 2)
-    assert "two pictures have this name" in capfd.readouterr().err
+    assert "two images have this name" in capfd.readouterr().err
 
 
 @pytest.mark.slow
 def test_scripts(cases: Path, tmp_path: Path) -> None:
-    """A run that finds its data again from anywhere; one without validation pictures."""
+    """A run that finds its data again from anywhere; one without validation images."""
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "facetrain").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m facetrain "$@"\n')
@@ -111,7 +111,7 @@ def test_scripts(cases: Path, tmp_path: Path) -> None:
     assert "no longer there" in moved
     assert named.startswith("training data: ")
     said = "\n".join(lines("train_without_val.sh"))
-    assert "no validation pictures" in said
+    assert "no validation images" in said
     assert "undefined" not in said
 
 

@@ -176,7 +176,7 @@ def test_progress_bars_are_inert(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    with console.progress("pictures", 2) as advance:
+    with console.progress("images", 2) as advance:
         advance(1, note="\x1b]0;name_ran\x07")
     assert "\x1b]0" not in screen.getvalue()
 
@@ -185,7 +185,7 @@ def test_progress_bars_are_inert(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_of_hostile_file_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [name.replace("/", "_") for name in HOSTILE]
     for name in names:
-        (tmp_path / f"{name}.jpg").write_bytes(b"no picture")
+        (tmp_path / f"{name}.jpg").write_bytes(b"no image")
     run_cli(["detect", str(tmp_path), "--output", str(tmp_path / "out")])
     run_cli(["eval", "--data", str(tmp_path / names[0])])
     run_cli(["train", str(tmp_path / f"{names[15]}.yaml")])

@@ -69,9 +69,9 @@ def test_labels_and_files_in_two_unicode_forms(tmp_path, forms):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
     write_text(tmp_path / "val" / "labelv2.txt", f"# {normalize(forms[0], name)} 96 64\n10 10 40 50\n")
-    [picture] = load_split(tmp_path, "val", 5).pictures
-    assert picture.path == path
-    assert picture.name == normalize(forms[0], name)
+    [image] = load_split(tmp_path, "val", 5).images
+    assert image.path == path
+    assert image.name == normalize(forms[0], name)
     assert as_spelled(tmp_path, "ä/ö", {}) == tmp_path / "ä" / "ö"  # not there: as it was asked
 
 

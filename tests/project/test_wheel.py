@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 
 import facetrain
 from facetrain.core.images import SUFFIXES, write_image
-from facetrain.data.sample_set.make import draw_picture
+from facetrain.data.sample_set.make import draw_image
 
 ROOT = Path(__file__).parents[2]
 MAX_WHEEL = 1_750_000  # bytes: a million of weights, and the code
@@ -108,10 +108,10 @@ def run(*command, cwd):
     return done
 
 
-def detect(installed, picture, folder):
+def detect(installed, image, folder):
     """Run `facetrain detect` of the installed wheel. Returns its JSON document."""
     scripts, packages = installed
-    done = run(scripts / "python", "-c", DETECT, picture, "--json", "--output", folder / "drawn", cwd=folder)
+    done = run(scripts / "python", "-c", DETECT, image, "--json", "--output", folder / "drawn", cwd=folder)
     *said, last = done.stderr.splitlines()
     report = json.loads(last)
     assert report["code"] == 0, said
@@ -159,7 +159,7 @@ def test_wheel_is_small(wheel):
 
 
 def test_nothing_foreign_is_shipped(wheel_files, sdist_files):
-    # Pictures for tests are drawn (facetrain.data.sample_set.make): then none of doubtful origin can slip in.
+    # Images for tests are drawn (facetrain.data.sample_set.make): then none of doubtful origin can slip in.
     for files in (wheel_files, sdist_files):
         assert [name for name in files if name.lower().endswith(SUFFIXES)] == []
         assert [name for name in files if "WIDER_" in name or "shared/" in name] == []
@@ -219,7 +219,7 @@ def test_version_of_the_installed_wheel(installed, tmp_path):
 
 
 def test_detect_of_the_installed_wheel(installed, tmp_path):
-    image, _ = draw_picture(0, 0, 0)
+    image, _ = draw_image(0, 0, 0)
     write_image(tmp_path / "drawn.png", image)
     document = detect(installed, tmp_path / "drawn.png", tmp_path)
     assert document["errors"] == []

@@ -49,7 +49,7 @@ CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
 
 def drawn(seed: int, faces: int, size: int = 64) -> Batch:
-    """Three noise pictures with so many faces between them, a fifth of them ignored, filled up like a real batch."""
+    """Three noise images with so many faces between them, a fifth of them ignored, filled up like a real batch."""
     rng = np.random.default_rng(seed)
     rows = -(-faces // 16) * 16
     boxes, landmarks = np.zeros((rows, 4), np.float32), np.zeros((rows, 5, 3), np.float32)
@@ -312,7 +312,7 @@ LONG, SHORT = 640 * 12_880, 20_000
 
 
 @pytest.mark.parametrize(
-    ("mode", "device", "pictures", "world", "max_time", "wanted", "said"),
+    ("mode", "device", "images", "world", "max_time", "wanted", "said"),
     [
         (
             "auto",
@@ -321,7 +321,7 @@ LONG, SHORT = 640 * 12_880, 20_000
             ALONE,
             None,
             (True, True),
-            "8,243,200 pictures to go at 640x640, which saves about 2 h 19",
+            "8,243,200 images to go at 640x640, which saves about 2 h 19",
         ),
         (
             "auto",
@@ -330,7 +330,7 @@ LONG, SHORT = 640 * 12_880, 20_000
             ALONE,
             None,
             (False, False),
-            "compile: off: 20,000 pictures to go at 640x640, which saves",
+            "compile: off: 20,000 images to go at 640x640, which saves",
         ),
         ("auto", CUDA, LONG, ALONE, 100.0, (False, False), "saves about 71 s for up to 2 min of preparation"),
         ("auto", CUDA, LONG, World(1, 2), None, (False, False), "compile: off: 2 processes"),
@@ -342,15 +342,15 @@ LONG, SHORT = 640 * 12_880, 20_000
     ],
 )
 def test_choice(
-    mode: str, device: torch.device, pictures: int, world: World, max_time: float | None,
+    mode: str, device: torch.device, images: int, world: World, max_time: float | None,
     wanted: tuple[bool, bool], said: str,
 ) -> None:  # fmt: skip
-    choice = choose(mode, device, pictures, 640, world, max_time)
+    choice = choose(mode, device, images, 640, world, max_time)
     assert (choice.compiled, choice.captured) == wanted
     assert said in choice.line
 
 
-def test_smaller_pictures_have_to_be_more() -> None:
+def test_smaller_images_have_to_be_more() -> None:
     enough = next(n for n in range(0, 10**7, 10**4) if choose("auto", CUDA, n, 640, ALONE, None).compiled)
     assert not choose("auto", CUDA, 2 * enough, 320, ALONE, None).compiled
     assert choose("auto", CUDA, 4 * enough + 10, 320, ALONE, None).compiled

@@ -22,7 +22,7 @@ STRIDES = (8, 16, 32)
 
 
 def make_batch(boxes: Sequence[Sequence[float]], image: Sequence[int], kind: Sequence[int], images: int) -> Batch:
-    """Faces without landmarks; the pictures themselves play no part in assigning."""
+    """Faces without landmarks; the images themselves play no part in assigning."""
     rows = len(boxes)
     return Batch(
         images=torch.zeros(images, 3, 1, 1),
@@ -51,15 +51,15 @@ def random_face(rng: np.random.Generator, width: int, height: int) -> list[float
     return [left, top, left + max(1, round(4 * w)) / 4, top + max(1, round(4 * h)) / 4]
 
 
-def random_case(seed: int, faces_a_picture: Sequence[int]) -> tuple[Predictions, Batch]:
+def random_case(seed: int, faces_an_image: Sequence[int]) -> tuple[Predictions, Batch]:
     """Predictions that partly fit the faces; ignored and padding rows among the faces, all rows shuffled."""
     rng = np.random.default_rng(seed)
     width, height = (32 * int(v) for v in rng.integers(2, 5, 2))
     priors = make_priors(height, width, STRIDES)
     count = len(priors)
     rows: list[tuple[list[float], int, int]] = []
-    offsets = np.zeros((len(faces_a_picture), count, 4))
-    for i, wanted in enumerate(faces_a_picture):
+    offsets = np.zeros((len(faces_an_image), count, 4))
+    for i, wanted in enumerate(faces_an_image):
         faces = [random_face(rng, width, height) for _ in range(wanted)]
         if len(faces) > 1:  # a pair that overlaps
             faces[1] = [
@@ -80,7 +80,7 @@ def random_case(seed: int, faces_a_picture: Sequence[int]) -> tuple[Predictions,
     rows += [([0.0, 0.0, 0.0, 0.0], 0, PADDING)] * int(rng.integers(3))
     order = rng.permutation(len(rows))
     boxes, image, kind = [rows[k][0] for k in order], [rows[k][1] for k in order], [rows[k][2] for k in order]
-    images = len(faces_a_picture)
+    images = len(faces_an_image)
     predictions = Predictions(
         cls=torch.tensor(rng.normal(-1, 2, (images, count)), dtype=torch.float32),
         obj=torch.tensor(rng.normal(-2, 2, (images, count)), dtype=torch.float32),
@@ -92,7 +92,7 @@ def random_case(seed: int, faces_a_picture: Sequence[int]) -> tuple[Predictions,
 
 
 def expected(predictions: Predictions, batch: Batch, **settings: float) -> tuple[list[oracle.Assignment], torch.Tensor]:
-    """What the loops say: their result a picture, and matched rows of the batch as `assign` gives them."""
+    """What the loops say: their result an image, and matched rows of the batch as `assign` gives them."""
     results = []
     matched = torch.full(predictions.cls.shape, -1, dtype=torch.int64)
     for i in range(len(predictions.cls)):
@@ -291,7 +291,7 @@ def test_chunks_and_padding_change_nothing(monkeypatch: pytest.MonkeyPatch, seed
             assert torch.equal(getattr(chunked, name), getattr(whole, name)), name
 
 
-def test_pictures_of_a_batch_are_independent() -> None:
+def test_images_of_a_batch_are_independent() -> None:
     predictions, batch = random_case(31, [5, 0, 6])
     together = assign(predictions, batch, AssignConfig(), mask_ignored=True)
     for i in range(3):
@@ -363,8 +363,8 @@ def golden_case(arrays: dict[str, np.ndarray], case: dict) -> tuple[Predictions,
 
     rows = [
         (box, np.array(points), i, FACE)
-        for i, picture in enumerate(case["pictures"])
-        for box, points in zip(picture["gt_boxes"], picture["gt_landmarks"], strict=True)
+        for i, image in enumerate(case["pictures"])
+        for box, points in zip(image["gt_boxes"], image["gt_landmarks"], strict=True)
     ]
     ignored = case.get("ignored_boxes", [])
     rows += [(box, np.zeros((5, 3)), i, IGNORED) for i, some in enumerate(ignored) for box in some]
@@ -385,12 +385,12 @@ def test_golden_assignment(golden: dict, golden_arrays: dict[str, np.ndarray], n
     assert torch.equal(make_priors(320, 320, STRIDES), predictions.priors)
     targets = assign(predictions, batch, AssignConfig(), mask_ignored=False)
     start = 0
-    for i, picture in enumerate(case["pictures"]):
+    for i, image in enumerate(case["pictures"]):
         found = (targets.matched[i] >= 0).nonzero()[:, 0]
-        assert found.tolist() == picture["matched_prior"]
-        assert (targets.matched[i, found] - start).tolist() == picture["matched_gt"]
-        np.testing.assert_allclose(targets.quality[i, found], picture["matched_iou"], atol=1e-5)
-        start += len(picture["gt_boxes"])
+        assert found.tolist() == image["matched_prior"]
+        assert (targets.matched[i, found] - start).tolist() == image["matched_gt"]
+        np.testing.assert_allclose(targets.quality[i, found], image["matched_iou"], atol=1e-5)
+        start += len(image["gt_boxes"])
     assert int(targets.positive.sum()) == case["num_pos"]
 
     losses = compute_losses(predictions, targets, targets.positive.sum().clamp(min=1), LossConfig())
@@ -408,7 +408,7 @@ def test_loops_agree_with_the_golden_assignment(golden: dict, golden_arrays: dic
     """The oracle of the random cases is itself right: candidates, k, conflicts, priors and faces."""
     case = golden["assignment"]["cases"][name]
     predictions, batch, _ = golden_case(golden_arrays, case)
-    for i, picture in enumerate(case["pictures"]):
+    for i, image in enumerate(case["pictures"]):
         rows = (batch.image == i) & (batch.kind == FACE)
         result = oracle.simota(
             predictions.priors.double().tolist(),
@@ -417,10 +417,10 @@ def test_loops_agree_with_the_golden_assignment(golden: dict, golden_arrays: dic
             predictions.boxes[i].double().tolist(),
             batch.boxes[rows].double().tolist(),
         )
-        assert len(result.candidates) == picture["candidates"]
-        assert sum(result.candidates) == picture["candidate_index_sum"]
-        assert result.k == picture["dynamic_k"]
-        assert result.conflicts == picture["conflicting_priors"]
-        assert [p for p, g in enumerate(result.matched) if g >= 0] == picture["matched_prior"]
-        assert [g for g in result.matched if g >= 0] == picture["matched_gt"]
-        np.testing.assert_allclose([u for u in result.quality if u > 0], picture["matched_iou"], atol=1e-9)
+        assert len(result.candidates) == image["candidates"]
+        assert sum(result.candidates) == image["candidate_index_sum"]
+        assert result.k == image["dynamic_k"]
+        assert result.conflicts == image["conflicting_priors"]
+        assert [p for p, g in enumerate(result.matched) if g >= 0] == image["matched_prior"]
+        assert [g for g in result.matched if g >= 0] == image["matched_gt"]
+        np.testing.assert_allclose([u for u in result.quality if u > 0], image["matched_iou"], atol=1e-9)

@@ -1,4 +1,4 @@
-"""Whole runs that learn from a teacher: from pictures alone, broken off and resumed, moved, compiled, fused."""
+"""Whole runs that learn from a teacher: from images alone, broken off and resumed, moved, compiled, fused."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
-    """Pictures without a label: a copy of the drawn ones, and validation pictures with theirs."""
+    """Images without a label: a copy of the drawn ones, and validation images with theirs."""
     root = draw_set(tmp_path / "set")
     (root / "train" / "labelv2.txt").unlink()
     return root
@@ -56,11 +56,11 @@ def taught(data: Path, teacher: Path, **train: Any) -> Config:
 
 
 @pytest.mark.slow
-def test_pictures_are_enough(photographs: Path, teacher: Path, tmp_path: Path) -> None:
+def test_images_are_enough(photographs: Path, teacher: Path, tmp_path: Path) -> None:
     events = Recorder()
     result = train_model(taught(photographs, teacher), runs=tmp_path, events=events)
     assert result.run is not None
-    assert result.best_ap is not None  # the validation pictures have labels
+    assert result.best_ap is not None  # the validation images have labels
     assert any("no labels: the teacher alone teaches" in note for note in events.notes)
     [line] = [line for line in read_metrics(result.run.metrics) if line["kind"] == "train" and line["step"] == 1]
     assert line["losses"].keys() == {"teacher_cls", "teacher_obj", "teacher_box", "teacher_landmarks", "total"}
@@ -72,14 +72,14 @@ def test_pictures_are_enough(photographs: Path, teacher: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_plain_folder_of_pictures_is_enough(photographs: Path, teacher: Path, tmp_path: Path) -> None:
+def test_a_plain_folder_of_images_is_enough(photographs: Path, teacher: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     shutil.copytree(photographs / "train" / "images", plain / "holiday" / "ä b")
     shutil.copytree(photographs / "val" / "images", plain / "val")  # what is called so never trains
     result = train_model(taught(plain, teacher, epochs=1), runs=tmp_path)
     assert result.run is not None
-    assert read_tensors(result.run.last)["state"]["pictures"] == 10
-    with pytest.raises(InputError, match="no pictures in this folder"):
+    assert read_tensors(result.run.last)["state"]["images"] == 10
+    with pytest.raises(InputError, match="no images in this folder"):
         train_model(taught(plain / "val" / "empty", teacher), runs=_made(plain / "val" / "empty"))
 
 
@@ -106,26 +106,26 @@ def test_windows_are_drawn_around_what_the_teacher_sees(
     photographs: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """… which is looked for once, and kept."""
-    from facetrain.data.formats.layout import find_pictures
+    from facetrain.data.formats.layout import find_images
 
     model = make_teacher(read_teacher(str(teacher), MODEL), CPU)
-    pictures = find_pictures(photographs, 5)
+    images = find_images(photographs, 5)
     seen = []
     for _ in range(2):
-        store, _ = open_store(pictures, "ram", 1, CPU, 0.0, unlabelled=True)
+        store, _ = open_store(images, "ram", 1, CPU, 0.0, unlabelled=True)
         count = first_look.find_faces(store, model, "hash", torch.float32, tmp_path / "kept", lambda done, total: None)
-        seen.append([picture.boxes for picture in store.pictures])
+        seen.append([image.boxes for image in store.images])
         assert count == sum(len(boxes) for boxes in seen[-1])
-        assert all(picture.landmarks.shape == (len(picture.boxes), 5, 3) for picture in store.pictures)
+        assert all(image.landmarks.shape == (len(image.boxes), 5, 3) for image in store.images)
         monkeypatch.setattr(first_look, "_look", lambda *_: pytest.fail("looked again"))
     assert all((one == other).all() for one, other in zip(*seen, strict=True))
     assert sum(len(boxes) for boxes in seen[0]) > 3
     monkeypatch.undo()
     [kept] = (tmp_path / "kept").glob("*.npz")
     kept.write_bytes(kept.read_bytes()[:50])
-    store, _ = open_store(pictures, "ram", 1, CPU, 0.0, unlabelled=True)
+    store, _ = open_store(images, "ram", 1, CPU, 0.0, unlabelled=True)
     first_look.find_faces(store, model, "hash", torch.float32, tmp_path / "kept", lambda done, total: None)
-    assert all((one == p.boxes).all() for one, p in zip(seen[0], store.pictures, strict=True))
+    assert all((one == p.boxes).all() for one, p in zip(seen[0], store.images, strict=True))
 
 
 # Broken off and resumed

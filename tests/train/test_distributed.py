@@ -27,15 +27,15 @@ from facetrain.train.step import Task, make_step
 pytestmark = pytest.mark.slow
 
 TINY = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), (16, 16)), head_channels=16)
-PICTURES, SIZE, STEPS = 5, 64, 2
+IMAGES, SIZE, STEPS = 5, 64, 2
 CPU = torch.device("cpu")
 SGD = TrainConfig(lr=0.01, batch=32)
 
 
 def joint_batch(seed: int) -> Batch:
-    """Five noise pictures. The third has faces without landmarks, the last has nothing but an ignored box."""
+    """Five noise images. The third has faces without landmarks, the last has nothing but an ignored box."""
     rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (PICTURES, 3, SIZE, SIZE)).astype(np.float32)
+    images = rng.integers(0, 256, (IMAGES, 3, SIZE, SIZE)).astype(np.float32)
     boxes, landmarks, image, kind = [], [], [], []
     for index, count in enumerate((4, 3, 2, 1, 1)):
         for _ in range(count):
@@ -57,7 +57,7 @@ def joint_batch(seed: int) -> Batch:
 
 
 def cut(batch: Batch, part: range) -> Batch:
-    """The pictures of one process, numbered from 0."""
+    """The images of one process, numbered from 0."""
     mine = (batch.image >= part.start) & (batch.image < part.stop)
     faces = (batch.boxes[mine], batch.landmarks[mine], batch.image[mine] - part.start, batch.kind[mine])
     return Batch(batch.images[part.start : part.stop], *faces)
@@ -70,7 +70,7 @@ def train_some(world: World, model: YuNet, taught: bool) -> dict[str, Any]:
     step = make_step(model, make_optimizer(model, SGD), Task(SGD, torch.float32, world, teacher), 10.0)
     result: dict[str, Any] = {"losses": [], "gradients": []}
     for seed in range(STEPS):
-        losses = step(cut(joint_batch(seed), world.part(PICTURES)))
+        losses = step(cut(joint_batch(seed), world.part(IMAGES)))
         result["losses"].append({name: value.item() for name, value in losses.items()})
         result["gradients"].append({name: p.grad.clone() for name, p in model.named_parameters()})
     return result | {"state": model.state_dict()}

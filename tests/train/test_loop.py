@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from train_runs import (
+    IMAGES,
     MODEL,
-    PICTURES,
     STEPS,
     Recorder,
     assert_same,
@@ -49,8 +49,8 @@ def test_run_leaves_everything_in_its_folder(data: Path, tmp_path: Path) -> None
     assert (result.step, result.total_steps, result.interrupted) == (2 * STEPS, 2 * STEPS, False)
 
     assert load_config(str(run.config)) == config
-    for picture in (run.curves, run.first_batch):
-        assert cv2.imread(str(picture)) is not None
+    for image in (run.curves, run.first_batch):
+        assert cv2.imread(str(image)) is not None
 
     lines = read_metrics(run.metrics)
     steps, validations = ([line for line in lines if line["kind"] == kind] for kind in ("train", "val"))
@@ -67,7 +67,7 @@ def test_run_leaves_everything_in_its_folder(data: Path, tmp_path: Path) -> None
     assert best.config == config
     assert best.info["ap"] == result.best_ap == max(line["ap"] for line in validations)
     assert best.info["epoch"] == result.best_epoch
-    assert best.info["validation_pictures"] == 3
+    assert best.info["validation_images"] == 3
     load_model(run.best)
     state = read_tensors(run.last)
     assert state["state"]["step"] == 6
@@ -75,8 +75,8 @@ def test_run_leaves_everything_in_its_folder(data: Path, tmp_path: Path) -> None
 
     environment = json.loads(run.environment.read_text())
     assert torch.__version__.startswith(environment["versions"]["torch"])
-    assert (environment["device"], environment["precision"], environment["pictures"]) == ("cpu", "float32", PICTURES)
-    assert environment["validation_pictures"] == 3
+    assert (environment["device"], environment["precision"], environment["images"]) == ("cpu", "float32", IMAGES)
+    assert environment["validation_images"] == 3
     assert len(environment["labels"]["sha256"]) == 64
     assert any("10 (" in note for note in events.notes)
     assert any(str(run.path) in note for note in events.notes)
@@ -127,7 +127,7 @@ def test_little_memory_changes_the_place_and_no_bit(
     config, events = tiny_config(data), Recorder()
     limited = replace(config, data=replace(config.data, store="auto", memory=memory))
     run = train(limited, tmp_path, events=events)
-    assert any(note.startswith("pixels: 10 pictures take") and said in note for note in events.notes)
+    assert any(note.startswith("pixels: 10 images take") and said in note for note in events.notes)
     for name in ("model", "optimizer"):
         assert_same(read_tensors(run.last)[name], read_tensors(unbroken().last)[name])
 
@@ -174,7 +174,7 @@ def test_loss_that_is_not_finite_is_reported(
     assert "step 5" in message
     assert f"'{term}'" in message
     assert str(value) in message
-    assert message.count("drawn/train") == 4  # the pictures of this step
+    assert message.count("drawn/train") == 4  # the images of this step
     state = read_tensors(tmp_path / "run-1" / "last.pt")
     assert state["state"]["step"] == 3
     assert all(
@@ -201,7 +201,7 @@ def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> Non
     assert any("no validation" in note and "last weights" in note for note in events.notes)
     last, best = read_tensors(result.run.last)["model"], load_checkpoint(result.run.best)
     assert all(torch.equal(value, last[key]) for key, value in best.state.items())
-    assert (best.info["ap"], best.info["epoch"], best.info["validation_pictures"]) == (None, 2, 0)
+    assert (best.info["ap"], best.info["epoch"], best.info["validation_images"]) == (None, 2, 0)
 
 
 def test_fine_tuning_takes_what_fits_and_lists_the_rest(data: Path, tmp_path: Path) -> None:
@@ -259,9 +259,9 @@ def test_only_ignored_faces_are_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_broken_pictures_are_left_out_and_too_many_are_an_error(tmp_path: Path) -> None:
+def test_broken_images_are_left_out_and_too_many_are_an_error(tmp_path: Path) -> None:
     root = draw_set(tmp_path / "data")
-    (root / "train" / "images" / "drawn" / "train2.png").write_bytes(b"no picture")
+    (root / "train" / "images" / "drawn" / "train2.png").write_bytes(b"no image")
     config = tiny_config(root, epochs=1)
     with pytest.raises(DataError, match=r"train2\.png"):
         train_model(config, runs=tmp_path / "runs")
@@ -272,19 +272,19 @@ def test_broken_pictures_are_left_out_and_too_many_are_an_error(tmp_path: Path) 
     assert any("left out 1 " in note and "train2.png" in note for note in events.notes)
 
 
-def test_unreadable_validation_pictures_are_named(tmp_path: Path) -> None:
+def test_unreadable_validation_images_are_named(tmp_path: Path) -> None:
     """They lower the AP by which the best weights are chosen, so nobody should have to guess."""
     root = draw_set(tmp_path / "data")
-    (root / "val" / "images" / "drawn" / "val1.png").write_bytes(b"no picture")
+    (root / "val" / "images" / "drawn" / "val1.png").write_bytes(b"no image")
     events = Recorder()
     train_model(tiny_config(root, epochs=1), runs=tmp_path / "runs", events=events)
     assert any("val1.png" in note for note in events.notes)
 
 
-def test_all_pictures_broken_is_an_error_for_the_user(tmp_path: Path) -> None:
+def test_all_images_broken_is_an_error_for_the_user(tmp_path: Path) -> None:
     root = draw_set(tmp_path / "data", train=2)
     for path in (root / "train" / "images").rglob("*.png"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     config = tiny_config(root, epochs=1)
     with pytest.raises(DataError):
         train_model(replace(config, data=replace(config.data, max_broken=1.0)), runs=tmp_path / "runs")

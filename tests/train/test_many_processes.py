@@ -81,7 +81,7 @@ def assert_close_run(run: RunDir, wanted: RunDir) -> None:
     assert state["state"]["step"] == other["state"]["step"]
     for name, value in other["model"].items():
         torch.testing.assert_close(state["model"][name], value, rtol=1e-3, atol=1e-3, msg=name)
-    # the momentum holds the gradients of all steps, which at this rate depend on the pictures alone
+    # the momentum holds the gradients of all steps, which at this rate depend on the images alone
     momentum, wanted_momentum = (
         torch.cat([entry["momentum_buffer"].flatten() for entry in document["optimizer"]["state"].values()])
         for document in (state, other)
@@ -216,7 +216,7 @@ def test_nothing_outlives_the_process_that_started_it(going: tuple["subprocess.P
     assert read_tensors(run.last)["state"]["step"] == numbers(run, "train")[-1]["step"]  # and they saved before
 
 
-def test_picture_that_vanishes_ends_all_with_one_message(tmp_path: Path) -> None:
+def test_image_that_vanishes_ends_all_with_one_message(tmp_path: Path) -> None:
     root = draw_set(tmp_path / "data")
     config = gentle(root, 4000)
     config = replace(config, data=replace(config.data, store="disk"), eval=replace(config.eval, every=4000))

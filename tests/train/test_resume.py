@@ -83,15 +83,27 @@ def test_crash_after_a_validation_writes_no_line_twice(
     assert_same_run(run, unbroken())
 
 
-@pytest.mark.parametrize("pictures", [6, 18])
-def test_resuming_on_other_data_is_refused(tmp_path: Path, pictures: int) -> None:
-    """With another number of pictures the steps of an epoch are others, and the saved step means another place."""
+@pytest.mark.parametrize("images", [6, 18])
+def test_resuming_on_other_data_is_refused(tmp_path: Path, images: int) -> None:
+    """With another number of images the steps of an epoch are others, and the saved step means another place."""
     root = draw_set(tmp_path / "data")
     with pytest.raises(Crash):
         train_model(tiny_config(root), runs=tmp_path / "runs", events=crash_at(8))
-    draw_set(root, train=pictures)
+    draw_set(root, train=images)
     with pytest.raises(FacetrainError):
         train_model(resume=RunDir(tmp_path / "runs" / "run-1"))
+
+
+def test_a_state_that_counts_pictures_is_continued(data: Path, tmp_path: Path, unbroken: Callable[..., RunDir]) -> None:
+    """As runs were saved before their images were called so."""
+    with pytest.raises(Crash):
+        train_model(tiny_config(data), runs=tmp_path, events=crash_at(5))
+    run = RunDir(tmp_path / "run-1")
+    document = read_tensors(run.last)
+    document["state"]["pictures"] = document["state"].pop("images")
+    torch.save(document, run.last)
+    train_model(resume=run)
+    assert_same_run(run, unbroken())
 
 
 def test_averaged_run_continues_bit_by_bit(data: Path, tmp_path: Path, unbroken: Callable[..., RunDir]) -> None:

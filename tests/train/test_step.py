@@ -22,7 +22,7 @@ PUBLISHED = TrainConfig(loss=LossConfig(ignored="background"))
 
 
 def golden_batch(golden: dict) -> Batch:
-    """Noise pictures with the faces of the golden case `main`; landmark weights in the original's way."""
+    """Noise images with the faces of the golden case `main`; landmark weights in the original's way."""
     case = golden["assignment"]["cases"]["main"]
     pixels = np.random.Generator(np.random.PCG64(20240613)).integers(0, 256, (2, 3, 320, 320), np.uint8)
     boxes, landmarks, image, kind = [], [], [], []
@@ -86,7 +86,7 @@ def test_golden_step_matches_the_same_priors(golden: dict, shared: Path, name: s
 
 
 def drawn_batch(seed: int = 0, size: int = 64) -> Batch:
-    """Two noise pictures with a bright square each, which is the face."""
+    """Two noise images with a bright square each, which is the face."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 80, (2, 3, size, size)).astype(np.float32)
     pixels[0, :, 10:34, 14:38] += 150

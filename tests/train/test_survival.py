@@ -152,10 +152,10 @@ def test_run_killed_before_its_first_save_takes_no_name(data: Path, tmp_path: Pa
     assert not list(run.path.glob(".*"))
 
 
-# Pictures and memory that are gone
+# Images and memory that are gone
 
 
-def test_picture_that_vanishes_costs_no_step(
+def test_image_that_vanishes_costs_no_step(
     tmp_path: Path, unbroken: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = draw_set(tmp_path / "data")

@@ -21,12 +21,12 @@ from facetrain.train.events import Progress
 from facetrain.train.loop import train_model
 from facetrain.train.run.metrics import read_metrics
 
-PICTURES, STEPS = 10, 3  # training pictures, and steps an epoch at a batch of 4
+IMAGES, STEPS = 10, 3  # training images, and steps an epoch at a batch of 4
 MODEL = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), (16, 16)), head_channels=16)
 
 
 def draw(rng: np.random.Generator, path: Path, faces: int) -> list[str]:
-    """A noise picture of 96 x 72 with bright discs for faces; returns its label lines."""
+    """A noise image of 96 x 72 with bright discs for faces; returns its label lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = rng.integers(20, 90, (72, 96, 3)).astype(np.uint8)
     lines = []
@@ -45,8 +45,8 @@ def draw(rng: np.random.Generator, path: Path, faces: int) -> list[str]:
     return [f"# {path.parent.name}/{path.name} 96 72", *lines]
 
 
-def draw_set(root: Path, train: int = PICTURES, val: int = 3) -> Path:
-    """Every fourth picture of the training part has no face; one has an ignored face besides."""
+def draw_set(root: Path, train: int = IMAGES, val: int = 3) -> Path:
+    """Every fourth image of the training part has no face; one has an ignored face besides."""
     rng = np.random.default_rng(0)
     for split, count in (("train", train), ("val", val)):
         if count == 0:

@@ -14,15 +14,15 @@ def run(
     ],
     *,
     widerface: Annotated[
-        bool, typer.Option("--widerface", help="Measure easy, medium and hard AP on the pictures below --data.")
+        bool, typer.Option("--widerface", help="Measure easy, medium and hard AP on the images below --data.")
     ] = False,
     data: Annotated[str, typer.Option(help="Folder in the WIDER FACE layout.")] = "data/widerface",
     present_only: Annotated[
-        bool, typer.Option("--present-only", help="Measure on the pictures that are there, if some are missing.")
+        bool, typer.Option("--present-only", help="Measure on the images that are there, if some are missing.")
     ] = False,
     ground_truth: Annotated[Path | None, typer.Option(help="Folder of the official .mat files.")] = None,
     size: Annotated[
-        str, typer.Option(help="Pictures are shown so: original, vga, a number such as 640, or WxH.")
+        str, typer.Option(help="Images are shown so: original, vga, a number such as 640, or WxH.")
     ] = "original",
     fps_size: Annotated[str, typer.Option(help="Size that is timed: 320, or WIDTHxHEIGHT.")] = "320",
     threads: Annotated[
@@ -35,9 +35,9 @@ def run(
         list[str] | None,
         typer.Option(metavar="NAME|FILE=NAME", help="Take all models, or one, for this family. May be repeated."),
     ] = None,
-    image: Annotated[Path | None, typer.Option(help="Look at this picture with every model.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Look at this image with every model.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Sheet with that picture drawn by every model.")
+        Path | None, typer.Option("--output", "-o", help="Sheet with that image drawn by every model.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw AP (hard) over latency: .png, .svg or .pdf.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,

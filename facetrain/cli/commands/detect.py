@@ -1,4 +1,4 @@
-"""`facetrain detect`: faces in pictures, folders of pictures and patterns."""
+"""`facetrain detect`: faces in images, folders of images and patterns."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from facetrain.cli import console
 from facetrain.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from facetrain.detect.output import PictureFaces
+    from facetrain.detect.output import ImageFaces
     from facetrain.detect.sources import Found
 
 
@@ -23,8 +23,8 @@ class _Done:
     done: int = 0
     faces: int = 0
 
-    def add(self, outcome: "PictureFaces", *, json: bool) -> None:
-        """A picture is done: keep it for the document, or say it at once."""
+    def add(self, outcome: "ImageFaces", *, json: bool) -> None:
+        """An image is done: keep it for the document, or say it at once."""
         self.done, self.faces = self.done + 1, self.faces + len(outcome.faces)
         if json:
             self.images.append(outcome.as_dict())
@@ -32,14 +32,14 @@ class _Done:
             console.line(outcome.as_text())
 
     def summary(self, folder: Path | None, failed: int) -> str:
-        """One line; folder: where pictures were drawn."""
-        text = f"{console.count(self.faces, 'face')} in {console.count(self.done, 'picture')}"
+        """One line; folder: where images were drawn."""
+        text = f"{console.count(self.faces, 'face')} in {console.count(self.done, 'image')}"
         text += f", drawn in {folder}" if self.done and folder is not None else ""
         return text + (f"; {failed} failed" if failed else "")
 
 
 def _is_drawn(output: str | None, draw: bool | None, json: bool) -> bool:
-    """Whether drawn pictures are written. Raises UsageError for options that contradict each other."""
+    """Whether drawn images are written. Raises UsageError for options that contradict each other."""
     if output == "":
         raise UsageError("--output is empty", "name a folder, or leave it out for ./detections")
     if draw is False and output is not None:
@@ -59,7 +59,7 @@ def _say_what_was_not_found(found: "Found") -> None:
 
 def run(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Pictures, folders or patterns such as 'photos/*.jpg'.")
+        list[str], typer.Argument(metavar="PATH", help="Images, folders or patterns such as 'photos/*.jpg'.")
     ],
     *,
     weights: Annotated[
@@ -71,11 +71,11 @@ def run(
     score: Annotated[float, typer.Option(help="Least score of a face, 0 to 1.")] = 0.5,
     nms: Annotated[float, typer.Option(help="Of faces that overlap by a higher IoU only the best stays.")] = 0.45,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Folder for the drawn pictures; by default ./detections.")
+        str | None, typer.Option("--output", "-o", help="Folder for the drawn images; by default ./detections.")
     ] = None,
     draw: Annotated[
         bool | None,
-        typer.Option("--draw/--no-draw", help="Write drawn pictures. By default yes, with --json only with --output."),
+        typer.Option("--draw/--no-draw", help="Write drawn images. By default yes, with --json only with --output."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print boxes and landmarks as JSON.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, a GPU's number, or mps (checkpoints).")] = "cpu",
@@ -120,7 +120,7 @@ def run(
     if held > score:
         summary += f"; at score {held:g}, below which the file itself drops faces, not at {score:g}"
     if interruption:
-        summary += f"; interrupted, {len(sources) - done.pictures - len(failures) + done.before} not looked at"
+        summary += f"; interrupted, {len(sources) - done.done - len(failures) + done.before} not looked at"
     document = {
         "weights": weights,
         "score": held,

@@ -30,10 +30,10 @@ def run(
     size: Annotated[str, typer.Option(help="original, vga, a number such as 640, or WxH.")] = "original",
     score: Annotated[float, typer.Option(help="Detections must score more than this.")] = 0.02,
     nms: Annotated[float, typer.Option(help="Of detections that overlap by a higher IoU only the best stays.")] = 0.45,
-    flip: Annotated[bool, typer.Option("--flip", help="Look at the mirrored picture too, and merge.")] = False,
+    flip: Annotated[bool, typer.Option("--flip", help="Look at the mirrored image too, and merge.")] = False,
     scales: Annotated[str, typer.Option(help="Look at these scales, such as 0.5,1,2, and merge.")] = "1",
     present_only: Annotated[
-        bool, typer.Option("--present-only", help="Measure on the pictures that are there, if some are missing.")
+        bool, typer.Option("--present-only", help="Measure on the images that are there, if some are missing.")
     ] = False,
     ground_truth: Annotated[Path | None, typer.Option(help="Folder of the official .mat files.")] = None,
     at_score: Annotated[float, typer.Option(help="Count misses and false alarms at this score.")] = 0.5,
@@ -55,7 +55,7 @@ def run(
     threads: Annotated[int | None, typer.Option(help="CPU threads; all that are there by default.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Measure a detector on WIDER FACE or on your own labelled pictures."""
+    """Measure a detector on WIDER FACE or on your own labelled images."""
     from facetrain.cli.text.eval import evaluation_text
     from facetrain.detect.detector import find_weights
     from facetrain.eval.against import against, other_source

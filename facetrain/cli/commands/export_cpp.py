@@ -49,7 +49,7 @@ def run(
     ] = None,
     check_images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of pictures to check on, instead of a photograph and drawn faces."),
+        typer.Option(metavar="DIR", help="Folder of images to check on, instead of a photograph and drawn faces."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -73,10 +73,10 @@ def _text(result: "CppExport") -> str:
 
 
 def _check_lines(check: "CppCheck") -> list[str]:
-    faces, pictures = console.count(check.found.faces, "face"), console.count(check.pictures, "picture")
-    line = f"checked: compiled with {check.compiler}; {faces} in {pictures} at score {check.threshold:g}, "
+    faces, images = console.count(check.found.faces, "face"), console.count(check.images, "image")
+    line = f"checked: compiled with {check.compiler}; {faces} in {images} at score {check.threshold:g}, "
     if not check.found.faces:
-        lines = [f"{line}which says little: give pictures with faces as --check-images"]
+        lines = [f"{line}which says little: give images with faces as --check-images"]
     elif check.truncated:
         lines = [f"{line}the model's to the whole number"]
     else:

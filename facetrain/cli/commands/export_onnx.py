@@ -23,7 +23,7 @@ def run(
     size: Annotated[
         str, typer.Option(help="dynamic: any size. 640 or WIDTHxHEIGHT: that one only, for converters.")
     ] = "dynamic",
-    batch: Annotated[str, typer.Option(help="dynamic: any number of pictures at once. N: exactly so many.")] = (
+    batch: Annotated[str, typer.Option(help="dynamic: any number of images at once. N: exactly so many.")] = (
         "dynamic"
     ),
     opset: Annotated[int, typer.Option(help="11 to 17. 13 loads everywhere.")] = 13,
@@ -53,14 +53,14 @@ def run(
         ),
     ] = "fp32",
     calibrate: Annotated[
-        Path | None, typer.Option(help="With int8: folder of training pictures that show the ranges of the layers.")
+        Path | None, typer.Option(help="With int8: folder of training images that show the ranges of the layers.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="With fp16 and int8: labelled set to measure AP on, before and after.")
     ] = None,
     max_drop: Annotated[float | None, typer.Option(help="Fail if a lower precision loses more AP than this.")] = None,
     check_images: Annotated[
-        Path | None, typer.Option(help="Folder of pictures to check on, instead of a photograph and drawn faces.")
+        Path | None, typer.Option(help="Folder of images to check on, instead of a photograph and drawn faces.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -85,7 +85,7 @@ def run(
     check_places(weights, output, options, lower, check_images)  # in a moment, before anything heavy is imported
     with (
         console.interruptible("nothing was written"),
-        console.progress("pictures", shown=precision != "fp32") as advance,
+        console.progress("images", shown=precision != "fp32") as advance,
     ):
         from facetrain.export.export_onnx import export_checked
 

@@ -15,7 +15,7 @@ def run(
         ),
     ] = None,
     *,
-    size: Annotated[str, typer.Option(help="Picture size to count for: 320, or WIDTHxHEIGHT.")] = "320",
+    size: Annotated[str, typer.Option(help="Image size to count for: 320, or WIDTHxHEIGHT.")] = "320",
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Show versions and devices, or the size and cost of a model."""
@@ -38,7 +38,7 @@ def _model_text(model: dict[str, Any]) -> str:
     for part in [*model["parts"], {**model["total"], "name": "total"}]:
         mflops = "-" if part["mflops"] is None else f"{part['mflops']:.1f}"
         rows.append([part["name"], f"{part['parameters']:,}", f"{part['multiply_adds']:,}", mflops])
-    lines = [f"{model['source']} ({model['kind']}) on a picture of {width}x{height}", "", console.table(rows)]
+    lines = [f"{model['source']} ({model['kind']}) on an image of {width}x{height}", "", console.table(rows)]
     if model["strides"]:  # an ONNX file does not say
         strides, landmarks = " ".join(map(str, model["strides"])), ", ".join(model["landmarks"]) or "none"
         lines += ["", f"strides    {strides}", f"landmarks  {landmarks}"]

@@ -1,4 +1,4 @@
-"""`facetrain train`: a detector from a model file and a folder of labelled pictures."""
+"""`facetrain train`: a detector from a model file and a folder of labelled images."""
 
 import os
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ def run(
         str | None,
         typer.Option(help="Folder in the WIDER FACE layout, or `sample` (drawn faces). With --resume: its place now."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Pictures of one step.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images of one step.")] = None,
     gpus: Annotated[
         str,
         typer.Option(
@@ -60,7 +60,7 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, crops and order.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode and crop.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Use only so many training pictures.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only so many training images.")] = None,
     duration: Annotated[
         str | None,
         typer.Option("--for", metavar="TIME", help="Plan the run so that it ends after a time: 30m, 90min, 2h."),

@@ -64,14 +64,14 @@ def _about(found: Comparison) -> list[str]:
     lines += [
         f"times: {timing['size'][0]}x{timing['size'][1]}, one core, milliseconds; {runs} runs of each, models in turn: "
         "median, 90th percentile, ± half of what lies between the quartiles",
-        "network: the network alone; end to end, and FPS: from a decoded picture to faces that score "
+        "network: the network alone; end to end, and FPS: from a decoded image to faces that score "
         f"{timing['score']:g}",
     ]
     protocol = found.protocol
     if protocol:
         part = " (those that are there)" if protocol["present_only"] else ""
         lines.append(
-            f"AP: WIDER FACE val, {protocol['images']:,} pictures{part}, size {protocol['size']}, score > "
+            f"AP: WIDER FACE val, {protocol['images']:,} images{part}, size {protocol['size']}, score > "
             f"{protocol['score']:g}, NMS {protocol['nms']:g}, best {protocol['max_candidates']:,} candidates"
         )
     return lines
@@ -192,7 +192,7 @@ def _notes(found: Comparison) -> list[str]:
     lines = []
     if any(row.fixed_size for row in found.rows):
         lines.append(
-            f"{_FIXED} the file fixes its input size: timed at that size, and pictures are fitted into it whatever "
+            f"{_FIXED} the file fixes its input size: timed at that size, and images are fitted into it whatever "
             "the rule of the others"
         )
     if any(row.kind == "checkpoint" for row in found.rows):

@@ -26,11 +26,11 @@ def check_files(
         if not widerface:
             raise UsageError("--plot draws AP over latency, and AP was not asked for", "add --widerface --data FOLDER")
     if sheet is not None and image is None:
-        raise UsageError("--output is the sheet of --image, which is missing", "add --image PICTURE")
+        raise UsageError("--output is the sheet of --image, which is missing", "add --image IMAGE")
     if sheet is None and image is not None:
         raise UsageError("--image needs --output, a file for the sheet", "add --output sheet.png")
     if sheet is not None and sheet.suffix.lower() not in _SHEET_SUFFIXES:
-        raise UsageError(f"--output {sheet}: not a picture by its name", f"name it {', '.join(_SHEET_SUFFIXES)}")
+        raise UsageError(f"--output {sheet}: not an image by its name", f"name it {', '.join(_SHEET_SUFFIXES)}")
     for option, path in (("--plot", plot), ("--output", sheet), ("--markdown", markdown)):
         if path is not None:
             check_file(path, option.removeprefix("--"))
@@ -93,8 +93,8 @@ def _write_plot(found: Comparison, bubbles: Sequence[Bubble], path: Path) -> Non
     write_scatter(
         path,
         bubbles,
-        x_title=f"ms a picture of {width}x{height}{fixed}; the network alone, one core",
-        y_title=f"AP hard, WIDER FACE val ({protocol['images']:,} pictures)",
+        x_title=f"ms an image of {width}x{height}{fixed}; the network alone, one core",
+        y_title=f"AP hard, WIDER FACE val ({protocol['images']:,} images)",
         note=f"area: parameters · {machine['cpu']}, onnxruntime {machine['versions']['onnxruntime']} · AP at size "
         f"{protocol['size']}, score {protocol['score']:g}, NMS {protocol['nms']:g}",
     )

@@ -88,7 +88,7 @@ def environment_text(found: dict[str, Any]) -> str:
         f"cpu          {devices['cpu']}, {devices['cores']} cores, {bf16}, {memory}",
         f"gpu          {gpus}",
         f"providers    {', '.join(devices['onnxruntime']) or 'none'}",
-        f"pictures     {', '.join(readable) or 'none'}",
+        f"images     {', '.join(readable) or 'none'}",
         f"video        {'ffmpeg' if found['video'] else 'no ffmpeg'}",
         f"weights      {', '.join(weights) or 'none'}",
         "",

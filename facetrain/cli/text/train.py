@@ -242,7 +242,7 @@ def result_text(result: TrainResult) -> str:
     best = result.run.best if result.run.best.is_file() else result.run.last
     ap = f"best AP {format_ap(result.best_ap)} at epoch {result.best_epoch}: {best}"
     if not result.validated:
-        ap = f"no validation pictures; the last weights: {best}"
+        ap = f"no validation images; the last weights: {best}"
     lines = [f"{result.run.path}: step {result.step:,} of {result.total_steps:,}", ap]
     return "\n".join(lines + [f"{name + ':':9}facetrain {command}" for name, command in next_commands(best, result)])
 
@@ -250,11 +250,11 @@ def result_text(result: TrainResult) -> str:
 def next_commands(weights: Path, result: TrainResult) -> list[tuple[str, str]]:
     """What to do with the weights of a run: (purpose, arguments of facetrain)."""
     file = shlex.quote(str(weights))
-    pictures = ("--widerface --present-only " if result.official else "") + f"--data {shlex.quote(result.data)}"
+    images = ("--widerface --present-only " if result.official else "") + f"--data {shlex.quote(result.data)}"
     commands = [
-        ("try", f"detect PICTURE --weights {file}"),
-        ("measure", f"eval --weights {file} {pictures}"),
+        ("try", f"detect IMAGE --weights {file}"),
+        ("measure", f"eval --weights {file} {images}"),
         ("export", f"export-onnx --weights {file}"),
-        ("compare", f"compare {file} yunet_n {pictures if result.official else ''}".rstrip()),
+        ("compare", f"compare {file} yunet_n {images if result.official else ''}".rstrip()),
     ]
     return [entry for entry in commands if entry[0] != "measure" or result.best_ap is not None]

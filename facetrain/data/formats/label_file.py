@@ -1,4 +1,4 @@
-"""What every label format's `read` returns: the pictures, what was wrong, and what was counted."""
+"""What every label format's `read` returns: the images, what was wrong, and what was counted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,34 +26,32 @@ class LabelProblem:
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """Counts over the pictures that were read.
+    """Counts over the images that were read.
 
     faces = with_landmarks + without_landmarks + ignored. Boxes without area are in none of them: they are left out.
     """
 
-    pictures: int
-    pictures_without_faces: int  # ignored faces count as faces here
+    images: int
+    images_without_faces: int  # ignored faces count as faces here
     faces: int
     with_landmarks: int  # at least one point is there
     without_landmarks: int
     ignored: int
     boxes_without_area: int  # zero-size or inverted
-    repeated_headers: int  # pictures that the file has once more; the last one counts
+    repeated_headers: int  # images that the file has once more; the last one counts
     blank_lines: int
 
     @staticmethod
     def of(
-        pictures: Sequence[LabelledImage], boxes_without_area: int = 0, repeated_headers: int = 0, blank_lines: int = 0
+        images: Sequence[LabelledImage], boxes_without_area: int = 0, repeated_headers: int = 0, blank_lines: int = 0
     ) -> "LabelStatistics":
-        """Count over the pictures; what they no longer show is passed in."""
-        faces = sum(len(picture.boxes) for picture in pictures)
-        ignored = sum(int(picture.ignore.sum()) for picture in pictures)
-        with_landmarks = sum(
-            int(((picture.landmarks[..., 2] > 0).any(1) & ~picture.ignore).sum()) for picture in pictures
-        )
+        """Count over the images; what they no longer show is passed in."""
+        faces = sum(len(image.boxes) for image in images)
+        ignored = sum(int(image.ignore.sum()) for image in images)
+        with_landmarks = sum(int(((image.landmarks[..., 2] > 0).any(1) & ~image.ignore).sum()) for image in images)
         return LabelStatistics(
-            pictures=len(pictures),
-            pictures_without_faces=sum(len(picture.boxes) == 0 for picture in pictures),
+            images=len(images),
+            images_without_faces=sum(len(image.boxes) == 0 for image in images),
             faces=faces,
             with_landmarks=with_landmarks,
             without_landmarks=faces - ignored - with_landmarks,
@@ -66,7 +64,7 @@ class LabelStatistics:
     def summary(self) -> str:
         """One line for a person; what is zero and unusual is not mentioned."""
         text = (
-            f"{self.pictures:,} pictures ({self.pictures_without_faces:,} without faces), {self.faces:,} faces: "
+            f"{self.images:,} images ({self.images_without_faces:,} without faces), {self.faces:,} faces: "
             f"{self.with_landmarks:,} with landmarks, {self.without_landmarks:,} without, {self.ignored:,} ignored"
         )
         if self.boxes_without_area:
@@ -78,9 +76,9 @@ class LabelStatistics:
 
 @dataclass(frozen=True)
 class LabelFile:
-    """All that was read of a label file. Lines with a problem are in `problems` and not in `pictures`."""
+    """All that was read of a label file. Lines with a problem are in `problems` and not in `images`."""
 
-    pictures: list[LabelledImage]
+    images: list[LabelledImage]
     problems: list[LabelProblem]
     statistics: LabelStatistics
 

@@ -1,6 +1,6 @@
-"""The labelv2 text format: a header for each picture, below it a line for each face.
+"""The labelv2 text format: a header for each image, below it a line for each face.
 
-    # <path relative to the picture folder> <width> <height>
+    # <path relative to the image folder> <width> <height>
     x1 y1 x2 y2                                   a box alone
     x1 y1 x2 y2 f                                 ignored if f is 1, otherwise an ordinary box
     x1 y1 x2 y2 lx0 ly0 v0 lx1 ly1 v1 … [more]    a box and L landmarks; what follows them is not read
@@ -87,16 +87,16 @@ def read(path: Path, images: Path, landmarks: int = 5) -> LabelFile:
     readable, problems = _check_numbers(path, lines, taken)
     problems = sorted(taken.problems + problems, key=lambda problem: problem.line)
     if not taken.headers and not problems:
-        raise DataError(f"{path}: no pictures in this label file", "a picture begins with `# <path> <width> <height>`")
+        raise DataError(f"{path}: no images in this label file", "an image begins with `# <path> <width> <height>`")
 
     table = np.where(readable[:, None], taken.table, 0).astype(np.float32)
     # has an area; lines that cannot be read hold zeros now, so they have none
     kept = (table[:, 2] > table[:, 0]) & (table[:, 3] > table[:, 1])  # (R,)
-    boxes, ignore = table[kept, :4], taken.ignore[kept]  # (F, 4), (F,) of all pictures
+    boxes, ignore = table[kept, :4], taken.ignore[kept]  # (F, 4), (F,) of all images
     points = table[kept, 4:].reshape(len(boxes), landmarks, 3)  # (F, L, 3)
     points[..., 2] = points[..., 2] >= 0
 
-    # A header that comes again starts its picture afresh, in its old place: what a dictionary does.
+    # A header that comes again starts its image afresh, in its old place: what a dictionary does.
     stops = [*(first for _, _, first in taken.headers), len(kept)][1:]
     spans = {name: (size, first, stop) for (name, size, first), stop in zip(taken.headers, stops, strict=True)}
     kept_before = np.concatenate([[0], np.cumsum(kept)])  # (R + 1,)
@@ -114,20 +114,20 @@ def read(path: Path, images: Path, landmarks: int = 5) -> LabelFile:
     return LabelFile(labelled, problems, LabelStatistics.of(labelled, left_out, repeated, taken.blank_lines))
 
 
-def write(path: Path, pictures: Sequence[LabelledImage]) -> None:
+def write(path: Path, images: Sequence[LabelledImage]) -> None:
     """Write a label file, numbers with at most two decimals. The format has no room for landmarks of ignored faces.
 
-    Raises DataError for a picture that the format cannot hold, OutputError where the file cannot be written.
+    Raises DataError for an image that the format cannot hold, OutputError where the file cannot be written.
     """
     lines = []
     seen: set[str] = set()
-    for picture in pictures:
-        width, height = _check_writable(picture)
-        if picture.name in seen:
-            raise DataError(f"{picture.name}: labelv2 holds a picture only once")
-        seen.add(picture.name)
-        lines.append(f"# {picture.name} {width} {height}")
-        lines += [_face_line(*face) for face in zip(picture.boxes, picture.landmarks, picture.ignore, strict=True)]
+    for image in images:
+        width, height = _check_writable(image)
+        if image.name in seen:
+            raise DataError(f"{image.name}: labelv2 holds an image only once")
+        seen.add(image.name)
+        lines.append(f"# {image.name} {width} {height}")
+        lines += [_face_line(*face) for face in zip(image.boxes, image.landmarks, image.ignore, strict=True)]
     write_text(path, "".join(line + "\n" for line in lines))
 
 
@@ -152,9 +152,9 @@ def _take_apart(path: Path, lines: Sequence[str], landmarks: int) -> _Lines:
     values, ignore, numbers = array("d"), bytearray(), array("q")
     problems: list[LabelProblem] = []
     blank_lines = 0
-    # Faces below a bad header have no picture; one message for the header is enough, and so is one for
+    # Faces below a bad header have no image; one message for the header is enough, and so is one for
     # all faces before the first header (in a file of another format that is every line).
-    place = "before"  # the first header; then "inside" a picture, or "lost" below a bad header
+    place = "before"  # the first header; then "inside" an image, or "lost" below a bad header
     for number, line in enumerate(lines, 1):
         tokens = line.split()
         if not tokens:
@@ -200,12 +200,12 @@ def _is_side(token: str) -> bool:
 
 
 def _checked_name(token: str) -> str:
-    """The picture's path with forward slashes, which a file from Windows may not have, and without `.` and `//`."""
+    """The image's path with forward slashes, which a file from Windows may not have, and without `.` and `//`."""
     path = PurePosixPath(token.replace("\\", "/"))
     if path.is_absolute() or PureWindowsPath(token).drive:
-        raise _MalformedError(token, "an absolute path; it must be relative to the picture folder")
+        raise _MalformedError(token, "an absolute path; it must be relative to the image folder")
     if ".." in path.parts:
-        raise _MalformedError(token, "a path with `..`; it must stay inside the picture folder")
+        raise _MalformedError(token, "a path with `..`; it must stay inside the image folder")
     if not path.parts or "\0" in token:
         raise _MalformedError(token, "not a path")
     try:
@@ -284,21 +284,21 @@ def _check_numbers(path: Path, lines: Sequence[str], taken: _Lines) -> tuple[NDA
     return np.logical_not(wrong.any(1)), problems
 
 
-def _check_writable(picture: LabelledImage) -> tuple[int, int]:
-    """The picture's size. Raises DataError for what `read` would not take back."""
-    if picture.size is None or min(picture.size) < 1:
-        raise DataError(f"{picture.name}: labelv2 needs the width and height of every picture")
-    points = picture.landmarks[picture.landmarks[..., 2] > 0]
-    if not (np.isfinite(picture.boxes).all() and np.isfinite(points).all()):
-        raise DataError(f"{picture.name}: a box or landmark that is not finite")
+def _check_writable(image: LabelledImage) -> tuple[int, int]:
+    """The image's size. Raises DataError for what `read` would not take back."""
+    if image.size is None or min(image.size) < 1:
+        raise DataError(f"{image.name}: labelv2 needs the width and height of every image")
+    points = image.landmarks[image.landmarks[..., 2] > 0]
+    if not (np.isfinite(image.boxes).all() and np.isfinite(points).all()):
+        raise DataError(f"{image.name}: a box or landmark that is not finite")
     try:
-        if picture.name.split() != [picture.name]:
-            raise _MalformedError(picture.name, "a path in a labelv2 file must not contain blanks")
-        if _checked_name(picture.name) != picture.name:
-            raise _MalformedError(picture.name, "not a plain path with forward slashes")
+        if image.name.split() != [image.name]:
+            raise _MalformedError(image.name, "a path in a labelv2 file must not contain blanks")
+        if _checked_name(image.name) != image.name:
+            raise _MalformedError(image.name, "not a plain path with forward slashes")
     except _MalformedError as error:
         raise DataError(f"{error.token!r}: {error.message}") from error
-    return picture.size
+    return image.size
 
 
 def _face_line(box: Floats, points: Floats, ignore: np.bool_) -> str:

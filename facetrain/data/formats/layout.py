@@ -1,4 +1,4 @@
-"""Where the labels and pictures of a data set lie: the WIDER FACE folders, or a plain pair of folders."""
+"""Where the labels and images of a data set lie: the WIDER FACE folders, or a plain pair of folders."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from facetrain.data.formats import labelv2
 from facetrain.data.formats.label_file import LabelFile
 
 LAYOUT = """\
-WIDER FACE                           your own pictures
+WIDER FACE                           your own images
 <folder>/                            <folder>/
   labelv2/train/labelv2.txt            train/labelv2.txt
   labelv2/val/labelv2.txt              train/images/…
@@ -23,9 +23,9 @@ WIDER FACE                           your own pictures
   WIDER_val/images/<event>/…           val/images/…
 """
 
-_HINT = f"lay the files out in one of these two ways, or try things on drawn pictures with `data` sample\n{LAYOUT}"
+_HINT = f"lay the files out in one of these two ways, or try things on drawn images with `data` sample\n{LAYOUT}"
 
-_NOT_FOR_TRAINING = ("val", "WIDER_val", "test", "WIDER_test")  # folders that never count as training pictures
+_NOT_FOR_TRAINING = ("val", "WIDER_val", "test", "WIDER_test")  # folders that never count as training images
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Split:
 
 
 def find_split(root: Path, split: Literal["train", "val"]) -> Split:
-    """Find labels and pictures of a split below `root`, in either way of LAYOUT; WIDER's goes first.
+    """Find labels and images of a split below `root`, in either way of LAYOUT; WIDER's goes first.
 
     Raises InputError that says what is missing and shows LAYOUT.
     """
@@ -52,7 +52,7 @@ def find_split(root: Path, split: Literal["train", "val"]) -> Split:
             return place
     for place in (wider, plain):
         if place.labels.is_file():
-            missing = f"the pictures of {place.labels}: no folder {place.images}"
+            missing = f"the images of {place.labels}: no folder {place.images}"
             break
         if place.images.is_dir():
             missing = f"the labels of {place.images}: no file {place.labels}"
@@ -71,16 +71,14 @@ def load_split(root: Path, split: Literal["train", "val"], landmarks: int) -> La
     return labels
 
 
-def find_pictures(root: Path, landmarks: int) -> list[LabelledImage]:
-    """The training pictures below a folder without their labels, sorted by name: no size, no faces.
+def find_images(root: Path, landmarks: int) -> list[LabelledImage]:
+    """The training images below a folder without their labels, sorted by name: no size, no faces.
 
     Those of the two layouts; without their folders, all of the folder but what lies in folders named `val` or `test`.
     Raises InputError where there is none.
     """
     if not root.is_dir():
-        raise InputError(
-            f"{root}: {'not a folder' if root.exists() else 'no such folder'}", "name a folder of pictures"
-        )
+        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", "name a folder of images")
     named = [folder for folder in (root / "WIDER_train" / "images", root / "train" / "images") if folder.is_dir()]
     base = named[0] if named else root
     names = []
@@ -89,6 +87,6 @@ def find_pictures(root: Path, landmarks: int) -> list[LabelledImage]:
         here = Path(folder).relative_to(base)
         names += [(here / name).as_posix() for name in files if Path(name).suffix.lower() in SUFFIXES]
     if not names:
-        raise InputError(f"{base}: no pictures in this folder", f"known: {', '.join(SUFFIXES)}")
+        raise InputError(f"{base}: no images in this folder", f"known: {', '.join(SUFFIXES)}")
     nothing = np.zeros((0, 4), np.float32), np.zeros((0, landmarks, 3), np.float32), np.zeros(0, np.bool_)
     return [LabelledImage(base / name, name, None, *nothing) for name in sorted(names)]

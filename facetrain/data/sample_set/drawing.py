@@ -1,8 +1,8 @@
-"""Draws one person into a picture, seen from some side under some light, and says where the face is.
+"""Draws one person into an image, seen from some side under some light, and says where the face is.
 
 Heads are drawn large on a transparent canvas and shrunk to their place, so that a face of eight pixels is what a
 camera would make of a big one. A head has its own units: the face is 2 high, from the hair line at y = -1 to the chin
-at y = 1; x runs to the right in the picture. Points are complex numbers x + iy, so that turning is a product.
+at y = 1; x runs to the right in the image. Points are complex numbers x + iy, so that turning is a product.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Layer:
         self._edge = self._cv.LINE_AA if smooth else self._cv.LINE_8
 
     def fill(self, points: Points, colour: Colour) -> None:
-        """Fill a polygon given in pixels, where 0 is the picture's corner."""
+        """Fill a polygon given in pixels, where 0 is the image's corner."""
         # On a transparent layer, blending (colour, 255) over (0, 0) at the edges gives premultiplied colours.
         fixed = [_fixed(points)]
         self._cv.fillPoly(self.pixels, fixed, (*colour.tolist(), 255.0), self._edge, _BITS)
@@ -71,7 +71,7 @@ class Layer:
 class View:
     """Where a head is and how it is turned. centre: pixels; unit: pixels per head unit; angles in radians.
 
-    yaw > 0 looks to the right of the picture, pitch > 0 down, roll > 0 turns clockwise.
+    yaw > 0 looks to the right of the image, pitch > 0 down, roll > 0 turns clockwise.
     """
 
     centre: complex
@@ -108,7 +108,7 @@ class Person:
     cloth: Colour
     outline: Points  # hair line, cheeks and chin
     width: float  # half of it
-    eye: complex  # the one on the right of the picture
+    eye: complex  # the one on the right of the image
     nose: float  # y of the tip
     mouth: tuple[float, float, float]  # half its width, y, smile
     top: str  # a key of _TOPS
@@ -116,7 +116,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A face in pixels. outline: (n,); landmarks: (5,); area: pixels of the whole face, in the picture or not."""
+    """A face in pixels. outline: (n,); landmarks: (5,); area: pixels of the whole face, in the image or not."""
 
     outline: Points
     landmarks: Points
@@ -153,7 +153,7 @@ def ring(upper: Points, lower: Points) -> Points:
 
 
 def draw_person(scene: Layer, view: View, light: Colour, number: int, rng: Rng) -> Drawn:
-    """Draw a head, mostly with shoulders, as face `number` of the picture. light: (3,) the direction it comes from."""
+    """Draw a head, mostly with shoulders, as face `number` of the image. light: (3,) the direction it comes from."""
     cv2, person = opencv(), _someone(rng, view)
     if rng.random() < 0.85:
         _draw_body(scene, view, person, rng)
@@ -379,7 +379,7 @@ def _shading(side: int, view: View, light: Colour) -> NDArray[np.float32]:
 
 
 def _paste(scene: Layer, patch: Image, face: Image, corner: complex, number: int) -> None:
-    """Lay a premultiplied patch over the picture and note which pixels are the face's."""
+    """Lay a premultiplied patch over the image and note which pixels are the face's."""
     cv2 = opencv()
     (height, width), left, top = scene.pixels.shape[:2], int(corner.real), int(corner.imag)
     x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + len(face), width), min(top + len(face), height)

@@ -1,6 +1,6 @@
 """The "sample" data set: drawn faces, to try the trainer without a download.
 
-Every picture is a pure function of (seed, split, index), so pictures can be drawn alone, in any order and at once.
+Every image is a pure function of (seed, split, index), so images can be drawn alone, in any order and at once.
 The folder has the layout of WIDER FACE, and its labels are in the labelv2 format for both splits.
 """
 
@@ -36,7 +36,7 @@ _QUALITY = 90
 _XY = np.array([1, 1j])  # makes complex points of x and y
 _SMALLEST = 8.0  # pixels of the shorter side of a box; a smaller face is marked ignored
 _EVENTS = ("0--Empty", "1--Portrait", "2--Group", "3--Street", "4--Crowd")
-# One event for each of twenty pictures in a row: shares are exact and the first few pictures already differ.
+# One event for each of twenty images in a row: shares are exact and the first few images already differ.
 _ORDER = (2, 1, 3, 4, 2, 3, 1, 0, 3, 2, 4, 3, 2, 1, 3, 2, 4, 3, 2, 4)
 # Of each event: least and most faces, and the smallest and largest width of a face.
 _COUNTS = ((0, 0), (1, 2), (3, 9), (1, 9), (10, 20))
@@ -46,9 +46,9 @@ _ALIKE = (2, 4)  # events whose faces are all about as large
 
 @dataclass(frozen=True)
 class DrawnFace:
-    """One labelled face. box: (4,) xyxy; landmarks: (5, 2), NaN where outside of the picture; pixels as in labelv2.
+    """One labelled face. box: (4,) xyxy; landmarks: (5, 2), NaN where outside of the image; pixels as in labelv2.
 
-    visible: which share of its outline's pixels is in the picture and not covered by anything drawn later.
+    visible: which share of its outline's pixels is in the image and not covered by anything drawn later.
     """
 
     box: Floats
@@ -57,8 +57,8 @@ class DrawnFace:
     visible: float
 
 
-def draw_picture(seed: int, split_id: int, index: int) -> tuple[Image, list[DrawnFace]]:
-    """Draw one picture, (360, 480, 3) or (480, 360, 3), and say which faces are in it."""
+def draw_image(seed: int, split_id: int, index: int) -> tuple[Image, list[DrawnFace]]:
+    """Draw one image, (360, 480, 3) or (480, 360, 3), and say which faces are in it."""
     rng = np.random.default_rng(np.random.SeedSequence((seed, split_id, index)))
     event = _event(index)
     width, height = (360, 480) if rng.random() < 0.2 else (480, 360)
@@ -83,7 +83,7 @@ def write_sample(
 ) -> None:
     """Draw the data set into `root`. Labels are written last: without them the folder is incomplete.
 
-    progress is called with the number of pictures done and of all. Raises OutputError.
+    progress is called with the number of images done and of all. Raises OutputError.
     """
     try:
         for split in SPLITS:
@@ -124,7 +124,7 @@ def sample_root(progress: Callable[[int, int], None] | None = None) -> Path:
 
 
 def _move(scratch: Path, root: Path) -> None:
-    """Give a complete folder its name, unless another process was faster: its pictures are the same."""
+    """Give a complete folder its name, unless another process was faster: its images are the same."""
     try:
         scratch.rename(root)
     except OSError:
@@ -151,12 +151,12 @@ def _images(root: Path, split: str, event: str) -> Path:
 
 
 def _write(root: Path, seed: int, split_id: int, index: int) -> list[str]:
-    """Draw and write one picture. Returns its label lines."""
+    """Draw and write one image. Returns its label lines."""
     cv2 = opencv()
-    image, faces = draw_picture(seed, split_id, index)
+    image, faces = draw_image(seed, split_id, index)
     event, name = _EVENTS[_event(index)], _name(split_id, index)
     _, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    # Not write_image: that waits for the disk after each picture, and here the folder counts only as a whole.
+    # Not write_image: that waits for the disk after each image, and here the folder counts only as a whole.
     (_images(root, SPLITS[split_id], event) / name).write_bytes(content.tobytes())
     lines = [f"# {event}/{name} {image.shape[1]} {image.shape[0]}"]
     for face in faces:

@@ -11,12 +11,12 @@ from facetrain.core.images import read_image
 
 
 def decoded(
-    pool: ThreadPoolExecutor, pictures: Sequence[LabelledImage], workers: int, unlabelled: bool
+    pool: ThreadPoolExecutor, images: Sequence[LabelledImage], workers: int, unlabelled: bool
 ) -> Iterator[tuple[LabelledImage, Image | str]]:
-    """Every picture in order with its pixels, or why it cannot be used; only a few wait in memory to be taken."""
+    """Every image in order with its pixels, or why it cannot be used; only a few wait in memory to be taken."""
     waiting: deque[Future[tuple[LabelledImage, Image | str]]] = deque()
-    for picture in pictures:
-        waiting.append(pool.submit(checked, picture, unlabelled))
+    for image in images:
+        waiting.append(pool.submit(checked, image, unlabelled))
         if len(waiting) > 2 * workers:
             yield waiting.popleft().result()
     for future in waiting:
@@ -24,7 +24,7 @@ def decoded(
 
 
 def checked(labelled: LabelledImage, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
-    """The picture with its size, and its pixels or why it cannot be used."""
+    """The image with its size, and its pixels or why it cannot be used."""
     try:
         image = read_image(labelled.path)
     except DataError as error:
@@ -33,7 +33,7 @@ def checked(labelled: LabelledImage, unlabelled: bool) -> tuple[LabelledImage, I
 
 
 def fitting(labelled: LabelledImage, image: Image, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
-    """The picture with its size and pixels, or why they do not fit together."""
+    """The image with its size and pixels, or why they do not fit together."""
     size = image.shape[1], image.shape[0]
     if unlabelled:
         return replace(labelled, size=size), image

@@ -18,15 +18,15 @@ class DeviceStore(ImageStore):
     place = "device"
 
     def __init__(
-        self, pictures: Sequence[LabelledImage], pool: ThreadPoolExecutor, flat: Tensor, starts: Sequence[int]
+        self, images: Sequence[LabelledImage], pool: ThreadPoolExecutor, flat: Tensor, starts: Sequence[int]
     ) -> None:
-        super().__init__(pictures, pool, flat.device)
+        super().__init__(images, pool, flat.device)
         self.flat, self.starts = flat, starts
 
     def crops(self, crops: Sequence[Crop], size: int) -> Tensor:
         """See ImageStore."""
         plan = [
-            [self.starts[c.picture], *size_of(self.pictures[c.picture]), c.left, c.top, c.side]  # of one crop
+            [self.starts[c.image], *size_of(self.images[c.image]), c.left, c.top, c.side]  # of one crop
             for c in crops
         ]
         return gather_crops(self.flat, upload(torch.tensor(plan), self.device), size)
@@ -41,7 +41,7 @@ class Resident:
         self.end = 0
 
     def add(self, image: Image) -> None:
-        """Copy the next picture there; none of it stays in RAM."""
+        """Copy the next image there; none of it stays in RAM."""
         count = image.shape[0] * image.shape[1]
         self.flat[self.end : self.end + count, :3] = torch.from_numpy(image).to(self.flat.device).view(-1, 3)
         self.starts.append(self.end)
@@ -51,7 +51,7 @@ class Resident:
 def gather_crops(flat: Tensor, plan: Tensor, size: int) -> Tensor:
     """Bilinear crops from resident pixels, on any device.
 
-    flat: (pixels, 4) uint8, B G R and one unused byte, pictures one after the other, row by row
+    flat: (pixels, 4) uint8, B G R and one unused byte, images one after the other, row by row
     plan: (B, 6) int64: first pixel, width, height, left, top, side
     Returns (B, 3, size, size) float32, channels_last.
     """

@@ -24,13 +24,13 @@ class HostStore(ImageStore):
 
     def __init__(
         self,
-        pictures: Sequence[LabelledImage],
+        images: Sequence[LabelledImage],
         pool: ThreadPoolExecutor,
         device: torch.device,
         kept: Sequence[Image] | None,
         place: str,
     ) -> None:
-        super().__init__(pictures, pool, device)
+        super().__init__(images, pool, device)
         self.kept, self.place = kept, place
 
     def crops(self, crops: Sequence[Crop], size: int) -> Tensor:
@@ -38,7 +38,7 @@ class HostStore(ImageStore):
         if self.device.type == "cuda":
             return gather_crops(*self.packed(crops), size)
         out = np.empty((len(crops), size, size, 3), np.float32)
-        list(self.pool.map(lambda i: cut(self.image(crops[i].picture), crops[i], out[i]), range(len(crops))))
+        list(self.pool.map(lambda i: cut(self.image(crops[i].image), crops[i], out[i]), range(len(crops))))
         # (B, S, S, 3) seen as (B, 3, S, S) is channels_last already
         return torch.from_numpy(out).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
 
@@ -49,12 +49,12 @@ class HostStore(ImageStore):
     def packed(self, crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
         """The rows that the crops need, on the device, and the plan to gather the crops from them.
 
-        A band of whole rows is one piece of memory, and stands for its picture: above and below it nothing is looked
+        A band of whole rows is one piece of memory, and stands for its image: above and below it nothing is looked
         for. Returns (pixels, 4) uint8 and (B, 6) int64 as `gather_crops` takes them.
         """
         bands, plan, count = [], [], 0
         for crop in crops:
-            width, height = size_of(self.pictures[crop.picture])
+            width, height = size_of(self.images[crop.image])
             first, last = (min(max(y, 0), height) for y in (crop.top, crop.top + crop.side))
             bands.append((first, last, count))
             plan.append([count, width, last - first, crop.left, crop.top - first, crop.side])
@@ -64,7 +64,7 @@ class HostStore(ImageStore):
 
         def fill(i: int) -> None:
             first, last, start = bands[i]
-            rows = self.image(crops[i].picture)[first:last].reshape(-1, 3)
+            rows = self.image(crops[i].image)[first:last].reshape(-1, 3)
             view[start : start + len(rows)] = rows
 
         list(self.pool.map(fill, range(len(crops))))
@@ -74,7 +74,7 @@ class HostStore(ImageStore):
 
 
 def cut(image: Image, crop: Crop, out: Floats) -> None:
-    """Write one crop of a picture into out, (S, S, 3) float32."""
+    """Write one crop of an image into out, (S, S, 3) float32."""
     cv2 = opencv()
     height, width = image.shape[:2]
     left, top, side = crop.left, crop.top, crop.side

@@ -21,8 +21,8 @@ class ImageStore(ABC):
 
     place: str
 
-    def __init__(self, pictures: Sequence[LabelledImage], pool: ThreadPoolExecutor, device: torch.device) -> None:
-        self.pictures = list(pictures)
+    def __init__(self, images: Sequence[LabelledImage], pool: ThreadPoolExecutor, device: torch.device) -> None:
+        self.images = list(images)
         self.device = device
         self.pool = pool
 
@@ -32,7 +32,7 @@ class ImageStore(ABC):
 
     def image(self, index: int) -> Image:
         """An image's pixels, (H, W, 3) uint8 BGR, decoded now."""
-        return read_image(self.pictures[index].path)
+        return read_image(self.images[index].path)
 
     def close(self) -> None:
         """Stop the worker threads."""
@@ -41,13 +41,13 @@ class ImageStore(ABC):
 
 def make_pool(workers: int) -> ThreadPoolExecutor:
     """Threads that decode and crop, of one OpenCV thread each: the pool is the parallelism, and both would fight."""
-    return ThreadPoolExecutor(workers, "pictures", initializer=lambda: opencv().setNumThreads(1))
+    return ThreadPoolExecutor(workers, "images", initializer=lambda: opencv().setNumThreads(1))
 
 
-def size_of(picture: LabelledImage) -> tuple[int, int]:
+def size_of(image: LabelledImage) -> tuple[int, int]:
     """(width, height); `open_store` leaves out what has none."""
-    assert picture.size is not None
-    return picture.size
+    assert image.size is not None
+    return image.size
 
 
 def upload(plan: Tensor, device: torch.device) -> Tensor:

@@ -1,7 +1,7 @@
-"""Decoded pictures in one file that any number of runs map into their memory: decoded once, held once.
+"""Decoded images in one file that any number of runs map into their memory: decoded once, held once.
 
 The file lies in the cache folder, named by the set's own place and names. Behind the pixels stands a JSON list that
-says of every picture where its pixels are, their SHA-256, and the size and time of the file they were decoded from.
+says of every image where its pixels are, their SHA-256, and the size and time of the file they were decoded from.
 Whatever of that does not agree any more is a reason to make the file anew. It is made by one process while the others
 wait, and is there whole or not at all.
 """
@@ -31,7 +31,7 @@ _KEPT_FREE = 0.02  # share of the disk that is left free
 
 @dataclass(frozen=True)
 class _Entry:
-    """One picture: where its pixels begin, its size, their digest; `reason` where it cannot be decoded."""
+    """One image: where its pixels begin, its size, their digest; `reason` where it cannot be decoded."""
 
     name: str
     source: tuple[int, int]  # bytes and time of the file it was decoded from
@@ -41,36 +41,36 @@ class _Entry:
     reason: str = ""
 
 
-def mapped_pictures(
-    pictures: Sequence[LabelledImage],
+def mapped_images(
+    images: Sequence[LabelledImage],
     cache: Path,
     decoded: Iterator[tuple[LabelledImage, Image | str]],
     unlabelled: bool,
     tell: Callable[[str], None],
 ) -> Iterator[tuple[LabelledImage, Image | str]]:
-    """Every picture with its pixels in a mapped file, or with the reason why it cannot be used.
+    """Every image with its pixels in a mapped file, or with the reason why it cannot be used.
 
     cache:   the folder for the file
-    decoded: the same pictures decoded, taken only where the file has to be made
-    unlabelled: no label says a picture's size
+    decoded: the same images decoded, taken only where the file has to be made
+    unlabelled: no label says an image's size
     tell:    receives what a person should know: that the file is made, of which size, and why
     Raises OutputError where the disk has no room for it or the folder cannot be written.
     """
-    path = cache / f"pixels-{_key(pictures)}.bin"
-    entries = _read(path, pictures)
+    path = cache / f"pixels-{_key(images)}.bin"
+    entries = _read(path, images)
     if isinstance(entries, str):
         with _making(path, tell):
-            entries = _read(path, pictures)  # another process may have made it meanwhile
+            entries = _read(path, images)  # another process may have made it meanwhile
             if isinstance(entries, str):
                 if entries:
                     tell(f"{path} is made anew: {entries}")
-                _make(path, pictures, decoded, tell)
-                entries = _read(path, pictures)
+                _make(path, images, decoded, tell)
+                entries = _read(path, images)
     if isinstance(entries, str):
         raise OutputError(f"{path}: {entries or 'it has gone'}", "choose another data.store, such as ram")
     pixels = np.memmap(path, np.uint8, "r")
-    for picture, entry in zip(pictures, entries, strict=True):
-        yield _mapped(picture, entry, pixels, unlabelled)
+    for image, entry in zip(images, entries, strict=True):
+        yield _mapped(image, entry, pixels, unlabelled)
 
 
 def _mapped(labelled: LabelledImage, entry: _Entry, pixels: Any, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
@@ -82,16 +82,16 @@ def _mapped(labelled: LabelledImage, entry: _Entry, pixels: Any, unlabelled: boo
     return (replace(labelled, size=entry.size) if unlabelled else labelled), image
 
 
-def _key(pictures: Sequence[LabelledImage]) -> str:
-    """A name for a set of pictures: by where they lie and what labels say of their size, not by what is in them."""
+def _key(images: Sequence[LabelledImage]) -> str:
+    """A name for a set of images: by where they lie and what labels say of their size, not by what is in them."""
     digest = hashlib.sha256()
-    for picture in pictures:
-        digest.update(os.fsencode(picture.path.absolute()) + f"\0{picture.size}\0".encode())
+    for image in images:
+        digest.update(os.fsencode(image.path.absolute()) + f"\0{image.size}\0".encode())
     return digest.hexdigest()[:20]
 
 
-def _read(path: Path, pictures: Sequence[LabelledImage]) -> list[_Entry] | str:
-    """The entries of a file that is whole and of these very pictures; else why not, '' where there is none."""
+def _read(path: Path, images: Sequence[LabelledImage]) -> list[_Entry] | str:
+    """The entries of a file that is whole and of these very images; else why not, '' where there is none."""
     if not path.is_file():
         return ""
     try:
@@ -107,12 +107,12 @@ def _read(path: Path, pictures: Sequence[LabelledImage]) -> list[_Entry] | str:
         entries = [_entry(**item) for item in listed]
     except (OSError, ValueError, KeyError, TypeError):
         return "it is damaged"
-    names = [picture.name for picture in pictures]
+    names = [image.name for image in images]
     if [entry.name for entry in entries] != names:
-        return "it is of other pictures"
-    for picture, entry in zip(pictures, entries, strict=True):
-        if entry.source != _source(picture.path):
-            return f"{picture.name} has changed"
+        return "it is of other images"
+    for image, entry in zip(images, entries, strict=True):
+        if entry.source != _source(image.path):
+            return f"{image.name} has changed"
     whole = all(e.start >= _HEADER and e.start + 3 * e.size[0] * e.size[1] <= end for e in entries if not e.reason)
     return entries if whole and _undamaged(path, entries) else "it is damaged"
 
@@ -174,17 +174,17 @@ def _making(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
 
 def _make(
     path: Path,
-    pictures: Sequence[LabelledImage],
+    images: Sequence[LabelledImage],
     decoded: Iterable[tuple[LabelledImage, Image | str]],
     tell: Callable[[str], None],
 ) -> None:
-    """Write the file. Sizes are only known as the pictures come, so room on the disk is looked at all the time."""
-    known = sum(3 * labelled.size[0] * labelled.size[1] for labelled in pictures if labelled.size is not None)
+    """Write the file. Sizes are only known as the images come, so room on the disk is looked at all the time."""
+    known = sum(3 * labelled.size[0] * labelled.size[1] for labelled in images if labelled.size is not None)
     _check_room(path, known)
     with replacing(path) as scratch, scratch.open("wb") as file:
         file.write(_MAGIC + bytes(_HEADER - len(_MAGIC)))
         entries, end = [], _HEADER
-        for original, (labelled, image) in zip(pictures, decoded, strict=True):
+        for original, (labelled, image) in zip(images, decoded, strict=True):
             entry = {"name": original.name, "source": _source(original.path), "start": 0, "size": (0, 0)}
             if isinstance(image, str):
                 entries.append(entry | {"digest": "", "reason": image})
@@ -198,7 +198,7 @@ def _make(
         file.write(json.dumps(entries).encode())
         file.seek(len(_MAGIC))
         file.write(end.to_bytes(_HEADER - len(_MAGIC), "little"))
-    tell(f"{path}: {len(pictures):,} decoded pictures, {end / 1e9:.1f} GB on disk; remove it when no run needs it")
+    tell(f"{path}: {len(images):,} decoded images, {end / 1e9:.1f} GB on disk; remove it when no run needs it")
 
 
 def _check_room(path: Path, needed: int) -> None:
@@ -206,6 +206,6 @@ def _check_room(path: Path, needed: int) -> None:
     room = shutil.disk_usage(path.parent)
     if room.free - needed < _KEPT_FREE * room.total:
         raise OutputError(
-            f"{path}: no room for decoded pictures: {needed / 1e9:.1f} GB more, {room.free / 1e9:.1f} GB are free",
+            f"{path}: no room for decoded images: {needed / 1e9:.1f} GB more, {room.free / 1e9:.1f} GB are free",
             "`data.store=ram` or disk, or FACETRAIN_CACHE for a cache folder on another disk",
         )

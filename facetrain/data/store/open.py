@@ -15,7 +15,7 @@ from facetrain.data.store.decoding import decoded
 from facetrain.data.store.device import DeviceStore, Resident
 from facetrain.data.store.host import HostStore
 from facetrain.data.store.images import ImageStore, make_pool
-from facetrain.data.store.mapped import mapped_pictures
+from facetrain.data.store.mapped import mapped_images
 from facetrain.data.store.placement import choose_place, count_pixels
 
 log = logging.getLogger(__name__)
@@ -25,14 +25,14 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Broken:
-    """A picture that cannot be used, and why."""
+    """An image that cannot be used, and why."""
 
-    picture: LabelledImage
+    image: LabelledImage
     reason: str
 
 
 def open_store(
-    pictures: Sequence[LabelledImage],
+    images: Sequence[LabelledImage],
     place: str,
     workers: int | None,
     device: torch.device,
@@ -43,24 +43,24 @@ def open_store(
     cache: Path | None = None,
     tell: Callable[[str], None] = log.info,
 ) -> tuple[ImageStore, list[Broken]]:
-    """Decode every picture once, keep the pixels where they fit, and leave broken pictures out.
+    """Decode every image once, keep the pixels where they fit, and leave broken images out.
 
     place:      auto, device, ram, mapped or disk; cache: the folder for the mapped file
-    unlabelled: no label says a picture's size: each gets the size that it has
+    unlabelled: no label says an image's size: each gets the size that it has
     tell:       receives what a person should know of the mapped file
-    Raises DataError where more than the share `max_broken` of the pictures is broken.
+    Raises DataError where more than the share `max_broken` of the images is broken.
     """
     workers = workers or available_cores()
-    place = choose_place(pictures, device).place if place == "auto" else place
+    place = choose_place(images, device).place if place == "auto" else place
     pool = make_pool(workers)
     if place == "device" and unlabelled:
-        pictures = [sized for sized, _ in decoded(pool, pictures, workers, unlabelled)]
-    resident = Resident(count_pixels(pictures), device) if place == "device" else None
+        images = [sized for sized, _ in decoded(pool, images, workers, unlabelled)]
+    resident = Resident(count_pixels(images), device) if place == "device" else None
 
-    source = _told(decoded(pool, pictures, workers, unlabelled), len(pictures), progress)
+    source = _told(decoded(pool, images, workers, unlabelled), len(images), progress)
     if place == "mapped":
         assert cache is not None
-        source = mapped_pictures(pictures, cache, source, unlabelled, tell)
+        source = mapped_images(images, cache, source, unlabelled, tell)
     broken: list[Broken] = []
     good: list[LabelledImage] = []
     kept: list[Image] = []
@@ -71,7 +71,7 @@ def open_store(
         elif place != "disk":
             kept.append(image)
     if broken:
-        _judge(broken, len(pictures), max_broken)
+        _judge(broken, len(images), max_broken)
     if resident is not None:
         return DeviceStore(good, pool, resident.flat, resident.starts), broken
     return HostStore(good, pool, device, None if place == "disk" else kept, place), broken
@@ -98,7 +98,7 @@ def _usable(
 def _judge(broken: list[Broken], total: int, limit: float) -> None:
     named = "\n".join(f"  {item.reason}" for item in broken[:20])
     more = f"\n  … and {len(broken) - 20} more" if len(broken) > 20 else ""
-    summary = f"{len(broken)} of {total} pictures cannot be used:\n{named}{more}"
+    summary = f"{len(broken)} of {total} images cannot be used:\n{named}{more}"
     if len(broken) > limit * total:
         raise DataError(summary, f"data.max_broken allows {limit:.1%}: mend the files, or `data.max_broken=0.1`")
     log.warning("%s", summary)

@@ -9,8 +9,8 @@ from facetrain.core.faces import LabelledImage
 from facetrain.core.machine import free_memory
 from facetrain.data.store.decoding import checked
 
-_SHARE = 0.6  # of the free memory that pictures may take
-_SAMPLE = 48  # pictures of unknown size that are looked at for an estimate
+_SHARE = 0.6  # of the free memory that images may take
+_SAMPLE = 48  # images of unknown size that are looked at for an estimate
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Placement:
 
 
 def choose_place(
-    pictures: Sequence[LabelledImage],
+    images: Sequence[LabelledImage],
     device: torch.device,
     wanted: str = "auto",
     limit: float | None = None,
@@ -31,20 +31,20 @@ def choose_place(
     """Where the pixels fit: on the device at 4 bytes a pixel, in RAM at 3, else on disk.
 
     wanted:    auto, or a place that is taken whatever fits
-    limit:     GB that pictures may take of either memory; None: a share of what is free
+    limit:     GB that images may take of either memory; None: a share of what is free
     processes: on this machine, each with a copy of its own in RAM
     """
-    pixels = count_pixels(pictures)
+    pixels = count_pixels(images)
     on_gpu = device.type == "cuda"
     of_device = _allowed(torch.cuda.mem_get_info(device)[0], limit) if on_gpu else 0.0
     of_ram = _allowed(free_memory(), limit)
     needs = {"device": 4 * pixels, "ram": 3 * pixels * processes}
     place = wanted
-    about = "about " if any(picture.size is None for picture in pictures) else ""
+    about = "about " if any(image.size is None for image in images) else ""
     if place == "auto":
         place = "device" if on_gpu and needs["device"] < of_device else "ram" if needs["ram"] < of_ram else "disk"
     copies = f" in {processes} copies" if processes > 1 else ""
-    needed = f"{len(pictures):,} pictures take {about}{needs['ram'] / 1e9:.1f} GB of RAM{copies} (3 bytes a pixel)"
+    needed = f"{len(images):,} images take {about}{needs['ram'] / 1e9:.1f} GB of RAM{copies} (3 bytes a pixel)"
     may = "" if limit is not None else f", {_SHARE:.0%} of what is free"
     allowed = f"{of_ram / 1e9:.1f} GB may be taken{may}"
     if on_gpu:
@@ -59,13 +59,13 @@ def choose_place(
     return Placement(place, f"pixels: {needed}; {allowed}: {chosen}{'' if wanted == 'auto' else ', as asked'}")
 
 
-def count_pixels(pictures: Sequence[LabelledImage]) -> int:
-    """Pixels of all pictures; those without a size are taken to be as large as an even sample of them."""
-    known = sum(picture.size[0] * picture.size[1] for picture in pictures if picture.size is not None)
-    unknown = [picture for picture in pictures if picture.size is None]
+def count_pixels(images: Sequence[LabelledImage]) -> int:
+    """Pixels of all images; those without a size are taken to be as large as an even sample of them."""
+    known = sum(image.size[0] * image.size[1] for image in images if image.size is not None)
+    unknown = [image for image in images if image.size is None]
     if not unknown:
         return known
-    sample = [checked(picture, True)[0].size for picture in unknown[:: -(-len(unknown) // _SAMPLE)]]
+    sample = [checked(image, True)[0].size for image in unknown[:: -(-len(unknown) // _SAMPLE)]]
     sizes = [width * height for width, height in filter(None, sample)]
     return known + int(len(unknown) * sum(sizes) / max(1, len(sizes)))
 

@@ -14,7 +14,7 @@ from facetrain.detect.decoding import (
     Grid,
     by_columns,
     centred_boxes,
-    picture_blob,
+    image_blob,
     priors_at,
     shaped,
     sigmoid,
@@ -36,7 +36,7 @@ class BlazeFace:
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """RGB, -1 to 1."""
-        return picture_blob(image, size, 32, rgb=True, mean=127.5, scale=1 / 127.5)
+        return image_blob(image, size, 32, rgb=True, mean=127.5, scale=1 / 127.5)
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`."""

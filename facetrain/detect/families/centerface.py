@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.detect.decoding import all_single, picture_blob, shaped
+from facetrain.detect.decoding import all_single, image_blob, shaped
 
 NAME = "centerface"
-STRETCH = 32  # its own program stretches pictures to multiples of this, and so does facetrain
+STRETCH = 32  # its own program stretches images to multiples of this, and so does facetrain
 _STRIDE = 4
 
 
@@ -28,7 +28,7 @@ class CenterFace:
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """RGB, 0 to 255."""
-        return picture_blob(image, size, STRETCH, rgb=True)
+        return image_blob(image, size, STRETCH, rgb=True)
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`."""
@@ -48,7 +48,7 @@ class CenterFace:
 
 
 def recognise(outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]) -> CenterFace | None:
-    """A CenterFace if these are the outputs of one on a (height, width) picture, else None."""
+    """A CenterFace if these are the outputs of one on a (height, width) image, else None."""
     maps = all_single(outputs, 3)
     if any(value.shape[1:] != _cells(width, height) for value in maps.values()):
         return None

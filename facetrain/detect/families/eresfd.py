@@ -11,7 +11,7 @@ from facetrain.detect.decoding import (
     Grid,
     are_logits,
     by_columns,
-    picture_blob,
+    image_blob,
     prior_count,
     single,
     square_grid,
@@ -32,7 +32,7 @@ class EResFD:
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """RGB minus the mean colour."""
-        return picture_blob(image, size, 32, rgb=True, mean=(123, 117, 104))
+        return image_blob(image, size, 32, rgb=True, mean=(123, 117, 104))
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`."""
@@ -40,7 +40,7 @@ class EResFD:
 
 
 def recognise(outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]) -> EResFD | None:
-    """An EResFD if these are the outputs of one on a (height, width) picture, else None."""
+    """An EResFD if these are the outputs of one on a (height, width) image, else None."""
     names = by_columns(outputs, 4, 2)
     pair = single(outputs[names[1]], 2) if names else None
     if pair is None or len(pair) != prior_count(_grids(width, height)):

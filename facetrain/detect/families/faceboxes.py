@@ -11,7 +11,7 @@ from facetrain.detect.decoding import (
     Grid,
     are_logits,
     by_columns,
-    picture_blob,
+    image_blob,
     prior_count,
     single,
     square_grid,
@@ -34,7 +34,7 @@ class FaceBoxes:
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """BGR minus the mean colour."""
-        return picture_blob(image, size, 32, mean=(104, 117, 123))
+        return image_blob(image, size, 32, mean=(104, 117, 123))
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`."""
@@ -42,7 +42,7 @@ class FaceBoxes:
 
 
 def recognise(outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]) -> FaceBoxes | None:
-    """A FaceBoxes if these are the outputs of one on a (height, width) picture, else None."""
+    """A FaceBoxes if these are the outputs of one on a (height, width) image, else None."""
     names = by_columns(outputs, 4, 2)
     pair = single(outputs[names[1]], 2) if names else None
     if pair is None or len(pair) != prior_count(_grids(width, height)):

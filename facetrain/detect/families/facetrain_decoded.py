@@ -1,15 +1,15 @@
 """facetrain's own exports with the decoding inside, told by the `form` in their metadata.
 
-`decoded`: one output (F, 6 + 2L), best first, threshold and suppression behind it already: the picture's number,
+`decoded`: one output (F, 6 + 2L), best first, threshold and suppression behind it already: the image's number,
 x1 y1 x2 y2, score, landmarks x y. `rows`: one output (1, P, 5 + 2L), every prior of a fixed size: x1 y1 x2 y2, score,
-landmarks. The picture goes in as YuNet's.
+landmarks. The image goes in as YuNet's.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.detect.decoding import cell_count, picture_blob, shaped, single, stored_strides
+from facetrain.detect.decoding import cell_count, image_blob, shaped, single, stored_strides
 
 NAME = "facetrain_decoded"
 _START = {"decoded": 1, "rows": 0}  # column where the box begins
@@ -26,7 +26,7 @@ class Decoded:
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """BGR, 0 to 255."""
-        return picture_blob(image, size, max(self.strides))
+        return image_blob(image, size, max(self.strides))
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes of at least `score` among those that the file lets through."""

@@ -17,7 +17,7 @@ from facetrain.detect.decoding import (
     decode_ssd,
     decode_ssd_points,
     face_score,
-    picture_blob,
+    image_blob,
     prior_count,
     priors_at,
     shaped,
@@ -47,7 +47,7 @@ class RetinaFace:
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """BGR minus the mean colour."""
-        return picture_blob(image, size, 32, mean=(104, 117, 123))
+        return image_blob(image, size, 32, mean=(104, 117, 123))
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`."""
@@ -68,7 +68,7 @@ class RetinaFace:
 
 
 def recognise(outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]) -> RetinaFace | None:
-    """A RetinaFace if these are the outputs of one on a (height, width) picture, else None."""
+    """A RetinaFace if these are the outputs of one on a (height, width) image, else None."""
     parts = _parts(outputs)
     if parts is None:
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facetrain.core.faces import Faces, Floats, Image
-from facetrain.detect.decoding import all_single, cell_count, cell_of, joined_faces, picture_blob, shaped
+from facetrain.detect.decoding import all_single, cell_count, cell_of, image_blob, joined_faces, shaped
 
 NAME = "scrfd"
 _PRIORS = {3: 2, 5: 1}  # number of strides -> priors a cell
@@ -36,7 +36,7 @@ class Scrfd:
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """RGB, about -1 to 1."""
-        return picture_blob(image, size, 32, rgb=True, mean=127.5, scale=1 / 128)
+        return image_blob(image, size, 32, rgb=True, mean=127.5, scale=1 / 128)
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`, level by level."""
@@ -57,7 +57,7 @@ class Scrfd:
 
 
 def recognise(outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]) -> Scrfd | None:
-    """An SCRFD if these are the outputs of one on a (height, width) picture, else None.
+    """An SCRFD if these are the outputs of one on a (height, width) image, else None.
 
     Names are often mere numbers and say nothing: outputs are told apart by their columns, strides by falling P.
     """

@@ -1,6 +1,6 @@
 """Ultra-Light, RFB and slim: SSD at strides 8, 16, 32, 64.
 
-Outputs, under any names: scores (1, P, 2) and boxes (1, P, 4), which are final corners as fractions of the picture in
+Outputs, under any names: scores (1, P, 2) and boxes (1, P, 4), which are final corners as fractions of the image in
 most files and offsets from the priors in those "without post-processing". No landmarks.
 """
 
@@ -17,7 +17,7 @@ from facetrain.detect.decoding import (
     by_columns,
     decode_ssd,
     face_score,
-    picture_blob,
+    image_blob,
     prior_count,
     priors_at,
     shaped,
@@ -40,7 +40,7 @@ class UltraLight:
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """RGB, about -1 to 1."""
-        return picture_blob(image, size, 32, rgb=True, mean=127, scale=1 / 128)
+        return image_blob(image, size, 32, rgb=True, mean=127, scale=1 / 128)
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`."""
@@ -53,13 +53,13 @@ class UltraLight:
         if self.decoded:
             return without_landmarks(numbers * np.tile(whole, 2), scores[passed])
         centres, sides = priors_at(grids, passed)
-        # Cut to the picture as the network learned them: a prior of 256 on 240 rows is 240 high.
+        # Cut to the image as the network learned them: a prior of 256 on 240 rows is 240 high.
         boxes = decode_ssd(np.minimum(centres, whole), np.minimum(sides, whole), numbers)
         return without_landmarks(boxes, scores[passed])
 
 
 def recognise(outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]) -> UltraLight | None:
-    """An Ultra-Light if these are the outputs of one on a (height, width) picture, else None."""
+    """An Ultra-Light if these are the outputs of one on a (height, width) image, else None."""
     names = by_columns(outputs, 4, 2)
     if not names:
         return None
@@ -76,7 +76,7 @@ def _are_corners(boxes: Floats) -> bool:
 
 
 def _grids(width: int, height: int) -> list[Grid]:
-    """The cells of a stride divide the picture evenly: four rows of 240 are 60 apart, not 64."""
+    """The cells of a stride divide the image evenly: four rows of 240 are 60 apart, not 64."""
     grids = []
     for stride, sides in _SIDES.items():
         columns, rows = math.ceil(width / stride), math.ceil(height / stride)

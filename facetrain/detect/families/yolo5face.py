@@ -14,8 +14,8 @@ from facetrain.detect.decoding import (
     all_single,
     cell_count,
     centred_boxes,
+    image_blob,
     joined_faces,
-    picture_blob,
     shaped,
     sigmoid,
     single,
@@ -91,7 +91,7 @@ class Yolo5FaceDecoded:
 def recognise(
     outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]
 ) -> Yolo5FaceRaw | Yolo5FaceDecoded | None:
-    """A YOLO5Face if these are the outputs of one on a (height, width) picture, else None."""
+    """A YOLO5Face if these are the outputs of one on a (height, width) image, else None."""
     if len(outputs) == 1:
         ((name, value),) = outputs.items()
         rows = single(value, 2)
@@ -108,7 +108,7 @@ def recognise(
 
 
 def _prepare(image: Image, size: tuple[int, int] | None, strides: int) -> Floats:
-    return picture_blob(image, size, 8 << (strides - 1), rgb=True, scale=1 / 255)
+    return image_blob(image, size, 8 << (strides - 1), rgb=True, scale=1 / 255)
 
 
 def _cells(width: int, height: int, stride: int) -> tuple[int, int]:

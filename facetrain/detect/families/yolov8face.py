@@ -14,8 +14,8 @@ from facetrain.detect.decoding import (
     all_single,
     cell_count,
     centred_boxes,
+    image_blob,
     joined_faces,
-    picture_blob,
     shaped,
     sigmoid,
     single,
@@ -35,7 +35,7 @@ class Yolov8FaceRaw:
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """RGB, 0 to 1."""
-        return picture_blob(image, size, 32, rgb=True, scale=1 / 255)
+        return image_blob(image, size, 32, rgb=True, scale=1 / 255)
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`, stride by stride."""
@@ -63,7 +63,7 @@ class Yolov8FaceDecoded:
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """RGB, 0 to 1."""
-        return picture_blob(image, size, 32, rgb=True, scale=1 / 255)
+        return image_blob(image, size, 32, rgb=True, scale=1 / 255)
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`."""
@@ -75,7 +75,7 @@ class Yolov8FaceDecoded:
 def recognise(
     outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]
 ) -> Yolov8FaceRaw | Yolov8FaceDecoded | None:
-    """A YOLOv8-face if these are the outputs of one on a (height, width) picture, else None."""
+    """A YOLOv8-face if these are the outputs of one on a (height, width) image, else None."""
     if len(outputs) == 1:
         ((name, value),) = outputs.items()
         columns = single(value, 2)

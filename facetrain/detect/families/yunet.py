@@ -16,8 +16,8 @@ from facetrain.detect.decoding import (
     LARGEST_STRIDE,
     cell_count,
     cell_of,
+    image_blob,
     joined_faces,
-    picture_blob,
     shaped,
     single,
     stored_strides,
@@ -50,7 +50,7 @@ class YuNet:
 
         (w, h) is `size`, or the next multiples of the largest stride.
         """
-        return picture_blob(image, size, self.levels[-1].stride)
+        return image_blob(image, size, self.levels[-1].stride)
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`, level by level and row by row, in pixels of the (height, width) input."""
@@ -75,7 +75,7 @@ class YuNet:
 
 
 def recognise(outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]) -> YuNet | None:
-    """A YuNet if these are the outputs of one on a (height, width) picture, else None."""
+    """A YuNet if these are the outputs of one on a (height, width) image, else None."""
     rows = {name: single(value, 2) for name, value in outputs.items()}
     shapes = {name: () if value is None else value.shape for name, value in rows.items()}
     levels = _levels_by_name(shapes) or _levels_by_shape(shapes, width, height, metadata)

@@ -17,7 +17,7 @@ from facetrain.detect.decoding import (
     decode_ssd,
     decode_ssd_points,
     face_score,
-    picture_blob,
+    image_blob,
     prior_count,
     priors_at,
     shaped,
@@ -40,7 +40,7 @@ class YuNet2021:
 
     def prepare(self, image: Image, size: tuple[int, int] | None) -> Floats:
         """BGR, 0 to 255."""
-        return picture_blob(image, size, 32)
+        return image_blob(image, size, 32)
 
     def faces(self, outputs: Mapping[str, Floats], width: int, height: int, score: float) -> Faces:
         """Boxes that score at least `score`."""
@@ -57,7 +57,7 @@ class YuNet2021:
 
 
 def recognise(outputs: Mapping[str, Floats], width: int, height: int, metadata: Mapping[str, str]) -> YuNet2021 | None:
-    """A YuNet of 2021 or 2022 if these are the outputs of one on a (height, width) picture, else None."""
+    """A YuNet of 2021 or 2022 if these are the outputs of one on a (height, width) image, else None."""
     names = by_columns(outputs, 14, 2, 1)
     pair = single(outputs[names[1]], 2) if names else None
     if pair is None or len(pair) != prior_count(_grids(width, height, len(pair))):

@@ -47,7 +47,7 @@ img { display: block; max-width: 100%; height: auto } .sheet img { max-height: 2
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture of a contact sheet.
+    """An image of a contact sheet.
 
     below: (F,) bool, missed faces that a detection under the threshold would have found
     file:  path inside the report, without the ending that tells the small from the large version
@@ -78,10 +78,10 @@ def head_section(title: str, curves: Mapping[str, Curve], details: Details, inte
         span = _span(intervals.get(name), ".3f")
         faces = f'<br><span class="soft">{span and span + ", "}{_plural(curve.faces, "face")}</span>'
         cards.append(f"<div><b>{_number(curve.ap, '.4f')}</b>AP {escape(name)}{faces}</div>")
-    counts = f"{_plural(details.images, 'picture')}, {_plural(details.faces, 'face')} to find"
+    counts = f"{_plural(details.images, 'image')}, {_plural(details.faces, 'face')} to find"
     known = [some for some in intervals.values() if some.draws]
     if known:
-        counts += f". In brackets: 95 % intervals, from {known[0].draws:,} draws of the pictures"
+        counts += f". In brackets: 95 % intervals, from {known[0].draws:,} draws of the images"
         why = "; ".join(f"{escape(name)}: none, {escape(i.why)}" for name, i in intervals.items() if i.low is None)
         counts += f" ({why})" if why else ""
     return f'<h1>{escape(title)}</h1>\n<p class="soft">{counts}</p>\n<div class="ap">{"".join(cards)}</div>\n'
@@ -109,19 +109,19 @@ def _span(interval: Estimate | None, form: str) -> str:
     return f"[{interval.low:{form}}, {interval.high:{form}}]"
 
 
-def numbers_section(protocol: Mapping[str, Any], details: Details, pictures: Sequence[LabelledImage]) -> str:
+def numbers_section(protocol: Mapping[str, Any], details: Details, images: Sequence[LabelledImage]) -> str:
     """Sentences, curves, sizes and protocol, in two columns where there is room."""
     rows = "".join(f"<tr><th>{escape(str(k))}</th><td>{escape(_plain(v))}</td></tr>\n" for k, v in protocol.items())
     curves = (
-        '<picture><source srcset="curves-dark.png" media="(prefers-color-scheme: dark)">'
+        '<image><source srcset="curves-dark.png" media="(prefers-color-scheme: dark)">'
         '<img src="curves-light.png" width="960" height="690" alt="precision over recall, a line for each subset">'
-        "</picture>"
+        "</image>"
     )
     return (
         f'<div class="two"><section><h2>At a threshold</h2>\n{_threshold(details)}\n'
         f"<h2>Precision and recall</h2>\n{curves}</section>\n"
         f"<section><h2>Recall by size of the face</h2>\n{_sizes(details)}\n"
-        f"<h2>Landmarks</h2>\n{_landmarks(details, pictures)}\n"
+        f"<h2>Landmarks</h2>\n{_landmarks(details, images)}\n"
         f"<h2>Protocol</h2>\n<table>{rows}</table></section></div>\n"
     )
 
@@ -148,10 +148,10 @@ def _threshold(details: Details) -> str:
     )
 
 
-def _landmarks(details: Details, pictures: Sequence[LabelledImage]) -> str:
+def _landmarks(details: Details, images: Sequence[LabelledImage]) -> str:
     error = details.landmark_error
     if error is None:
-        if not any((picture.landmarks[..., 2] > 0).any() for picture in pictures):
+        if not any((image.landmarks[..., 2] > 0).any() for image in images):
             return "<p>The labels have no landmarks.</p>"
         return "<p>The detections have no landmarks, or others than the labels.</p>"
     names = _FIVE if len(error.per_point) == len(_FIVE) else [f"point {n}" for n in range(1, len(error.per_point) + 1)]
@@ -218,11 +218,11 @@ def _figure(tile: Tile) -> str:
 def unreadable_section(problems: Sequence[str]) -> str:
     """The images that cannot be shown; nothing if there are none."""
     rows = "".join(f"<li>{escape(text)}</li>\n" for text in problems)
-    return f"<section><h2>Pictures that cannot be shown</h2>\n<ul>{rows}</ul></section>\n" if problems else ""
+    return f"<section><h2>Images that cannot be shown</h2>\n<ul>{rows}</ul></section>\n" if problems else ""
 
 
 def _rate(value: float | None) -> str:
-    return f"{_number(value, '.2g' if value and value < 0.1 else '.2f')} false alarms per picture"
+    return f"{_number(value, '.2g' if value and value < 0.1 else '.2f')} false alarms per image"
 
 
 def _plural(count: int, noun: str) -> str:

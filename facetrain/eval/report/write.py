@@ -1,6 +1,6 @@
-"""A measurement as a page that a person likes to read: AP, curves, recall by size, and the pictures that went worst.
+"""A measurement as a page that a person likes to read: AP, curves, recall by size, and the images that went worst.
 
-The report is a folder: `index.html`, the curves for a light and a dark page, and `pictures/` with each shown picture
+The report is a folder: `index.html`, the curves for a light and a dark page, and `images/` with each shown image
 twice, as a tile and larger. The page needs no script and no network.
 """
 
@@ -38,10 +38,11 @@ from facetrain.eval.report.page import (
     whole_page,
 )
 
-# What a report may consist of: a folder that holds anything more is not replaced. File managers leave the last three.
-_PARTS = {"index.html", "curves-light.png", "curves-dark.png", "pictures", ".DS_Store", "Thumbs.db", "desktop.ini"}
+# What a report may consist of (`pictures` in older ones): a folder that holds anything more is not replaced.
+_PARTS = {"index.html", "curves-light.png", "curves-dark.png", "images", "pictures"}
+_PARTS |= {".DS_Store", "Thumbs.db", "desktop.ini"}  # file managers leave them
 _TILE, _TALLEST, _LARGE, _SMALL = 480, 640, 1280, 640  # pixels: a tile's box, and the larger version's longer side
-_DENSE = 16_000  # pixels of the picture for each score that is written; more of them would hide it
+_DENSE = 16_000  # pixels of the image for each score that is written; more of them would hide it
 _LINES = ("#3b82f6", "#f59e0b", "#ec4899", "#14b8a6")  # seen on white and on black
 
 
@@ -71,7 +72,7 @@ def write_report(
         place.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.", ignore_cleanup_errors=True) as scratch:
             new = Path(scratch, "new")
-            (new / "pictures").mkdir(parents=True)
+            (new / "images").mkdir(parents=True)
             for scheme, ink in (("light", "#1b1f24"), ("dark", "#e4e7eb")):
                 _draw_curves(new / f"curves-{scheme}.png", scores.curves, details, ink)
             sheets, unreadable = _draw_sheets(new, details.score, scores, worst)
@@ -143,21 +144,21 @@ def _draw_curves(path: Path, curves: Mapping[str, Curve], details: Details, ink:
 def _draw_sheets(
     folder: Path, score: float, scores: Scores, worst: int
 ) -> tuple[tuple[list[Tile], list[Tile]], list[str]]:
-    """Draw the pictures with the most misses and those with the most false alarms, and name the unreadable ones."""
-    everything, found, pictures = scores.outcomes, scores.found, scores.benchmark.images
+    """Draw the images with the most misses and those with the most false alarms, and name the unreadable ones."""
+    everything, found, images = scores.outcomes, scores.found, scores.benchmark.images
     results = [above(outcome, faces, score) for outcome, faces in zip(everything, found, strict=True)]
     by_misses = _most([int(result.missed.sum()) for result in results], worst)
     by_alarms = _most([int(result.false.sum()) for result in results], worst)
     tiles: dict[int, Tile] = {}
     unreadable = []
-    for number in dict.fromkeys(by_misses + by_alarms):  # each picture once, though it may be on both sheets
-        labelled, result = pictures[number], results[number]
+    for number in dict.fromkeys(by_misses + by_alarms):  # each image once, though it may be on both sheets
+        labelled, result = images[number], results[number]
         try:
             image = read_image(labelled.path)
         except DataError as error:
             unreadable.append(error.message.replace(str(labelled.path), labelled.name))
             continue
-        file, (height, width) = f"pictures/{number:05}", image.shape[:2]
+        file, (height, width) = f"images/{number:05}", image.shape[:2]
         # each version is drawn anew: the lines of the large one would vanish in the small one
         factor = min(max(width, height, _SMALL), _LARGE) / max(width, height)
         write_image(folder / f"{file}.jpg", _drawn(image, factor, labelled, found[number], result), quality=88)
@@ -170,13 +171,13 @@ def _draw_sheets(
 
 
 def _most(counts: Sequence[int], worst: int) -> list[int]:
-    """Numbers of the pictures with the highest counts, highest first, none of them 0; equal ones in their order."""
+    """Numbers of the images with the highest counts, highest first, none of them 0; equal ones in their order."""
     order = np.argsort([-count for count in counts], kind="stable")[: max(worst, 0)]
     return [int(number) for number in order if counts[number]]
 
 
 def _drawn(image: Image, factor: float, labelled: LabelledImage, faces: Faces, result: Outcome) -> Image:
-    """The picture at another size with what was found, missed and wrong in it."""
+    """The image at another size with what was found, missed and wrong in it."""
     cv2 = opencv()
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
     canvas: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)

@@ -20,8 +20,8 @@ def widerface_benchmark(truth: WiderTruth, paths: Sequence[Path]) -> Benchmark:
     return Benchmark("widerface", as_labelled(truth, paths), counted, strata, skip_empty=True)
 
 
-def picture_paths(root: Path, truth: WiderTruth, *, present_only: bool) -> tuple[WiderTruth, list[Path]]:
-    """Where the truth's pictures lie below `root`. Raises InputError for missing ones, unless `present_only`."""
+def image_paths(root: Path, truth: WiderTruth, *, present_only: bool) -> tuple[WiderTruth, list[Path]]:
+    """Where the truth's images lie below `root`. Raises InputError for missing ones, unless `present_only`."""
     folder = next((f for f in (root / "WIDER_val" / "images", root / "val" / "images", root) if f.is_dir()), None)
     if folder is None:
         raise InputError(f"{root}: no such folder", "`data` takes the folder that holds WIDER_val/images")
@@ -29,7 +29,7 @@ def picture_paths(root: Path, truth: WiderTruth, *, present_only: bool) -> tuple
     there = [name for name in truth.names if paths[name].is_file()]
     if not there:
         raise InputError(
-            f"{folder}: none of the {len(paths):,} pictures is there, such as {truth.names[0]}.jpg",
+            f"{folder}: none of the {len(paths):,} images is there, such as {truth.names[0]}.jpg",
             "`data` takes the folder that holds WIDER_val/images",
         )
     missing = len(paths) - len(there)
@@ -37,8 +37,8 @@ def picture_paths(root: Path, truth: WiderTruth, *, present_only: bool) -> tuple
         known = set(there)
         first = [name for name in truth.names if name not in known][:_SHOWN]
         raise InputError(
-            f"{folder}: {missing:,} of {len(paths):,} pictures are missing, such as {', '.join(first)}",
-            "`present_only` measures on the pictures that are there, which is another number than the published one",
+            f"{folder}: {missing:,} of {len(paths):,} images are missing, such as {', '.join(first)}",
+            "`present_only` measures on the images that are there, which is another number than the published one",
         )
     truth = truth.restricted(there) if missing else truth
     return truth, [paths[name] for name in truth.names]

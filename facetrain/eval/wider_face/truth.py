@@ -1,4 +1,4 @@
-"""The truth of WIDER FACE's official evaluation: pictures, boxes, and which boxes count in easy, medium and hard."""
+"""The truth of WIDER FACE's official evaluation: images, boxes, and which boxes count in easy, medium and hard."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -27,11 +27,11 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class WiderTruth:
-    """What the official files say, pictures in their order. K boxes of a picture, counted or not.
+    """What the official files say, images in their order. K boxes of an image, counted or not.
 
-    names:   `<event>/<picture>`, without suffix
-    boxes:   per picture (K, 4) xyxy pixels with x2 = x + width; a few have no width or height
-    counted: per subset and picture (K,): the boxes that count; the others are ignored in that subset
+    names:   `<event>/<image>`, without suffix
+    boxes:   per image (K, 4) xyxy pixels with x2 = x + width; a few have no width or height
+    counted: per subset and image (K,): the boxes that count; the others are ignored in that subset
     """
 
     names: list[str]
@@ -39,7 +39,7 @@ class WiderTruth:
     counted: dict[str, list[Mask]]
 
     def restricted(self, names: Collection[str]) -> "WiderTruth":
-        """The pictures that are among `names` alone, in the same order. Names that the truth has not are no matter."""
+        """The images that are among `names` alone, in the same order. Names that the truth has not are no matter."""
         wanted = frozenset(names)
         kept = [i for i, name in enumerate(self.names) if name in wanted]
         return WiderTruth(
@@ -89,8 +89,8 @@ def _where(root: Path) -> str:
 def load_truth(folder: Path) -> WiderTruth:
     """Read the three files of a folder.
 
-    Raises DataError naming file, event and picture where a file is damaged, an index is out of range, or the three
-    files do not speak of the same pictures and boxes.
+    Raises DataError naming file, event and image where a file is damaged, an index is out of range, or the three
+    files do not speak of the same images and boxes.
     """
     parts = [_read_file(folder / name) for name in _FILES]
     first = parts[0]
@@ -102,7 +102,7 @@ def load_truth(folder: Path) -> WiderTruth:
 
 @dataclass(frozen=True)
 class _TruthFile:
-    """One of the three files. boxes: per picture (K, 4) x y width height."""
+    """One of the three files. boxes: per image (K, 4) x y width height."""
 
     path: Path
     names: list[str]
@@ -119,22 +119,22 @@ def _read_file(path: Path) -> _TruthFile:
     truth = _TruthFile(path, [], [], [])
     for cell, *lists in zip(events, *columns, strict=True):
         event = _text(cell, f"{path}: an event")
-        pictures, boxes, indexes = (
+        images, boxes, indexes = (
             _cells(value, f"{path}: {event}: {name}") for name, value in zip(_VARIABLES[1:], lists, strict=True)
         )
-        if not len(pictures) == len(boxes) == len(indexes):
+        if not len(images) == len(boxes) == len(indexes):
             raise DataError(
-                f"{path}: {event}: {len(pictures)} pictures, {len(boxes)} lists of boxes, {len(indexes)} of indexes",
+                f"{path}: {event}: {len(images)} images, {len(boxes)} lists of boxes, {len(indexes)} of indexes",
                 _EDITION,
             )
-        for picture, box, index in zip(pictures, boxes, indexes, strict=True):
-            name = f"{event}/{_SUFFIX.sub('', _text(picture, f'{path}: {event}: a picture'))}"
+        for image, box, index in zip(images, boxes, indexes, strict=True):
+            name = f"{event}/{_SUFFIX.sub('', _text(image, f'{path}: {event}: an image'))}"
             truth.names.append(name)
             truth.boxes.append(_boxes(box, f"{path}: {name}"))
             truth.counted.append(_counted(index, len(truth.boxes[-1]), f"{path}: {name}"))
     if len(set(truth.names)) < len(truth.names):
         twice = next(name for name in truth.names if truth.names.count(name) > 1)
-        raise DataError(f"{path}: {twice}: this picture stands in the file twice")
+        raise DataError(f"{path}: {twice}: this image stands in the file twice")
     return truth
 
 
@@ -188,10 +188,10 @@ def _describe(value: Any) -> str:
 
 
 def _check_same(first: _TruthFile, other: _TruthFile) -> None:
-    """Raise DataError at the first picture in which two files differ."""
+    """Raise DataError at the first image in which two files differ."""
     if len(first.names) != len(other.names):
         raise DataError(
-            f"{other.path}: {len(other.names):,} pictures, but {len(first.names):,} in {first.path.name}", _EDITION
+            f"{other.path}: {len(other.names):,} images, but {len(first.names):,} in {first.path.name}", _EDITION
         )
     for name, here, mine, theirs in zip(first.names, other.names, first.boxes, other.boxes, strict=True):
         if name != here:

@@ -21,7 +21,7 @@ from facetrain.export.onnx.model import export_onnx
 SCORE_LIMIT, PIXEL_LIMIT = 1e-4, 0.05
 # Tried in turn until a face is found: comparing nothing with nothing proves nothing.
 _SCORES = (0.3, 0.1, 0.03, 0.01, 0.003)
-# Of a picture the best faces are compared: what an untrained network finds goes on to where candidates are cut off,
+# Of an image the best faces are compared: what an untrained network finds goes on to where candidates are cut off,
 # and there the last bit decides.
 _COMPARED = 256
 
@@ -49,7 +49,7 @@ class CppCheck:
     """
 
     compiler: str
-    pictures: int
+    images: int
     threshold: float
     truncated: bool
     found: Difference
@@ -59,7 +59,7 @@ class CppCheck:
         """For JSON."""
         return {
             "compiler": self.compiler,
-            "pictures": self.pictures,
+            "images": self.images,
             "score_threshold": self.threshold,
             "truncated": self.truncated,
             "difference": self.found.as_dict(),
@@ -73,10 +73,10 @@ def check_cpp(
     digits: int,
     files: Mapping[str, str],
     program: Program,
-    pictures: Sequence[Image],
+    images: Sequence[Image],
     compiler: Compiler,
 ) -> CppCheck:
-    """Compile the files with the program, and compare its faces with FaceDetector's on the pictures.
+    """Compile the files with the program, and compare its faces with FaceDetector's on the images.
 
     Fewer than nine digits are judged by a network whose weights have as many, and what they cost is measured apart.
     Raises ExportError where it does not compile or the faces differ.
@@ -88,44 +88,44 @@ def check_cpp(
         if digits < EXACT_DIGITS:
             weights = folder / "rounded.onnx"
             export_onnx(with_digits(net, digits), weights)
-        expected, rules = _detect_some(weights, program.rules, pictures)
+        expected, rules = _detect_some(weights, program.rules, images)
         assert rules.score is not None
-        found = _run(binary, rules, pictures, folder)
+        found = _run(binary, rules, images, folder)
         difference = _judge(expected, found, rules)
         effect = None
         if weights != checkpoint:
-            own = _detect(checkpoint, rules, pictures)
+            own = _detect(checkpoint, rules, images)
             effect = _difference([_plain(faces) for faces in own], [_plain(faces) for faces in expected])
-    return CppCheck(compiler.version, len(pictures), rules.score, rules.truncated, difference, effect)
+    return CppCheck(compiler.version, len(images), rules.score, rules.truncated, difference, effect)
 
 
-def _detect_some(weights: Path, rules: Rules, pictures: Sequence[Image]) -> tuple[list[Faces], Rules]:
+def _detect_some(weights: Path, rules: Rules, images: Sequence[Image]) -> tuple[list[Faces], Rules]:
     """Faces by the rules, and the rules with the score threshold that was used."""
     for score in _SCORES if rules.score is None else (rules.score,):
         used = replace(rules, score=score)
-        faces = _detect(weights, used, pictures)
+        faces = _detect(weights, used, images)
         if any(map(len, faces)):
             break
     return faces, used
 
 
-def _detect(weights: Path, rules: Rules, pictures: Sequence[Image]) -> list[Faces]:
+def _detect(weights: Path, rules: Rules, images: Sequence[Image]) -> list[Faces]:
     assert rules.score is not None
     detector = FaceDetector(weights, score=rules.score, nms=rules.nms, max_candidates=rules.candidates)
-    return detector.detect_batch(pictures)
+    return detector.detect_batch(images)
 
 
-def _run(binary: Path, rules: Rules, pictures: Sequence[Image], folder: Path) -> list[Floats]:
-    """The program's numbers, per picture one row a face."""
+def _run(binary: Path, rules: Rules, images: Sequence[Image], folder: Path) -> list[Floats]:
+    """The program's numbers, per image one row a face."""
     arguments = [repr(rules.score), repr(rules.nms)]
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         path = folder / f"{index}.bgr"
-        path.write_bytes(picture.tobytes())
-        arguments += [str(picture.shape[1]), str(picture.shape[0]), path.name]
+        path.write_bytes(image.tobytes())
+        arguments += [str(image.shape[1]), str(image.shape[0]), path.name]
     lines = run_program(binary, arguments).splitlines()
     results: list[Floats] = []
     try:
-        for _ in pictures:
+        for _ in images:
             count = int(lines.pop(0))
             rows = [[float(number) for number in line.split()] for line in lines[:count]]
             results.append(np.array(rows, np.float32).reshape(count, -1) if count else np.zeros((0, 5), np.float32))
@@ -136,7 +136,7 @@ def _run(binary: Path, rules: Rules, pictures: Sequence[Image], folder: Path) ->
 
 
 def _judge(expected: Sequence[Faces], found: Sequence[Floats], rules: Rules) -> Difference:
-    """The difference of all pictures. Raises ExportError where it is too large, or a face has no partner."""
+    """The difference of all images. Raises ExportError where it is too large, or a face has no partner."""
     score = pixels = 0.0
     for number, (faces, rows) in enumerate(zip(expected, found, strict=True), 1):
         wanted = _cut(faces) if rules.truncated else _plain(faces)
@@ -149,7 +149,7 @@ def _judge(expected: Sequence[Faces], found: Sequence[Floats], rules: Rules) -> 
         unexcused = [face for face in alone if not _excused(face, boxes, least, rules)]
         if unexcused:
             raise ExportError(
-                f"the C++ does not find what the model finds: in picture {number} of {len(expected)} it has "
+                f"the C++ does not find what the model finds: in image {number} of {len(expected)} it has "
                 f"{len(rows)} faces and the model {len(faces)}, of which {len(pairs)} agree",
                 "nothing was written; please report it with what `facetrain info` prints",
             )
@@ -221,7 +221,7 @@ def _excused(face: Floats, all_faces: Floats, least: float, rules: Rules) -> boo
 
 
 def _difference(a: Sequence[Floats], b: Sequence[Floats]) -> Difference:
-    """Of plain rows, picture by picture; partners are those that overlap most, by at least half."""
+    """Of plain rows, image by image; partners are those that overlap most, by at least half."""
     alone, score, pixels = 0, 0.0, 0.0
     for ours, theirs in zip(a, b, strict=True):
         left = list(range(len(theirs)))

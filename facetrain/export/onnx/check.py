@@ -56,23 +56,23 @@ class Check:
         }
 
 
-def check_onnx(path: Path, model: YuNet, options: OnnxOptions, pictures: Sequence[Image]) -> list[Check]:
-    """All checks that apply to the file's form. pictures: (H, W, 3) uint8 BGR."""
+def check_onnx(path: Path, model: YuNet, options: OnnxOptions, images: Sequence[Image]) -> list[Check]:
+    """All checks that apply to the file's form. images: (H, W, 3) uint8 BGR."""
     checks = [_structure(path, model, options)]
     if options.form == "raw":
         checks += _raw(path, model, options)
-        checks.append(_faces(path, model, options, pictures, 0.3, 0.45))
-        checks.append(_face_detector_yn(path, model, options, pictures))
+        checks.append(_faces(path, model, options, images, 0.3, 0.45))
+        checks.append(_face_detector_yn(path, model, options, images))
     elif options.form == "rows":
-        checks.append(_faces(path, model, options, pictures, 0.3, 0.45))
+        checks.append(_faces(path, model, options, images, 0.3, 0.45))
     else:
-        checks.append(_faces(path, model, options, pictures, options.score, options.nms))
+        checks.append(_faces(path, model, options, images, options.score, options.nms))
         if options.batch != 1:
-            checks.append(_decoded_batch(path, options, pictures))
+            checks.append(_decoded_batch(path, options, images))
     return checks
 
 
-def check_lower(path: Path, full: Path, model: YuNet, options: OnnxOptions, pictures: Sequence[Image]) -> list[Check]:
+def check_lower(path: Path, full: Path, model: YuNet, options: OnnxOptions, images: Sequence[Image]) -> list[Check]:
     """What can be said of a file of lower precision beside the float32 one: its form, and which faces are the same.
 
     How much that matters only AP can tell (precision.py), so no face that is lost makes the check fail.
@@ -82,8 +82,8 @@ def check_lower(path: Path, full: Path, model: YuNet, options: OnnxOptions, pict
         return checks
     kept, lost, new, gap = 0, 0, 0, 0.0
     ours, theirs = (OnnxDetector(file, score=0.3, nms=0.45) for file in (path, full))
-    for picture in pictures:
-        found, wanted = (detector.detect_batch([picture])[0] for detector in (ours, theirs))
+    for image in images:
+        found, wanted = (detector.detect_batch([image])[0] for detector in (ours, theirs))
         overlaps = box_iou(found.boxes, wanted.boxes)
         best = overlaps.max(0, initial=0.0) > 0.5
         kept, lost = kept + int(best.sum()), lost + int((~best).sum())
@@ -117,14 +117,14 @@ def _structure(path: Path, model: YuNet, options: OnnxOptions) -> Check:
 
 
 def _runner(path: Path) -> Callable[[Floats], dict[str, Floats]]:
-    """The file as a function from pictures (B, 3, H, W) to its outputs by name."""
+    """The file as a function from images (B, 3, H, W) to its outputs by name."""
     session = cpu_session(path)
     names = [output.name for output in session.get_outputs()]
     return lambda images: dict(zip(names, session.run(names, {"input": images}), strict=True))
 
 
 def _raw(path: Path, model: YuNet, options: OnnxOptions) -> list[Check]:
-    """Numbers against torch at several sizes, and pictures in a batch against each alone."""
+    """Numbers against torch at several sizes, and images in a batch against each alone."""
     run = _runner(path)
     multiple = max(model.config.strides)
     sizes = [options.size] if options.size else [(k * multiple, m * multiple) for k, m in ((2, 2), (10, 10), (4, 7))]
@@ -175,17 +175,15 @@ def _difference(a: Floats, b: Floats) -> float:
         return float(np.max(np.nan_to_num(np.abs(a - b) / np.maximum(1, np.abs(b))), initial=0.0))
 
 
-def _faces(
-    path: Path, model: YuNet, options: OnnxOptions, pictures: Sequence[Image], score: float, nms: float
-) -> Check:
+def _faces(path: Path, model: YuNet, options: OnnxOptions, images: Sequence[Image], score: float, nms: float) -> Check:
     """Whole detections: this file through onnxruntime against the network through torch."""
     name = "faces against torch, pixels"
     if options.batch not in (None, 1):
-        return Check(name, None, f"facetrain detects one picture at a time, this file takes {options.batch}")
+        return Check(name, None, f"facetrain detects one image at a time, this file takes {options.batch}")
     ours = OnnxDetector(path, score=score, nms=nms)
     count, score_gap, box_gap = 0, 0.0, 0.0
-    for picture in pictures:
-        shown = fit_image(picture, *ours.net.size)[0] if ours.net.size else picture
+    for image in images:
+        shown = fit_image(image, *ours.net.size)[0] if ours.net.size else image
         if ours.net.size:
             shown = pad_image(shown, *ours.net.size)
         theirs, best = _few(model, shown, score, nms)
@@ -199,7 +197,7 @@ def _faces(
             gaps = compare_faces(found, theirs, _near(best))
         count += len(theirs)
         score_gap, box_gap = max(score_gap, gaps[0]), max(box_gap, gaps[1])
-    note = f"{count} faces in {len(pictures)} pictures, scores within {score_gap:.1e}"
+    note = f"{count} faces in {len(images)} images, scores within {score_gap:.1e}"
     ok = score_gap <= _SCORE_LIMIT and box_gap <= _BOX_LIMIT
     return Check(name, ok, note, box_gap, _BOX_LIMIT)
 
@@ -258,42 +256,42 @@ def compare_faces(a: Faces, b: Faces, excused: Callable[[float], bool]) -> tuple
     return float("inf"), float("inf")
 
 
-def _decoded_batch(path: Path, options: OnnxOptions, pictures: Sequence[Image]) -> Check:
-    """The pictures as one batch against each alone: the first column tells them apart."""
+def _decoded_batch(path: Path, options: OnnxOptions, images: Sequence[Image]) -> Check:
+    """The images as one batch against each alone: the first column tells them apart."""
     run = _runner(path)
     width, height = options.size or padded_size(
-        max(picture.shape[1] for picture in pictures), max(picture.shape[0] for picture in pictures), 32 * 8
+        max(image.shape[1] for image in images), max(image.shape[0] for image in images), 32 * 8
     )
-    count = options.batch or len(pictures)
-    shown = [pad_image(fit_image(picture, width, height)[0], width, height) for picture in pictures]
+    count = options.batch or len(images)
+    shown = [pad_image(fit_image(image, width, height)[0], width, height) for image in images]
     shown = [shown[index % len(shown)] for index in range(count)]
-    batch = np.stack([picture.transpose(2, 0, 1) for picture in shown]).astype(np.float32)
+    batch = np.stack([image.transpose(2, 0, 1) for image in shown]).astype(np.float32)
     rows = run(batch)["faces"]
     if options.batch is not None:
         ordered = sorted(rows.tolist(), key=lambda row: (row[0], -row[5]))
-        return Check("order within a batch", ordered == rows.tolist(), f"{len(rows)} faces in {count} pictures")
+        return Check("order within a batch", ordered == rows.tolist(), f"{len(rows)} faces in {count} images")
     largest = 0.0
-    for index, picture in enumerate(batch):
-        alone = run(picture[None])["faces"]
+    for index, image in enumerate(batch):
+        alone = run(image[None])["faces"]
         largest = max(largest, _difference(rows[rows[:, 0] == index][:, 1:], alone[:, 1:]))
     return Check("batch against single runs", largest <= 1e-5, f"{len(rows)} faces", largest, 1e-5)
 
 
-def _face_detector_yn(path: Path, model: YuNet, options: OnnxOptions, pictures: Sequence[Image]) -> Check:
+def _face_detector_yn(path: Path, model: YuNet, options: OnnxOptions, images: Sequence[Image]) -> Check:
     """Faces and scores: a file that gave logits would load, and every face would come out with score 1."""
     name = "cv2.FaceDetectorYN, pixels"
     config = model.config
     if config.strides != STRIDES or len(config.landmarks.names) != POINTS or config.stem[0] != 3:
         return Check(name, None, "not for this network: it takes strides 8 16 32 and five landmarks only")
     if options.batch not in (None, 1):
-        return Check(name, None, f"not for this file: it takes one picture at a time, not {options.batch}")
+        return Check(name, None, f"not for this file: it takes one image at a time, not {options.batch}")
     cv2 = opencv()
     if not hasattr(cv2, "FaceDetectorYN"):
         return Check(name, None, f"this OpenCV ({cv2.__version__}) has none")
     run = _runner(path)
     largest, count = 0.0, 0
-    for picture in pictures:
-        shown = fit_image(picture, *options.size)[0] if options.size else picture
+    for image in images:
+        shown = fit_image(image, *options.size)[0] if options.size else image
         height, width = shown.shape[:2]
         padded = pad_image(shown, *(options.size or padded_size(width, height, 32)))
         outputs = run(padded.transpose(2, 0, 1)[None].astype(np.float32))
@@ -310,7 +308,7 @@ def _face_detector_yn(path: Path, model: YuNet, options: OnnxOptions, pictures: 
             found = np.zeros((0, 15), np.float32) if found is None else found
             largest = max(largest, _sets_differ(found, rows, *possible_and_certain(rows, thresholds)))
             count += len(found)
-    note = f"OpenCV {cv2.__version__}, {count} faces in {len(pictures)} pictures, scores and landmarks too"
+    note = f"OpenCV {cv2.__version__}, {count} faces in {len(images)} images, scores and landmarks too"
     return Check(name, largest <= _BOX_LIMIT, note, largest, _BOX_LIMIT)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from facetrain.config.schema import ModelConfig
 from facetrain.export.onnx.graph import Graph
 
-_MOST_FACES = 5000  # that NonMaxSuppression may return for a picture
+_MOST_FACES = 5000  # that NonMaxSuppression may return for an image
 
 
 def add_rows(graph: Graph, config: ModelConfig, maps: Mapping[str, str], size: tuple[int, int] | None) -> str:
@@ -25,15 +25,15 @@ def add_rows(graph: Graph, config: ModelConfig, maps: Mapping[str, str], size: t
 
 
 def add_faces(graph: Graph, rows: str, columns: int, score: float, nms: float, output: str) -> None:
-    """Threshold and suppress; adds the output (F, 1 + columns): picture's number, then the row, best first."""
+    """Threshold and suppress; adds the output (F, 1 + columns): image's number, then the row, best first."""
     boxes = graph.columns(rows, 0, 4)
     scores = graph.add("Transpose", [graph.columns(rows, 4, 5)], perm=[0, 2, 1])  # (batch, 1, P)
     limits = [graph.integers(_MOST_FACES), graph.number(nms), graph.number(score)]
-    # (F, 3): picture, class, prior. Two opposite corners are what the operator asks for, in either order of x and y.
+    # (F, 3): image, class, prior. Two opposite corners are what the operator asks for, in either order of x and y.
     chosen = graph.add("NonMaxSuppression", [boxes, scores, *limits])
-    places = graph.add("Gather", [chosen, graph.integers(0, 2)], axis=1)  # (F, 2): picture, prior
-    picture = graph.add("Gather", [chosen, graph.integers(0)], axis=1)
-    number = graph.add("Cast", [picture], to=1)
+    places = graph.add("Gather", [chosen, graph.integers(0, 2)], axis=1)  # (F, 2): image, prior
+    image = graph.add("Gather", [chosen, graph.integers(0)], axis=1)
+    number = graph.add("Cast", [image], to=1)
     # One place too many, whose row is dropped again: OpenCV 5 divides by zero in a GatherND that has nothing to gather.
     places = graph.add("Concat", [places, graph.constant(np.zeros((1, 2), np.int64))], axis=0)
     found = graph.add("GatherND", [rows, places])

@@ -141,7 +141,7 @@ def _metadata(net: FoldedNet, options: OnnxOptions) -> dict[str, str]:
         "landmarks": json.dumps(list(config.landmarks.names)),
         "colours": "BGR",
         "range": "0 to 255, no mean, no scale",
-        "padding": f"picture at the top left, zeros right and below up to a multiple of {max(config.strides)}",
+        "padding": f"image at the top left, zeros right and below up to a multiple of {max(config.strides)}",
         "score": "cls * obj (OpenCV's FaceDetectorYN: its square root)",
         "licence": _LICENCE,
     }
@@ -153,6 +153,6 @@ def _metadata(net: FoldedNet, options: OnnxOptions) -> dict[str, str]:
     else:
         texts["decode"] = "done: x1 y1 x2 y2 score, then x y of each landmark, in pixels of the input"
     if options.form == "decoded":
-        texts["decode"] += "; before them the picture's number in the batch; best first within a picture"
+        texts["decode"] += "; before them the image's number in the batch; best first within an image"
         texts |= {"score_threshold": f"{options.score:g}", "nms_threshold": f"{options.nms:g}"}
     return texts

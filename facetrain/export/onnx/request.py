@@ -20,7 +20,7 @@ class OnnxOptions:
     """What a file is made for.
 
     size:  (width, height) that the input is fixed to; None: free
-    batch: number of pictures that the input is fixed to; None: free
+    batch: number of images that the input is fixed to; None: free
     opset: 11 … 17
     form:  raw: the twelve outputs; rows: decoded boxes of all priors; decoded: faces after suppression
     score, nms: thresholds of the `decoded` form
@@ -61,7 +61,7 @@ class OnnxOptions:
 class Quantised:
     """How a file of lower precision is made and judged.
 
-    calibrate: folder of training pictures, for int8
+    calibrate: folder of training images, for int8
     data:      labelled set that AP is measured on, before and after; None: not measured
     max_drop:  the largest loss of AP that is let pass, on each subset
     """
@@ -87,7 +87,7 @@ def check_request(options: OnnxOptions, quantised: Quantised) -> None:
     if quantised.precision == "int8" and quantised.calibrate is None:
         raise UsageError(
             "`precision` int8 needs `calibrate` DIR",
-            "a folder of training pictures, which show the range of every layer; never the ones it is judged on",
+            "a folder of training images, which show the range of every layer; never the ones it is judged on",
         )
     for name, value in (("`calibrate`", quantised.calibrate), ("`max_drop`", quantised.max_drop)):
         if value is not None and not lower:
@@ -108,7 +108,7 @@ def check_output(output: Path) -> None:
 
 
 def check_places(
-    weights: str, output: Path | None, options: OnnxOptions, quantised: Quantised, pictures: Path | None
+    weights: str, output: Path | None, options: OnnxOptions, quantised: Quantised, images: Path | None
 ) -> tuple[Path, Path]:
     """The checkpoint and the file to write, once all that was asked has been judged but for the network itself.
 
@@ -119,7 +119,7 @@ def check_places(
     checkpoint = find_checkpoint(weights)
     output = output or Path(default_name(export_name(checkpoint), options, quantised.precision))
     check_output(output)
-    for field, path in (("calibrate", quantised.calibrate), ("data", quantised.data), ("check_images", pictures)):
+    for field, path in (("calibrate", quantised.calibrate), ("data", quantised.data), ("check_images", images)):
         drawn = field != "check_images" and str(path) == "sample"  # the set that training knows by this name
         if path is not None and not drawn and not path.exists():
             hint = "" if field == "check_images" else "a folder, or `sample` for the drawn set"

@@ -1,4 +1,4 @@
-"""Pictures to calibrate with, which must not be those that the result is judged on."""
+"""Images to calibrate with, which must not be those that the result is judged on."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -9,45 +9,45 @@ from facetrain.core.files import sha256
 from facetrain.core.images import SUFFIXES
 from facetrain.data.sample_set.make import sample_root
 
-CALIBRATION_PICTURES = 64
+CALIBRATION_IMAGES = 64
 _TRAINING = (("WIDER_train", "images"), ("train", "images"))
 _JUDGED = (("WIDER_val", "images"), ("val", "images"))
 
 
-def calibration_pictures(folder: Path, limit: int = CALIBRATION_PICTURES, seed: int = 0) -> list[Path]:
-    """At most `limit` pictures of a folder, drawn evenly; the same ones wherever the folder lies.
+def calibration_images(folder: Path, limit: int = CALIBRATION_IMAGES, seed: int = 0) -> list[Path]:
+    """At most `limit` images of a folder, drawn evenly; the same ones wherever the folder lies.
 
-    folder: pictures in any depth, a data set in one of facetrain's layouts, of which the training part is taken, or
+    folder: images in any depth, a data set in one of facetrain's layouts, of which the training part is taken, or
     `sample`. Raises InputError where there is none, or only a validation part.
     """
     if limit < 1:
-        raise UsageError(f"calibration with {limit} pictures: must be at least 1")
+        raise UsageError(f"calibration with {limit} images: must be at least 1")
     if str(folder) == "sample" and not folder.is_dir():
         folder = sample_root()
     if not folder.is_dir():
         reason = "not a folder" if folder.exists() else "no such folder"
-        raise InputError(f"{folder}: {reason}", "give a folder of training pictures to calibrate with")
+        raise InputError(f"{folder}: {reason}", "give a folder of training images to calibrate with")
     training = _part(folder, _TRAINING)
     if training is None and _part(folder, _JUDGED) is not None:
         raise InputError(
             f"{folder}: holds a validation part and no training part",
-            "calibrate with training pictures: the validation ones are there to judge the result",
+            "calibrate with training images: the validation ones are there to judge the result",
         )
-    paths = _pictures(training or folder)
+    paths = _images(training or folder)
     if not paths:
-        raise InputError(f"{training or folder}: no picture in it", f"taken are: {' '.join(SUFFIXES)}")
+        raise InputError(f"{training or folder}: no image in it", f"taken are: {' '.join(SUFFIXES)}")
     return sorted(random.Random(seed).sample(paths, min(limit, len(paths))))
 
 
-def judged_pictures(data: Path) -> list[Path]:
-    """The pictures that AP is measured on: those of the validation part of a data set, or of `sample`."""
+def judged_images(data: Path) -> list[Path]:
+    """The images that AP is measured on: those of the validation part of a data set, or of `sample`."""
     if str(data) == "sample" and not data.is_dir():
         data = sample_root()
-    return [path for place in _JUDGED for path in _pictures(data.joinpath(*place))]
+    return [path for place in _JUDGED for path in _images(data.joinpath(*place))]
 
 
 def refuse_overlap(calibration: Sequence[Path], judged: Iterable[Path]) -> None:
-    """Raise UsageError where a picture is in both, by its place or by its content."""
+    """Raise UsageError where an image is in both, by its place or by its content."""
     places = {path.resolve(): path for path in calibration}
     sizes = {_size(path) for path in calibration}
     contents: dict[str, Path] = {}
@@ -61,11 +61,11 @@ def refuse_overlap(calibration: Sequence[Path], judged: Iterable[Path]) -> None:
             _refuse(path, contents[_hash(path)])
 
 
-def _refuse(picture: Path, judged: Path) -> None:
-    same = "" if picture == judged else f" (the same as {judged})"
+def _refuse(image: Path, judged: Path) -> None:
+    same = "" if image == judged else f" (the same as {judged})"
     raise UsageError(
-        f"{picture}: calibrates and judges{same}",
-        "calibrate with training pictures, so that the AP says what other pictures will give",
+        f"{image}: calibrates and judges{same}",
+        "calibrate with training images, so that the AP says what other images will give",
     )
 
 
@@ -73,8 +73,8 @@ def _part(folder: Path, places: Sequence[tuple[str, str]]) -> Path | None:
     return next((part for place in places if (part := folder.joinpath(*place)).is_dir()), None)
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """Pictures below a folder, in an order that depends on their names alone; hidden ones are left out."""
+def _images(folder: Path) -> list[Path]:
+    """Images below a folder, in an order that depends on their names alone; hidden ones are left out."""
     found = [
         path
         for path in folder.rglob("*")

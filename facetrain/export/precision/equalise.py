@@ -26,7 +26,7 @@ def equalise(
 ) -> tuple[FoldedNet, Statistics, dict[str, Doubles]]:
     """Divide the channels of all maps that `quantised` convolutions read or give, but those that leave the network.
 
-    Returns the network with its new weights, what the pictures make of them, and per map the divisors (C,).
+    Returns the network with its new weights, what the images make of them, and per map the divisors (C,).
     """
     wanted = {name for conv in quantised for name in (conv.x, conv.y)}
     leaving = exits(net.network)

@@ -1,7 +1,7 @@
 """int8: 8-bit weights with a step per channel, 8-bit maps with a step each, written as QuantizeLinear and
 DequantizeLinear pairs (QDQ) that every runtime turns into its own integer operators.
 
-Static: the ranges come from calibration pictures. What was tried and what each part brings is measured by
+Static: the ranges come from calibration images. What was tried and what each part brings is measured by
 tests/benchmarks/int8_recipes.py.
 """
 
@@ -15,14 +15,14 @@ from facetrain.core.errors import InputError, UsageError
 from facetrain.export.network.folded import FoldedNet, Weights, joined
 from facetrain.export.onnx.model import onnx_model
 from facetrain.export.onnx.request import OnnxOptions
-from facetrain.export.precision.calibration import calibration_pictures, judged_pictures, refuse_overlap
+from facetrain.export.precision.calibration import calibration_images, judged_images, refuse_overlap
 from facetrain.export.precision.equalise import equalise, exits
 from facetrain.export.precision.qdq import Int8, RoundedWeight, Step
 from facetrain.export.precision.rounding import round_weight, steps_of
-from facetrain.export.precision.statistics import Doubles, Statistics, collect, picture_input
+from facetrain.export.precision.statistics import Doubles, Statistics, collect, image_input
 from facetrain.model.operations import Conv, Network, Pool, Upsample
 
-__all__ = ["calibration_pictures", "judged_pictures", "quantize", "refuse_overlap"]
+__all__ = ["calibration_images", "judged_images", "quantize", "refuse_overlap"]
 
 OLDEST_OPSET = 13  # the first with a step per channel
 # The stem, its unit and the two of stage 1 stay in float: they see the finest maps, where rounding harms most, and with
@@ -34,7 +34,7 @@ _SMALLEST_STEP = 1e-30  # a map of nothing but zeros, or of numbers that some pr
 
 def quantize(
     net: FoldedNet,
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     extra: Mapping[str, str] | None = None,
     options: OnnxOptions | None = None,
     progress: Callable[..., None] = lambda done=1: None,
@@ -42,23 +42,23 @@ def quantize(
     """The network as a file in int8, otherwise as `onnx_model` makes it. Inputs and outputs are float32.
 
     The first layers stay in float, and the heads, which are joined, with all that follows. progress is called with 1
-    for each picture. The same network and pictures give the same bytes. Raises UsageError for an opset that has
-    no int8 per channel, InputError without pictures, DataError for one that cannot be read.
+    for each image. The same network and images give the same bytes. Raises UsageError for an opset that has
+    no int8 per channel, InputError without images, DataError for one that cannot be read.
     """
     options = options or OnnxOptions()
     if options.opset < OLDEST_OPSET:
         text = f"`opset` {options.opset}: has no int8 with a step per channel"
         raise UsageError(text, f"take {OLDEST_OPSET} or higher")
-    if not pictures:
-        raise InputError("no pictures to calibrate with", "give a folder of training pictures")
+    if not images:
+        raise InputError("no images to calibrate with", "give a folder of training images")
     net = joined(net)
     convs = integer_convs(net.network)
     multiple = max(net.config.strides)
-    found = collect(net, convs, pictures, lambda path: picture_input(path, multiple, options.size), progress)
+    found = collect(net, convs, images, lambda path: image_input(path, multiple, options.size), progress)
     net, found, _ = equalise(net, found, convs)
     steps = map_steps(net.network, found, convs)
     rounded = {conv.y: _rounded(net.weights[conv.y], steps[conv.x], found.moments[conv.y]) for conv in convs}
-    metadata = {**(extra or {}), "precision": "int8", "calibration": f"{len(pictures)} pictures"}
+    metadata = {**(extra or {}), "precision": "int8", "calibration": f"{len(images)} images"}
     return onnx_model(net, metadata, options, Int8(steps, rounded))
 
 
@@ -78,7 +78,7 @@ def map_steps(network: Network, found: Statistics, convs: Sequence[Conv]) -> dic
 
     These are what integer convolutions read and give, and what is pooled or enlarged between them, which keeps its
     step. The whole range that was seen is covered: the rare large values are the faces. Cutting off the outermost
-    0.01 % for smaller steps costs about 0.01 AP over a thousand pictures, where this costs 0.002 at most.
+    0.01 % for smaller steps costs about 0.01 AP over a thousand images, where this costs 0.002 at most.
     """
     wanted = {name for conv in convs for name in (conv.x, conv.y)}
     steps: dict[str, Step] = {}

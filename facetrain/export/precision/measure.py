@@ -17,12 +17,12 @@ from facetrain.eval.evaluate import Source, evaluate_on, load_benchmark
 from facetrain.eval.protocol import EvalProtocol
 from facetrain.eval.wider_face.truth import has_truth
 
-_SIDE = 320  # of the picture that is timed where the file leaves its size open
+_SIDE = 320  # of the image that is timed where the file leaves its size open
 _ROUNDS, _CALLS = 20, 5
 _WARM_UP = 5
 
 AP = Mapping[str, float | None]
-Progress = Callable[[int, int], None]  # pictures done, of how many, for each file anew
+Progress = Callable[[int, int], None]  # images done, of how many, for each file anew
 
 
 def measure(
@@ -40,7 +40,7 @@ def measure(
     where its ground truth is there (of the images that are), else `all`. Without it `ap`, `largest_drop` and `far_drop`
     are None. Each drop has the interval of a paired bootstrap; `far_drop` is the largest of their far ends, and None
     where there are too few images for one.
-    threads: pictures at once while AP is measured; latency is of one thread always.
+    threads: images at once while AP is measured; latency is of one thread always.
     """
     protocol = protocol or EvalProtocol()
     ap, worst, far = None, None, None
@@ -92,10 +92,10 @@ def _far_end(spans: Mapping[str, Difference]) -> float | None:
 
 
 def latency(before: Path, after: Path) -> dict[str, Any]:
-    """Milliseconds of one picture of noise on one thread of this processor: the fastest of a few calls, timed in turn,
+    """Milliseconds of one image of noise on one thread of this processor: the fastest of a few calls, timed in turn,
     and the median of that over many turns, so that other work on the machine counts little.
 
-    width, height: of the picture, 320 where the file leaves them open; batch: pictures a call, 1 likewise.
+    width, height: of the image, 320 where the file leaves them open; batch: images a call, 1 likewise.
     """
     sessions = [_session(path) for path in (before, after)]
     entry = sessions[0].get_inputs()[0]

@@ -1,4 +1,4 @@
-"""What calibration pictures make of a network: ranges of all channels, and what convolutions see."""
+"""What calibration images make of a network: ranges of all channels, and what convolutions see."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from facetrain.model.operations import IMAGE, Conv
 
 Doubles = NDArray[np.float64]
 
-_LONGEST = 1024  # larger pictures are shrunk: all maps of a picture are in memory at once
+_LONGEST = 1024  # larger images are shrunk: all maps of an image are in memory at once
 _MOST_AT_ONCE = 4
 _OPSET = 13  # of the file that is looked through
 _THIN = 3  # second moments are taken at every third row and column
@@ -31,7 +31,7 @@ _THIN = 3  # second moments are taken at every third row and column
 
 @dataclass
 class Statistics:
-    """Sums over all pictures.
+    """Sums over all images.
 
     low, high: per map (C,)
     moments:   per convolution, by the map that it gives: sums of products of the numbers that one output is made of,
@@ -43,7 +43,7 @@ class Statistics:
     moments: dict[str, Doubles] = field(default_factory=dict)
 
     def add(self, other: "Statistics") -> None:
-        """Take in another picture's."""
+        """Take in another image's."""
         for name in other.low:
             self.low[name] = np.minimum(self.low.get(name, np.inf), other.low[name])
             self.high[name] = np.maximum(self.high.get(name, -np.inf), other.high[name])
@@ -54,13 +54,13 @@ class Statistics:
 def collect(
     net: FoldedNet,
     convs: Sequence[Conv],
-    pictures: Iterable[Path],
+    images: Iterable[Path],
     shown: Callable[[Path], Floats],
     progress: Callable[..., None],
 ) -> Statistics:
-    """Ranges of all maps, moments of `convs`. `shown` makes (1, 3, H, W) of a picture.
+    """Ranges of all maps, moments of `convs`. `shown` makes (1, 3, H, W) of an image.
 
-    One thread a picture and sums in the pictures' order: the same numbers whatever the number of processors. Raises
+    One thread an image and sums in the images' order: the same numbers whatever the number of processors. Raises
     ExportError where a map is not finite.
     """
     file, tensors = map_model(net)
@@ -81,7 +81,7 @@ def collect(
         return found
 
     total = Statistics()
-    for found in ordered(look, pictures, min(available_cores(), _MOST_AT_ONCE)):
+    for found in ordered(look, images, min(available_cores(), _MOST_AT_ONCE)):
         total.add(found)
         progress(1)
     return total
@@ -105,8 +105,8 @@ def second_moments(x: Floats, kernel: int, stride: int, groups: int) -> Doubles:
     return sums[0] if groups == 1 else sums
 
 
-def picture_input(path: Path, multiple: int, size: tuple[int, int] | None) -> Floats:
-    """A picture as the network gets it, (1, 3, H, W) float32: at its own size up to a limit, or fitted into `size`."""
+def image_input(path: Path, multiple: int, size: tuple[int, int] | None) -> Floats:
+    """An image as the network gets it, (1, 3, H, W) float32: at its own size up to a limit, or fitted into `size`."""
     image = read_image(path)
     height, width = image.shape[:2]
     if size is not None or max(height, width) > _LONGEST:

@@ -1,6 +1,6 @@
 // Kernels of the fused network on a CPU: what stands between the 1x1 convolutions, in as few passes as there can be.
 //
-// Maps are channels-last, (pictures, height, width, channels), float or bfloat16; channels are a multiple of 16.
+// Maps are channels-last, (images, height, width, channels), float or bfloat16; channels are a multiple of 16.
 // Arithmetic is float. Work is cut into bands of rows by the map's shape alone, and each band has sums of its own, which
 // the caller adds in their order: the result is the same, bit for bit, with any number of threads.
 
@@ -21,12 +21,12 @@ extern "C" void GOMP_parallel(void (*)(void*), void*, unsigned, unsigned) __attr
 
 // As in cpu.py.
 struct Shape {
-    int64_t pictures, height, width, channels, band;  // band: rows of one task
+    int64_t images, height, width, channels, band;  // band: rows of one task
     int64_t threads;
 
     int64_t row() const { return width * channels; }
     int64_t bands() const { return (height + band - 1) / band; }
-    int64_t tasks() const { return pictures * bands(); }
+    int64_t tasks() const { return images * bands(); }
 };
 
 namespace {
@@ -93,7 +93,7 @@ struct Work {
     }
 };
 
-// body(task, picture, first row, row after the last) for each task.
+// body(task, image, first row, row after the last) for each task.
 template <class Body>
 void for_bands(const Shape& s, const Body& body) {
     const auto one = [&](int64_t task) {
@@ -176,13 +176,13 @@ template <class T>
 void depthwise(const Shape& s, const T* in, const float* weight, const float* bias, const float* pivot, T* out,
                float* sums) {
     const std::vector<T> zeros(s.row());
-    for_bands(s, [&](int64_t task, int64_t picture, int64_t from, int64_t to) {
-        const T* map = in + picture * s.height * s.row();
+    for_bands(s, [&](int64_t task, int64_t image, int64_t from, int64_t to) {
+        const T* map = in + image * s.height * s.row();
         float* sum = sums + task * 2 * s.channels;
         std::fill_n(sum, 2 * s.channels, 0.f);
         for (int64_t y = from; y < to; y++) {
             const Lines<T> line(s, map, y, zeros.data());
-            T* result = out + (picture * s.height + y) * s.row();
+            T* result = out + (image * s.height + y) * s.row();
             for_tiles(s, [&](int64_t x0, int64_t x1, int64_t c) {
                 Vec w[3][3], first{}, second{};
                 for (int i = 0; i < 9; i++) w[i / 3][i % 3] = load(weight + i * s.channels + c);
@@ -207,11 +207,11 @@ void depthwise(const Shape& s, const T* in, const float* weight, const float* bi
 template <class T>
 void depthwise_relu(const Shape& s, const T* in, const float* weight, const float* bias, T* out) {
     const std::vector<T> zeros(s.row());
-    for_bands(s, [&](int64_t, int64_t picture, int64_t from, int64_t to) {
-        const T* map = in + picture * s.height * s.row();
+    for_bands(s, [&](int64_t, int64_t image, int64_t from, int64_t to) {
+        const T* map = in + image * s.height * s.row();
         for (int64_t y = from; y < to; y++) {
             const Lines<T> line(s, map, y, zeros.data());
-            T* result = out + (picture * s.height + y) * s.row();
+            T* result = out + (image * s.height + y) * s.row();
             for_tiles(s, [&](int64_t x0, int64_t x1, int64_t c) {
                 Vec w[3][3];
                 for (int i = 0; i < 9; i++) w[i / 3][i % 3] = load(weight + i * s.channels + c);
@@ -228,11 +228,11 @@ void depthwise_relu(const Shape& s, const T* in, const float* weight, const floa
 // The sums of `depthwise` for a map that is there already.
 template <class T>
 void moments(const Shape& s, const T* in, const float* pivot, float* sums) {
-    for_bands(s, [&](int64_t task, int64_t picture, int64_t from, int64_t to) {
+    for_bands(s, [&](int64_t task, int64_t image, int64_t from, int64_t to) {
         float* sum = sums + task * 2 * s.channels;
         std::fill_n(sum, 2 * s.channels, 0.f);
         for (int64_t y = from; y < to; y++) {
-            const T* line = in + (picture * s.height + y) * s.row();
+            const T* line = in + (image * s.height + y) * s.row();
             for_tiles(s, [&](int64_t x0, int64_t x1, int64_t c) {
                 const Vec p = load(pivot + c);
                 Vec first{}, second{};
@@ -251,8 +251,8 @@ void moments(const Shape& s, const T* in, const float* pivot, float* sums) {
 // out = relu(in * scale + shift)
 template <class T>
 void normalise(const Shape& s, const T* in, const float* scale, const float* shift, T* out) {
-    for_bands(s, [&](int64_t, int64_t picture, int64_t from, int64_t to) {
-        const int64_t start = (picture * s.height + from) * s.row(), end = start + (to - from) * s.row();
+    for_bands(s, [&](int64_t, int64_t image, int64_t from, int64_t to) {
+        const int64_t start = (image * s.height + from) * s.row(), end = start + (to - from) * s.row();
         for (int64_t i = start; i < end; i += s.channels)
             for (int64_t c = 0; c < s.channels; c += lanes)
                 store(out + i + c, relu(load(in + i + c) * load(scale + c) + load(shift + c)));
@@ -274,11 +274,11 @@ struct Norm {
 template <class T>
 void reduce(const Shape& s, const T* gradient, const T* in, const float* norm, float* sums) {
     const Norm n{norm, s.channels};
-    for_bands(s, [&](int64_t task, int64_t picture, int64_t from, int64_t to) {
+    for_bands(s, [&](int64_t task, int64_t image, int64_t from, int64_t to) {
         float* sum = sums + task * 2 * s.channels;
         std::fill_n(sum, 2 * s.channels, 0.f);
         for (int64_t y = from; y < to; y++) {
-            const int64_t start = (picture * s.height + y) * s.row();
+            const int64_t start = (image * s.height + y) * s.row();
             for_tiles(s, [&](int64_t x0, int64_t x1, int64_t c) {
                 const Vec scale = n.scale(c), shift = n.shift(c), mean = n.mean(c);
                 Vec first{}, second{};
@@ -307,8 +307,8 @@ inline void norm_backward(int64_t pixels, const Norm& n, const T* gradient, cons
 
 template <class T>
 void normalise_backward(const Shape& s, const T* gradient, const T* in, const float* norm, T* out) {
-    for_bands(s, [&](int64_t, int64_t picture, int64_t from, int64_t to) {
-        const int64_t start = (picture * s.height + from) * s.row();
+    for_bands(s, [&](int64_t, int64_t image, int64_t from, int64_t to) {
+        const int64_t start = (image * s.height + from) * s.row();
         norm_backward((to - from) * s.width, Norm{norm, s.channels}, gradient + start, in + start, out + start);
     });
 }
@@ -321,8 +321,8 @@ void depthwise_backward(const Shape& s, const T* gradient, const T* middle, cons
                         const float* norm, T* out, float* sums) {
     const Norm n{norm, s.channels};
     const int64_t wide = s.row() + 2 * s.channels;  // a row with a column of zeros at each end
-    for_bands(s, [&](int64_t task, int64_t picture, int64_t from, int64_t to) {
-        const int64_t map = picture * s.height * s.row();
+    for_bands(s, [&](int64_t task, int64_t image, int64_t from, int64_t to) {
+        const int64_t map = image * s.height * s.row();
         float* sum = sums + task * 10 * s.channels;
         std::fill_n(sum, 10 * s.channels, 0.f);
         std::vector<float> space(3 * wide + lanes);
@@ -378,11 +378,11 @@ void depthwise_backward(const Shape& s, const T* gradient, const T* middle, cons
 // row, the first of equals.
 template <class T>
 void pool(const Shape& s, const T* in, T* out, uint8_t* which) {
-    for_bands(s, [&](int64_t, int64_t picture, int64_t from, int64_t to) {
+    for_bands(s, [&](int64_t, int64_t image, int64_t from, int64_t to) {
         for (int64_t y = from; y < to; y++)
             for (int64_t x = 0; x < s.width; x++)
                 for (int64_t c = 0; c < s.channels; c += lanes) {
-                    const int64_t line = (picture * s.height + y) * s.row(), at = line + x * s.channels + c;
+                    const int64_t line = (image * s.height + y) * s.row(), at = line + x * s.channels + c;
                     const T* corner = in + 4 * line + 2 * x * s.channels + c;
                     Vec best = load(corner);
                     Mask place{};
@@ -402,11 +402,11 @@ void pool(const Shape& s, const T* in, T* out, uint8_t* which) {
 
 template <class T>
 void pool_backward(const Shape& s, const T* gradient, const uint8_t* which, T* out) {
-    for_bands(s, [&](int64_t, int64_t picture, int64_t from, int64_t to) {
+    for_bands(s, [&](int64_t, int64_t image, int64_t from, int64_t to) {
         for (int64_t y = from; y < to; y++)
             for (int64_t x = 0; x < s.width; x++)
                 for (int64_t c = 0; c < s.channels; c += lanes) {
-                    const int64_t line = (picture * s.height + y) * s.row(), at = line + x * s.channels + c;
+                    const int64_t line = (image * s.height + y) * s.row(), at = line + x * s.channels + c;
                     Bytes bytes;
                     std::memcpy(&bytes, which + at, sizeof bytes);
                     const Mask place = __builtin_convertvector(bytes, Mask);

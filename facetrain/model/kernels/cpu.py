@@ -36,7 +36,7 @@ _DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 class _Shape(ctypes.Structure):
     """As in cpu.cpp."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("pictures", "height", "width", "channels", "band", "threads")]
+    _fields_ = [(name, ctypes.c_int64) for name in ("images", "height", "width", "channels", "band", "threads")]
 
 
 class Library:
@@ -281,7 +281,7 @@ class _Separable(torch.autograd.Function):
 
 
 def _value_within(x: Tensor, depth: Tensor, bias: Tensor) -> Tensor:
-    """About what the depthwise convolution gives in the middle of the first picture (C): near the mean, roughly.
+    """About what the depthwise convolution gives in the middle of the first image (C): near the mean, roughly.
 
     Sums of squares are taken around it: around zero they lose all digits where the deviation is small.
     """

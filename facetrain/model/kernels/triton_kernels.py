@@ -1,5 +1,5 @@
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
-"""Triton kernels of the fused separable block: maps as rows, (pixels of all pictures, channels), sums in float32.
+"""Triton kernels of the fused separable block: maps as rows, (pixels of all images, channels), sums in float32.
 
 A program takes `steps` tiles of `tile` pixels one after the other and keeps its sums in registers; what the programs
 found is added afterwards, always in the same order. `channels` (out) and `inputs` (channels in) are powers of two.

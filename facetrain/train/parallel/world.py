@@ -161,10 +161,10 @@ def join(device: torch.device) -> Iterator[World]:
 
 
 def check_batch(batch: int, world: World) -> None:
-    """Every process needs a picture."""
+    """Every process needs an image."""
     if batch < world.size:
         raise UsageError(
-            f"train.batch is {batch}, but there are {world.size} processes and each needs a picture",
+            f"train.batch is {batch}, but there are {world.size} processes and each needs an image",
             f"`batch` {world.size} or more: it is the joint batch of all processes",
         )
 

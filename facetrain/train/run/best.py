@@ -26,7 +26,7 @@ _SHOWN = 6  # epochs in a message
 def validate(
     setup: Setup, val: Validation, state: Mapping[str, Tensor], events: Events, interrupted: threading.Event
 ) -> ValidationResult | None:
-    """AP of weights over the validation pictures, in float32; None if the run is to stop: resuming makes up for it."""
+    """AP of weights over the validation images, in float32; None if the run is to stop: resuming makes up for it."""
     model = build(setup.config.model).to(setup.device)
     model.load_state_dict(state)
     detector = ModelDetector(model, score=setup.config.eval.score, nms=setup.config.eval.nms)
@@ -56,7 +56,7 @@ def keep_best(
     state.best_ap, state.best_epoch = ap, epoch
     if run is not None:
         images = report.images if report else 0
-        save_checkpoint(run.best, weights, config, _info(state, epoch) | {"ap": ap, "validation_pictures": images})
+        save_checkpoint(run.best, weights, config, _info(state, epoch) | {"ap": ap, "validation_images": images})
 
 
 class Contest:

@@ -48,8 +48,8 @@ class TrainState:
 
     step: int = 0  # optimiser steps done
     epoch: int = 0  # epochs closed: all their steps done, and the validation if one was due
-    pictures: int = 0  # in the training set, without broken ones
-    labels: str = ""  # SHA-256 of its label file, or of the pictures' names where labels do not count
+    images: int = 0  # in the training set, without broken ones
+    labels: str = ""  # SHA-256 of its label file, or of the images' names where labels do not count
     best_ap: float | None = None
     best_epoch: int | None = None
     teacher: str | None = None  # SHA-256 of the teacher's file
@@ -98,7 +98,7 @@ def remove_scratch(run: RunDir) -> None:
 
 @contextmanager
 def saving_on_failure(run: RunDir | None, save: Callable[[], None], all_finite: Callable[[], bool]) -> Iterator[None]:
-    """Save the last good step before an error that a user can mend ends the run: a picture that is gone, no memory.
+    """Save the last good step before an error that a user can mend ends the run: an image that is gone, no memory.
 
     Not where a loss is other than finite: then the weights may be spoilt, and last.pt is the better one.
     """
@@ -118,7 +118,7 @@ def load_state(run: RunDir) -> Saved:
     problems: list[FacetrainError] = []
     for path in (run.last, run.previous):
         try:
-            document = read_tensors(path)
+            document = _renamed(read_tensors(path))
             _check_state(document, path)
         except (DataError, InputError, ConfigError) as error:
             problems.append(error)
@@ -127,6 +127,14 @@ def load_state(run: RunDir) -> Saved:
             log.warning("%s: going on from %s", problems[0].message, path)
         return dict(document)
     raise problems[0]
+
+
+def _renamed(document: Any) -> Any:
+    """The state of a run that was begun when the count of its images was called `pictures`."""
+    state = document.get("state") if isinstance(document, Mapping) else None
+    if not isinstance(state, Mapping) or "pictures" not in state or "images" in state:
+        return document
+    return {**document, "state": {"images" if name == "pictures" else name: value for name, value in state.items()}}
 
 
 def _check_state(document: Any, path: Path) -> None:
@@ -164,15 +172,15 @@ def _check_counters(state: Any, config: Config, path: Path) -> None:
         values = TrainState(**state)
     except TypeError as error:
         raise DataError(f"{path}: an incomplete training state: {error}") from error
-    whole = (values.step, values.epoch, values.pictures)
+    whole = (values.step, values.epoch, values.images)
     if not all(type(value) is int and 0 <= value <= _MOST_STEPS for value in whole):
-        raise DataError(f"{path}: step, epoch and pictures are {whole}, not counts")
+        raise DataError(f"{path}: step, epoch and images are {whole}, not counts")
     for name, kinds in _KINDS.items():
         if not isinstance(getattr(values, name), kinds):
             raise DataError(f"{path}: '{name}' is a {type(getattr(values, name)).__name__}")
-    if not values.pictures:
+    if not values.images:
         return
-    length = -(-values.pictures // config.train.batch)
+    length = -(-values.images // config.train.batch)
     over = config.train.plan is not None and values.step >= config.train.plan[-1][1]
     first = (values.epoch - 1) * length + 1 if over else values.epoch * length
     if not first <= values.step <= (values.epoch + 1) * length:
@@ -206,10 +214,10 @@ def _numbers(version: object) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d{1,9}", str(version))[:3])
 
 
-def check_same_data(state: TrainState, pictures: int, labels: str) -> None:
-    """Refuse to continue on other data: the saved step would mean another place in another order of pictures."""
-    if (state.pictures, state.labels) != (pictures, labels):
-        what = f"{pictures} pictures instead of {state.pictures}" if state.pictures != pictures else "other labels"
+def check_same_data(state: TrainState, images: int, labels: str) -> None:
+    """Refuse to continue on other data: the saved step would mean another place in another order of images."""
+    if (state.images, state.labels) != (images, labels):
+        what = f"{images} images instead of {state.images}" if state.images != images else "other labels"
         raise DataError(
             f"the training data is not what the run began with: {what}",
             "start a new run from its weights with `weights` runs/<name>/best.pt",

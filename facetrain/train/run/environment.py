@@ -49,8 +49,8 @@ def describe_environment(run: RunDir, config: Config, setup: Setup, teacher: Tea
         "commit": _commit(),
         "labels": None if setup.labels is None else {"path": str(setup.labels), "sha256": setup.data},
         "teacher": None if teacher is None else {"path": teacher.name, "sha256": teacher.sha256},
-        "pictures": len(setup.store.pictures),
-        "validation_pictures": len(setup.val.pictures) if setup.val else 0,
+        "images": len(setup.store.images),
+        "validation_images": len(setup.val.images) if setup.val else 0,
     }
     write_json(run.environment, document)
 

@@ -1,4 +1,4 @@
-"""A picture of what the network really sees."""
+"""An image of what the network really sees."""
 
 from pathlib import Path
 
@@ -7,19 +7,19 @@ import numpy as np
 from facetrain.core.images import opencv, write_image
 from facetrain.data.batch import FACE, IGNORED, Batch
 
-_MAX_PICTURES = 16
+_MAX_IMAGES = 16
 _TILE = 320
 _BOX, _IGNORED_BOX = (60, 220, 60), (160, 160, 160)
 _RIGHT, _LEFT, _MIDDLE = (40, 40, 255), (255, 160, 30), (40, 220, 255)
 
 
 def draw_batch(batch: Batch, names: tuple[str, ...], path: Path) -> None:
-    """Write the first pictures of a batch as one sheet, with boxes, ignored boxes (grey) and landmarks.
+    """Write the first images of a batch as one sheet, with boxes, ignored boxes (grey) and landmarks.
 
     Landmarks called right_… are red, left_… blue, others yellow, so that a wrong mirror pair is seen at once.
     """
     cv2 = opencv()
-    count = min(len(batch.images), _MAX_PICTURES)
+    count = min(len(batch.images), _MAX_IMAGES)
     columns = max(1, round(count**0.5))
     rows = -(-count // columns)
     sheet = np.zeros((rows * _TILE, columns * _TILE, 3), np.uint8)

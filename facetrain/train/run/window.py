@@ -63,7 +63,7 @@ class Window:
         return all(bool(value.isfinite()) for _, _, losses in self.steps for value in losses.values())
 
     def close(self, epoch: int, rate: float, best_ap: float | None) -> Progress:
-        """Sum the steps up. Raises TrainingError naming term, step and pictures of a loss that is not finite."""
+        """Sum the steps up. Raises TrainingError naming term, step and images of a loss that is not finite."""
         names = list(self.steps[0][2])
         values = torch.stack([torch.stack([losses[name] for name in names]) for _, _, losses in self.steps]).cpu()
         if not bool(values.isfinite().all()):
@@ -99,11 +99,11 @@ class Window:
 
     def _report(self, bad: int, term: str) -> None:
         step, crops, losses = self.steps[bad]
-        own = [self.setup.store.pictures[crop.picture].name for crop in crops]
+        own = [self.setup.store.images[crop.image].name for crop in crops]
         names = [name for some in self.setup.world.gather(own) for name in some]
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         raise TrainingError(
-            f"step {step}: the loss term '{term}' is {losses[term].item()}; pictures: {', '.join(names[:8])}{more}",
+            f"step {step}: the loss term '{term}' is {losses[term].item()}; images: {', '.join(names[:8])}{more}",
             "last.pt is from before this step; try a lower train.lr, a longer warm-up or train.clip=10, "
-            "and look at the labels of these pictures",
+            "and look at the labels of these images",
         )

@@ -136,7 +136,7 @@ def _refuse(net: FoldedNet) -> None:
         reasons.append(f"its faces have exactly five landmarks, the model's {points or 'none'}")
     if config.strides != (8, 16, 32):
         own = ", ".join(map(str, config.strides))
-        reasons.append(f"it has the strides 8, 16, 32 and pads pictures to a multiple of 32, the model has {own}")
+        reasons.append(f"it has the strides 8, 16, 32 and pads images to a multiple of 32, the model has {own}")
     if reasons:
         raise UsageError(
             f"libfacedetection cannot express this model: {'; '.join(reasons)}", "`target` standalone takes any model"

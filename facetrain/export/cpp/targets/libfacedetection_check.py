@@ -34,13 +34,13 @@ int main(int count, char** arguments)
     std::vector<unsigned char> buffer(FACEDETECTION_RESULT_BUFFER_SIZE);
     for (int i = 3; i + 2 < count; i += 3) {
         const int width = std::atoi(arguments[i]), height = std::atoi(arguments[i + 1]);
-        std::vector<unsigned char> picture(static_cast<size_t>(width) * height * 3);
+        std::vector<unsigned char> image(static_cast<size_t>(width) * height * 3);
         std::FILE* file = std::fopen(arguments[i + 2], "rb");
-        if (file == nullptr || std::fread(picture.data(), 1, picture.size(), file) != picture.size()) {
+        if (file == nullptr || std::fread(image.data(), 1, image.size(), file) != image.size()) {
             return 2;
         }
         std::fclose(file);
-        const int faces = *facedetect_cnn(buffer.data(), picture.data(), width, height, 3 * width);
+        const int faces = *facedetect_cnn(buffer.data(), image.data(), width, height, 3 * width);
         std::printf("%d\\n", faces);
         for (int k = 0; k < faces; k++) {
             const short* face = reinterpret_cast<short*>(buffer.data() + 4) + FACEDETECTION_RESULT_STRIDE_SHORTS * k;

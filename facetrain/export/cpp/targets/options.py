@@ -50,7 +50,7 @@ class Rules:
 class Program:
     """A C++ program that finds faces with what was written.
 
-    Called with `score nms` and then `width height file` for each picture of raw BGR bytes, it prints, for each, a line
+    Called with `score nms` and then `width height file` for each image of raw BGR bytes, it prints, for each, a line
     with the number of faces and a line of numbers per face.
 
     files:   further files, relative path -> text

@@ -1,4 +1,4 @@
-"""How the standalone detector is tried: a program around it that prints the faces of pictures."""
+"""How the standalone detector is tried: a program around it that prints the faces of images."""
 
 from collections.abc import Mapping
 from importlib.resources import files as resources

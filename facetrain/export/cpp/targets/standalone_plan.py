@@ -17,8 +17,8 @@ MOST_CANDIDATES = 5000  # the best boxes that suppression looks at, as FaceDetec
 NO_MAP = -1  # in the place of a map
 
 _BLOCK = 16  # channels that lie side by side
-Source = Literal["picture", "map", "pooled_map", "sum", "sum_same", "sum_pooled"]
-USUAL_SOURCES = ("picture", "map", "pooled_map", "sum")  # those of the published networks
+Source = Literal["image", "map", "pooled_map", "sum", "sum_same", "sum_pooled"]
+USUAL_SOURCES = ("image", "map", "pooled_map", "sum")  # those of the published networks
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Map:
 
     name: str
     channels: int
-    stride: int  # pixels of the picture
+    stride: int  # pixels of the image
     slot: int = -1
 
 
@@ -49,7 +49,7 @@ class Map:
 class Step:
     """A chain of units that rows flow through, perhaps a 2x2 max pool behind it.
 
-    source:        what `start` is: the picture, which the stem reads; a map; a map to be pooled first; or a map to
+    source:        what `start` is: the image, which the stem reads; a map; a map to be pooled first; or a map to
                    which the map `other` is added: every value of it repeated 2x2, as it is, or pooled
     first, count:  which of the plan's units; without any the step only fills its map
     target:        the map that it fills
@@ -181,7 +181,7 @@ class _Builder:
     def _source(self, x: str) -> tuple[Source, int, int]:
         """Where a step begins that reads `x`."""
         if x == self.stem:
-            return "picture", NO_MAP, NO_MAP
+            return "image", NO_MAP, NO_MAP
         match None if x in self.numbers else self.moves.get(x):  # what is kept is not made again
             case Pool(reads):
                 return "pooled_map", self._kept(reads[0]), NO_MAP
@@ -264,7 +264,7 @@ def _share_slots(maps: list[Map], steps: list[Step], levels: list[Level]) -> lis
     for number, step in enumerate(steps):
         for used in (step.start, step.other):
             last_use[used] = max(number, last_use.get(used, number))
-    sizes: list[float] = []  # of the slots, floats per pixel of the picture
+    sizes: list[float] = []  # of the slots, floats per pixel of the image
     held: dict[int, int] = {}  # slot -> the map in it
     placed = list(maps)
     for number, step in enumerate(steps):
@@ -281,7 +281,7 @@ def _share_slots(maps: list[Map], steps: list[Step], levels: list[Level]) -> lis
 
 
 def working_memory(layout: Plan, width: int, height: int, landmarks: int) -> int:
-    """Bytes that a detector with one thread holds for a picture of this size, counted as the C++ does it."""
+    """Bytes that a detector with one thread holds for an image of this size, counted as the C++ does it."""
     multiple = layout.levels[-1].stride
     width, height = (-(-side // multiple) * multiple for side in (width, height))
     floats = sum(
@@ -289,7 +289,7 @@ def working_memory(layout: Plan, width: int, height: int, landmarks: int) -> int
         for slot in {m.slot for m in layout.maps}
     )
     floats += max(_scratch(layout, step, width, height)[1] for step in layout.steps) + _BLOCK
-    # a narrower picture takes more rows at a time
+    # a narrower image takes more rows at a time
     widths = range(multiple, width + 1, multiple)
     floats += max(_scratch(layout, step, narrow, height)[0] for step in layout.steps for narrow in widths)
     priors = sum((width // level.stride) * (height // level.stride) for level in layout.levels)
@@ -299,11 +299,11 @@ def working_memory(layout: Plan, width: int, height: int, landmarks: int) -> int
 
 def _scratch(layout: Plan, step: Step, width: int, height: int) -> tuple[int, int]:
     """Floats that a step needs while rows flow through it, and those of its widest row."""
-    halved = 2 if step.source in ("picture", "pooled_map") else 1
+    halved = 2 if step.source in ("image", "pooled_map") else 1
     stride = halved * (1 if step.start == NO_MAP else layout.maps[step.start].stride)
     columns, rows = width // stride, height // stride
     band = min((BAND_PIXELS // columns + 2) // 2 * 2, rows)
-    floats = 3 * (_BLOCK + _aligned(3 * width)) if step.source == "picture" else 0
+    floats = 3 * (_BLOCK + _aligned(3 * width)) if step.source == "image" else 0
     units = list(layout.units.values())[step.first : step.first + step.count]
     if step.source != "map" and units:
         floats += band * columns * padded(units[0].pointwise.weight.shape[1])

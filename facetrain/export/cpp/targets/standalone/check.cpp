@@ -1,5 +1,5 @@
-// Prints the faces of pictures for a comparison with the model's own: score threshold, IoU threshold, then width,
-// height and a file of raw BGR bytes for each picture. Per picture a line with the number of faces, and a line each.
+// Prints the faces of images for a comparison with the model's own: score threshold, IoU threshold, then width,
+// height and a file of raw BGR bytes for each image. Per image a line with the number of faces, and a line each.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

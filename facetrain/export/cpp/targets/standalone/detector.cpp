@@ -1,4 +1,4 @@
-// Finds faces in pictures: a trained network in plain C++17. Written by facetrain; see README.md beside this file.
+// Finds faces in images: a trained network in plain C++17. Written by facetrain; see README.md beside this file.
 //
 // From top to bottom: what the network consists of, its layers for every instruction set, threads, and what is made of
 // the last layers' numbers. How rows flow through the layers is in @name@_flow.hpp.
@@ -80,7 +80,7 @@ struct Map {
     int channels, stride, slot;
 };
 
-enum class Source { picture, map, pooled_map, sum@sources@ };
+enum class Source { image, map, pooled_map, sum@sources@ };
 
 // Layers that rows flow through one after the other: what they start from, a chain of units, perhaps a 2x2 max pool.
 // sum: map `from` + map `enlarged` with every value repeated 2x2.
@@ -346,14 +346,14 @@ private:
 struct Detector::State {
     explicit State(int threads) : kernels(choose_kernels()), team(std::max(threads, 1) - 1) {}
 
-    // Lays out the memory for a picture of this size, and makes it larger where it does not suffice.
-    void prepare(int picture_width, int picture_height) {
-        const int width = (picture_width + kMultiple - 1) / kMultiple * kMultiple;
-        const int height = (picture_height + kMultiple - 1) / kMultiple * kMultiple;
+    // Lays out the memory for an image of this size, and makes it larger where it does not suffice.
+    void prepare(int image_width, int image_height) {
+        const int width = (image_width + kMultiple - 1) / kMultiple * kMultiple;
+        const int height = (image_height + kMultiple - 1) / kMultiple * kMultiple;
         if (width == layout.maps.width && height == layout.maps.height) return;
         Layout wanted(width, height, team.size(), Arena{});
         if (wanted.floats + kBlock > memory.size()) {
-            // A narrower picture takes more rows at a time: now is the time to allocate for each that may come.
+            // A narrower image takes more rows at a time: now is the time to allocate for each that may come.
             std::size_t most = wanted.scratch_size;
             for (int narrow = kMultiple; narrow < width; narrow += kMultiple) {
                 most = std::max(most, Layout(narrow, height, team.size(), Arena{}).scratch_size);
@@ -370,7 +370,7 @@ struct Detector::State {
         std::fill(layout.zeros, layout.zeros + layout.widest, 0.0f);
     }
 
-    void run_network(const Picture& picture) {
+    void run_network(const Image& image) {
         for (const Step& step : kSteps) {
             const int height = layout.maps.height / kMaps[step.to].stride;
             auto part = [&](int member) {
@@ -378,7 +378,7 @@ struct Detector::State {
                 const int end = std::min((height * (member + 1) / team.size() + 1) / 2 * 2, height);
                 if (begin == end) return;
                 Arena arena{layout.scratch + layout.scratch_size * std::size_t(member), 0};
-                Flow(step, layout.maps, arena).run(kernels, picture, layout.zeros, begin, end);
+                Flow(step, layout.maps, arena).run(kernels, image, layout.zeros, begin, end);
             };
             team.run(part);
         }

@@ -1,4 +1,4 @@
-// Finds faces in pictures: a trained network in plain C++17. Written by facetrain; see README.md beside this file.
+// Finds faces in images: a trained network in plain C++17. Written by facetrain; see README.md beside this file.
 #pragma once
 
 #include <array>
@@ -14,14 +14,14 @@ struct Point {
     float x, y;
 };
 
-// Pixels of the picture; a box may reach beyond its border.
+// Pixels of the image; a box may reach beyond its border.
 struct Face {
     float x1, y1, x2, y2;
     float score;  // 0 to 1
     std::array<Point, kLandmarks> landmarks;
 };
 
-// The faces of one picture, best first: a view into the detector, valid until its next call or its end.
+// The faces of one image, best first: a view into the detector, valid until its next call or its end.
 class Faces {
 public:
     Faces() = default;
@@ -42,8 +42,8 @@ private:
 // A network with its working memory. One detector serves one thread at a time; several detectors share nothing.
 class Detector {
 public:
-    // Sets aside what pictures up to this size need. A larger one is taken too, and memory is allocated for it then.
-    // threads: how many work on one picture, the caller's among them
+    // Sets aside what images up to this size need. A larger one is taken too, and memory is allocated for it then.
+    // threads: how many work on one image, the caller's among them
     explicit Detector(int max_width = 640, int max_height = 480, int threads = 1);
     ~Detector();
     Detector(Detector&&) noexcept;
@@ -53,7 +53,7 @@ public:
     // stride: bytes from one row to the next; 0: the rows follow each other
     // score:  the least score that counts
     // iou:    a face that overlaps a better one by more (intersection over union) is dropped
-    // No picture (a null pointer, an empty side) has no faces.
+    // No image (a null pointer, an empty side) has no faces.
     Faces detect(const std::uint8_t* bgr, int width, int height, std::ptrdiff_t stride = 0, float score = 0.5f,
                  float iou = 0.45f);
 

@@ -1,4 +1,4 @@
-// How a picture's rows flow through the network, part of @name@.cpp. Written by facetrain.
+// How an image's rows flow through the network, part of @name@.cpp. Written by facetrain.
 //
 // The network is cut into steps, each a chain of units. Only their results are kept whole; within a step every layer
 // has the few rows that the next one still needs. So nearly all that is read has been written shortly before and lies
@@ -31,13 +31,13 @@ struct Arena {
     }
 };
 
-// The maps of a picture of (height, width), both multiples of the largest stride.
+// The maps of an image of (height, width), both multiples of the largest stride.
 struct Maps {
     int width = 0, height = 0;
     float* slots[kSlots] = {};
 
-    void place(int picture_width, int picture_height, Arena& arena) {
-        width = picture_width, height = picture_height;
+    void place(int image_width, int image_height, Arena& arena) {
+        width = image_width, height = image_height;
         std::size_t sizes[kSlots] = {};
         for (const Map& map : kMaps) {
             const std::size_t area = std::size_t(width / map.stride) * std::size_t(height / map.stride);
@@ -53,7 +53,7 @@ struct Maps {
 
 // ----------------------------------------------------------------------------------------------- the flow of rows
 
-struct Picture {
+struct Image {
     const std::uint8_t* bgr;
     int width, height;
     std::ptrdiff_t stride;
@@ -64,18 +64,18 @@ struct Picture {
 class Flow {
 public:
     Flow(const Step& step, const Maps& maps, Arena& arena) : step_(step), maps_(maps) {
-        const bool picture = step.source == Source::picture;
-        const int stride = picture ? 1 : kMaps[step.from].stride;
-        const bool half = picture || step.source == Source::pooled_map;
+        const bool image = step.source == Source::image;
+        const int stride = image ? 1 : kMaps[step.from].stride;
+        const bool half = image || step.source == Source::pooled_map;
         width_ = maps.width / stride / (half ? 2 : 1);
         height_ = maps.height / stride / (half ? 2 : 1);
         // so many rows at a time that a layer's weights, once in the cache, are used for some hundred pixels
         band_ = std::min((kBandPixels / width_ + 2) / 2 * 2, height_);
-        if (picture) colours_ = arena.take(std::size_t(3) * std::size_t(piece()));
+        if (image) colours_ = arena.take(std::size_t(3) * std::size_t(piece()));
         if (step.source == Source::map) {
             source_ = maps[step.from];
         }@bare@ else {
-            source_ = arena.rows(width_, picture ? kStem.out : kMaps[step.from].channels, band_);
+            source_ = arena.rows(width_, image ? kStem.out : kMaps[step.from].channels, band_);
         }
         int arriving = band_;
         for (int i = 0; i < step.units; ++i) {
@@ -95,7 +95,7 @@ public:
     std::size_t widest() const { return widest_; }
 
     // The rows [begin, end) of the result; begin is even, end too or the height. zeros: a row outside of a map
-    void run(const Kernels& kernels, const Picture& picture, const float* zeros, int begin, int end) {
+    void run(const Kernels& kernels, const Image& image, const float* zeros, int begin, int end) {
         if (step_.pool) begin *= 2, end *= 2;
         for (int i = step_.units - 1; i >= 0; --i) {
             nodes_[i].made = begin / 2 * 2;
@@ -108,7 +108,7 @@ public:
         while (begin < end) {
             const int top = std::min(begin + band_, end);
             if (step_.source != Source::map) {
-                for (int y = begin; y < top; ++y) make_source_row(kernels, picture, y);
+                for (int y = begin; y < top; ++y) make_source_row(kernels, image, y);
             }
             begin = top;
             int ready = top;
@@ -124,9 +124,9 @@ private:
         int made, end;         // rows [.., made) went through the depthwise
     };
 
-    void make_source_row(const Kernels& kernels, const Picture& picture, int y) {
-        if (step_.source == Source::picture) {
-            for (int i = 0; i < 3; ++i) read_picture_row(kernels, picture, 2 * y - 1 + i, colours_ + i * piece());
+    void make_source_row(const Kernels& kernels, const Image& image, int y) {
+        if (step_.source == Source::image) {
+            for (int i = 0; i < 3; ++i) read_image_row(kernels, image, 2 * y - 1 + i, colours_ + i * piece());
             const Dense layer{width_, 9 * kColours, padded(kStem.out), 3 * kColours, piece(), kStem.relu ? 0 : kLowest};
             kernels.stem(layer, colours_ + kBlock - kColours, kWeights + kStem.weights, source_[y]);
             return;
@@ -140,16 +140,16 @@ private:
         }
     }
 
-    // Floats of a row of the picture: the one pixel left of it, so that the row itself is aligned, and all its pixels.
+    // Floats of a row of the image: the one pixel left of it, so that the row itself is aligned, and all its pixels.
     std::ptrdiff_t piece() const { return kBlock + padded(maps_.width * kColours); }
 
-    // A row of the picture with zeros around it; nothing but zeros outside of the picture.
-    void read_picture_row(const Kernels& kernels, const Picture& picture, int y, float* to) const {
+    // A row of the image with zeros around it; nothing but zeros outside of the image.
+    void read_image_row(const Kernels& kernels, const Image& image, int y, float* to) const {
         std::ptrdiff_t filled = 0;
-        if (y >= 0 && y < picture.height) {
+        if (y >= 0 && y < image.height) {
             std::fill(to, to + kBlock, 0.0f);
-            const std::ptrdiff_t bytes = std::ptrdiff_t(picture.width) * kColours;
-            kernels.to_floats(picture.bgr + y * picture.stride, bytes, to + kBlock);
+            const std::ptrdiff_t bytes = std::ptrdiff_t(image.width) * kColours;
+            kernels.to_floats(image.bgr + y * image.stride, bytes, to + kBlock);
             filled = kBlock + bytes;
         }
         std::fill(to + filled, to + piece(), 0.0f);
@@ -189,11 +189,11 @@ private:
     int width_ = 0, height_ = 0;  // of every layer; a pool comes behind the last
     int band_ = 0;                // rows that the first layer takes at a time
     std::size_t widest_ = 0;
-    float* colours_ = nullptr;  // three rows of the picture
+    float* colours_ = nullptr;  // three rows of the image
     float* spare_ = nullptr;    // where the row below the last goes when their number is odd
 };
 
-// What a detector needs for a picture of (height, width), both multiples of the largest stride: in an arena, or only
+// What a detector needs for an image of (height, width), both multiples of the largest stride: in an arena, or only
 // counted with one that has no memory.
 struct Layout {
     Maps maps;

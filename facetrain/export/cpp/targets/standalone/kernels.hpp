@@ -234,7 +234,7 @@ void add_enlarged(const float* fine, const float* coarse, int width, int channel
     }
 }
 
-// A row of a picture as floats.
+// A row of an image as floats.
 void to_floats(const std::uint8_t* bytes, std::ptrdiff_t count, float* out) {
     std::ptrdiff_t i = 0;
     for (; i + kLanes <= count; i += kLanes) store(out + i, load_bytes(bytes + i));

@@ -1,4 +1,4 @@
-"""The sheet of pictures and the plot: sizes, what stands where, and labels that do not cover each other."""
+"""The sheet of images and the plot: sizes, what stands where, and labels that do not cover each other."""
 
 from pathlib import Path
 
@@ -42,13 +42,13 @@ def test_panels_stand_in_a_grid(count: int, columns: int, rows: int) -> None:
     ("size", "shown"),
     [((100, 50), (360, 180)), ((3000, 1500), (720, 360)), ((500, 4000), (112, 900)), ((1, 1), (360, 360))],
 )
-def test_pictures_are_scaled_before_they_are_drawn(size: tuple[int, int], shown: tuple[int, int]) -> None:
+def test_images_are_scaled_before_they_are_drawn(size: tuple[int, int], shown: tuple[int, int]) -> None:
     width, height = size
     face = (0.25 * width, 0.5 * height, 0.75 * width, 0.9 * height)
     sheet = draw_sheet(np.zeros((height, width, 3), np.uint8), [panel(face)])
     assert sheet.shape[0] == CAPTION + shown[1] + 2 * GAP
-    picture = sheet[GAP + CAPTION : -GAP, GAP : GAP + shown[0]].astype(int)
-    green = (picture[..., 1] > 150) & (picture[..., 0] < 150) & (picture[..., 2] < 150)
+    image = sheet[GAP + CAPTION : -GAP, GAP : GAP + shown[0]].astype(int)
+    green = (image[..., 1] > 150) & (image[..., 0] < 150) & (image[..., 2] < 150)
     columns = np.flatnonzero(green.any(0))
     assert columns[0] == pytest.approx(0.25 * shown[0], abs=6)
     assert columns[-1] == pytest.approx(0.75 * shown[0], abs=6)
