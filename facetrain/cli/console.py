@@ -156,14 +156,14 @@ def progress(what: str, total: int | None = None, *, shown: bool = True) -> Iter
     the remaining time; elsewhere a plain line now and then.
     """
     if not shown:
-        yield _nothing
+        yield _no_progress
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         yield from _bar(what, total)
     else:
         yield from _lines(what, total)
 
 
-def _nothing(done: int = 1, note: str = "", total: int | None = None) -> None:
+def _no_progress(done: int = 1, note: str = "", total: int | None = None) -> None:
     pass
 
 

@@ -22,7 +22,7 @@ from facetrain.eval.protocol import EvalProtocol
 
 @dataclass(frozen=True)
 class KnownBenchmark:
-    """A benchmark with the fingerprints of its images and its truth, which name a kept result."""
+    """A benchmark with the fingerprints of its images and its ground truth, which name a kept result."""
 
     benchmark: Benchmark
     fingerprints: dict[str, str]
@@ -51,11 +51,11 @@ class Accuracy:
 
 
 def load_widerface(data: Path, ground_truth: Path | None, *, present_only: bool) -> KnownBenchmark:
-    """WIDER FACE's images and truth below `data`. Raises InputError or DataError for what is missing or damaged."""
+    """WIDER FACE's images and ground truth below `data`. Raises InputError or DataError for what is wrong."""
     benchmark = load_benchmark(data, widerface=True, ground_truth=ground_truth, present_only=present_only)
     images = benchmark.images
     fingerprint = hash_images([image.name for image in images], [image.path for image in images])
-    return KnownBenchmark(benchmark, {"images": fingerprint, "truth": hash_truth(benchmark)})
+    return KnownBenchmark(benchmark, {"images": fingerprint, "truth": hash_ground_truth(benchmark)})
 
 
 def hash_images(names: Sequence[str], paths: Sequence[Path]) -> str:
@@ -73,7 +73,7 @@ def hash_images(names: Sequence[str], paths: Sequence[Path]) -> str:
     return state.hexdigest()
 
 
-def hash_truth(benchmark: Benchmark) -> str:
+def hash_ground_truth(benchmark: Benchmark) -> str:
     """Fingerprint of the boxes and of which of them count, SHA-256."""
     state = hashlib.sha256()
     for image in benchmark.images:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from facetrain.compare.accuracy import KnownBenchmark, load_widerface, measure_accuracy
 from facetrain.compare.agreement import agreements
-from facetrain.compare.models import OpenModel, cost_of, distinct_names, open_model, works_of
+from facetrain.compare.models import OpenModel, cost_of, distinct_names, open_model, timed_work
 from facetrain.compare.pairs import Pair, compare_pairs, intervals_of
 from facetrain.compare.results import Comparison, Look, Row, Speed
 from facetrain.compare.timing import REPEATS, ROUNDS, time_in_turn, times_of
@@ -90,7 +90,7 @@ def compare_models(
     pixels = None if image is None else read_image(image)
     given = [str(model) for model in models]
     rows = [Row(name, text) for name, text in zip(distinct_names(given), given, strict=True)]
-    run = _Run(rows, {}, settings, progress or _silent, report or _deaf)
+    run = _Run(rows, {}, settings, progress or _silent, report or _ignore)
     look, interrupted, pairs = None, False, list[Pair]()
     try:
         _open(run, families or {})
@@ -164,8 +164,8 @@ def _open(run: _Run, families: Mapping[str, str]) -> None:
                 family=model.family,
                 bytes=model.path.stat().st_size,
                 sha256=sha256(model.path),
-                fixed_size=model.fixed_size is not None,
-                cost=cost_of(model, works_of(model, run.settings.timed_size, 1).size),
+                static_shape=model.static_shape is not None,
+                cost=cost_of(model, timed_work(model, run.settings.timed_size, 1).size),
             )
             run.opened[number] = model
         except FacetrainError as error:
@@ -179,7 +179,7 @@ def _time(run: _Run, threads: int) -> None:
         try:
             # onnxruntime's threads belong to the session, torch's to the process
             timed = run.reopen(str(model.path), model.family, threads) if threads > 1 else model
-            work = works_of(timed, run.settings.timed_size, threads)
+            work = timed_work(timed, run.settings.timed_size, threads)
         except FacetrainError as error:
             run.fail(number, error)
         else:
@@ -207,7 +207,7 @@ def _look(run: _Run, path: Path, image: Image) -> Look:
     for number, model in list(run.opened.items()):
         # what reaches the score is a face: the detector has that threshold already
         protocol = replace(run.settings.protocol, score=0.0)
-        if model.fixed_size is not None:
+        if model.static_shape is not None:
             protocol = replace(protocol, size="original")  # the file itself fits every image into its own size
         try:
             found[number] = ProtocolDetector(model.detector, protocol).detect_batch([image])[0]
@@ -249,5 +249,5 @@ def _silent(title: str, total: int) -> Iterator[Callable[..., None]]:
     yield lambda done=1: None
 
 
-def _deaf(error: FacetrainError) -> None:
+def _ignore(error: FacetrainError) -> None:
     pass

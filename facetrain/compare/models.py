@@ -42,7 +42,7 @@ class OpenModel:
     """A model ready to find faces.
 
     kind:       onnx or checkpoint
-    fixed_size: (width, height) where the file takes no other
+    static_shape: (width, height) where the file takes no other
     """
 
     detector: FaceDetector
@@ -59,9 +59,9 @@ class OpenModel:
         return self.detector.family
 
     @property
-    def fixed_size(self) -> tuple[int, int] | None:
+    def static_shape(self) -> tuple[int, int] | None:
         """(width, height) where the file takes no other."""
-        return self.detector.fixed_size
+        return self.detector.static_shape
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def open_model(
     return OpenModel(detector, "onnx" if isinstance(detector.detector, OnnxDetector) else "checkpoint")
 
 
-def works_of(model: OpenModel, size: tuple[int, int], threads: int) -> Works:
+def timed_work(model: OpenModel, size: tuple[int, int], threads: int) -> Works:
     """What to time on an image of `size` (width, height), or of the model's own size where that is fixed."""
-    width, height = model.fixed_size or size
+    width, height = model.static_shape or size
     image = timed_image(width, height)
     inner = model.detector.detector
     if not isinstance(inner, OnnxDetector):

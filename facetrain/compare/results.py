@@ -53,7 +53,7 @@ class Row:
     family: str | None = None
     bytes: int | None = None
     sha256: str | None = None
-    fixed_size: bool = False
+    static_shape: bool = False
     cost: Cost | None = None
     one_core: Speed | None = None
     all_cores: Speed | None = None
@@ -73,7 +73,7 @@ class Row:
             "bytes": self.bytes,
             "sha256": self.sha256,
             "size": list(cost.size) if cost else None,
-            "fixed_size": self.fixed_size,
+            "static_shape": self.static_shape,
             "parameters": cost.parameters if cost else None,
             "parameters_ratio": ratio(cost, smallest),
             "multiply_adds": cost.multiply_adds if cost else None,

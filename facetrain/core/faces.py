@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]  # float32, but for what a file gives in more digits: result files, the official truth
+Floats = NDArray[np.floating]  # float32; float64 where a file has more digits: result files, official ground truth
 Image = NDArray[np.uint8]  # (H, W, 3), BGR
 
 

@@ -45,7 +45,7 @@ def epoch_batches(
     """Every batch of an epoch from `first_step` on, with the crops it was made of.
 
     part: positions within the batch that this process makes, by default all. A crop depends on its position in the
-    epoch alone, so any division makes the same joint batch.
+    epoch alone, so any division makes the same global batch.
     """
     order = epoch_order(len(store.images), seed, epoch)
     mirror = mirror_order(landmarks)

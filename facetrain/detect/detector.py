@@ -53,7 +53,7 @@ class FaceDetector:
         self.detector: Detector  # an OnnxDetector, or for a checkpoint a ModelDetector
         self.family = _CHECKPOINT_FAMILY  # the name of the network's family
         self.own_threshold = 0.0  # the score below which the file itself drops faces
-        self.fixed_size: tuple[int, int] | None = None  # (width, height) where an ONNX file takes no other
+        self.static_shape: tuple[int, int] | None = None  # (width, height) where an ONNX file takes no other
         if self.path.suffix.lower() == ".onnx":
             from facetrain.detect.onnx_detector import OnnxDetector
 
@@ -66,7 +66,7 @@ class FaceDetector:
                 threads=threads,
                 family=family,
             )
-            self.detector, self.fixed_size, self.family = network, network.net.size, network.family
+            self.detector, self.static_shape, self.family = network, network.net.size, network.family
             self.own_threshold = network.own_threshold
         else:
             if family not in (None, _CHECKPOINT_FAMILY):

@@ -1,4 +1,4 @@
-"""Images with the truth that detections are measured by, and what a detector's faces on them are worth."""
+"""Images with the ground truth that detections are measured by, and what a detector's faces on them are worth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Images and their truth.
+    """Images and their ground truth.
 
     name:       widerface, or labelled
     images:     what `ignore` says there is what recall, false alarms and their like go by

@@ -277,10 +277,10 @@ def landmark_errors(
             continue
         owner = outcome.owner[outcome.true]
         box = image.boxes[owner].astype(np.float64)
-        truth = image.landmarks[owner].astype(np.float64)  # (n, L, 3)
+        labelled = image.landmarks[owner].astype(np.float64)  # (n, L, 3)
         size = np.sqrt(np.clip(box[:, 2:] - box[:, :2], 0, None).prod(1))
-        distance = np.linalg.norm(faces.landmarks[outcome.true] - truth[..., :2], axis=-1)  # (n, L)
-        usable = (truth[..., 2] > 0) & np.isfinite(distance) & (size > 0)[:, None]
+        distance = np.linalg.norm(faces.landmarks[outcome.true] - labelled[..., :2], axis=-1)  # (n, L)
+        usable = (labelled[..., 2] > 0) & np.isfinite(distance) & (size > 0)[:, None]
         errors.append(np.divide(distance, size[:, None], out=np.full_like(distance, np.nan), where=usable))
         numbers.append(np.full(len(owner), number))
     table, numbers_of_all = np.concatenate(errors), np.concatenate(numbers)

@@ -141,7 +141,7 @@ def difference(a: "Evaluation", b: "Evaluation") -> dict[str, Difference]:
     score that both were asked for.
 
     Only APs are corrected for their number (Holm); the others explain them. Raises UsageError where the two were not
-    measured on the same images with the same truth, or by the same protocol: what differs is named.
+    measured on the same images with the same ground truth, or by the same protocol: what differs is named.
     """
     check_same_images(a.scores.benchmark, b.scores.benchmark)
     check_same_protocol(a.protocol, b.protocol)

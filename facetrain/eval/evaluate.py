@@ -29,7 +29,7 @@ from facetrain.eval.prediction_files import (
 )
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 from facetrain.eval.wider_face.benchmark import image_paths, widerface_benchmark
-from facetrain.eval.wider_face.truth import find_truth, load_truth
+from facetrain.eval.wider_face.ground_truth import find_ground_truth, load_ground_truth
 
 _GPU_BATCH = 16
 _OF_THE_SET = ("images", "present_only")  # what a protocol says of the images and not of how they are shown
@@ -159,14 +159,14 @@ def load_benchmark(
     present_only: bool = False,
     needed: bool = True,
 ) -> Benchmark:
-    """Images and truth below `data`; `sample` is the set that facetrain draws itself.
+    """Images and ground truth below `data`; `sample` is the set that facetrain draws itself.
 
     needed: whether the images themselves will be looked at. Raises InputError or DataError for what is missing.
     """
     if str(data) == "sample" and not data.is_dir():
         data = sample_root()
     if widerface:
-        truth = load_truth(find_truth(ground_truth or data))
+        truth = load_ground_truth(find_ground_truth(ground_truth or data))
         if needed or present_only:
             truth, paths = image_paths(data, truth, present_only=present_only)
         else:
@@ -265,7 +265,7 @@ def detect_labelled(
     if parallel:
         # several images at once, one thread each, beat one image on several threads: nothing waits for anything
         detector = FaceDetector(source.weights, threads=1, **settings)
-    if detector.fixed_size is not None:
+    if detector.static_shape is not None:
         protocol = replace(protocol, size="original")  # the file itself fits every image into its own size
     shown: Detector = ProtocolDetector(detector, protocol)
     found = detect_images(
@@ -276,5 +276,5 @@ def detect_labelled(
         check=size_check(images),
         progress=progress,
     )
-    size = "fixed {}x{}".format(*detector.fixed_size) if detector.fixed_size else protocol.size
+    size = "fixed {}x{}".format(*detector.static_shape) if detector.static_shape else protocol.size
     return first_error(found), {**protocol.as_dict(), "size": size}

@@ -156,12 +156,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Envelope:
-    """How AP departs from a number whose draws spread around it as it spreads around the truth.
+    """How AP departs from a number whose draws spread around it as it spreads around the true value.
 
-    Under AP each precision is the best of its own and all later ones: a sample's AP exceeds the truth a little, and a
-    sample of the sample again, but by less, since its images repeat. The two factors are what the simulation gives.
+    Under AP each precision is the best of its own and all later ones: a sample's AP exceeds the true value a little,
+    and a sample of the sample again, but by less, since its images repeat. The two factors are what the simulation
+    gives.
 
-    bias:   how much more a sample exceeds the truth than a draw exceeds the sample
+    bias:   how much more a sample exceeds the true value than a draw exceeds the sample
     spread: by how much a sample's AP spreads wider than the draws
     """
 

@@ -1,7 +1,8 @@
 """Faster twins of a step's forward and backward pass: compiled, and recorded as one CUDA graph.
 
-They wrap what train/step.py does and never repeat it, so the plain step stays the truth that both are tested against.
-Optimiser and averages stay outside: they are hidden behind the graph's own work, and keep their rate in Python.
+They wrap what train/step.py does and never repeat it, so the plain step stays the reference that both are tested
+against. Optimiser and averages stay outside: they are hidden behind the graph's own work, and keep their rate in
+Python.
 """
 
 from collections.abc import Callable
@@ -109,7 +110,7 @@ def fuse(setup: Setup, model: YuNet, task: Task, pace: Pace, compiled: bool) -> 
     config, device = setup.config, setup.device
     mode = config.train.fused
     if setup.world.size > 1 or (compiled and device.type == "cpu"):
-        return "network: torch's own operations"  # the fused ones know neither joint batch norms nor torch.compile
+        return "network: torch's own operations"  # the fused ones know neither SyncBatchNorm nor torch.compile
     images = (pace.total or 0) * config.train.batch * (config.data.size / 640) ** 2
     short = pace.plan is None and images < _FEWEST_FUSED  # where a clock plans, the repeat must choose alike
     if mode == "auto" and device.type == "cpu" and short:

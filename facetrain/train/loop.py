@@ -81,7 +81,7 @@ def train_model(
     limits = Limits(budget, max_time, dry_run, clock, clock())
     place = torch_device(device)
     with join(place) as world, ExitStack() as hold:
-        events = events if events is not None and world.leads else LogEvents()
+        events = events if events is not None and world.is_rank_0 else LogEvents()
 
         def begin() -> Beginning:
             if resume is not None:
@@ -93,7 +93,7 @@ def train_model(
         for line in beginning.notes:
             events.note(line)
         check_batch(beginning.config.train.batch, world)
-        start = load_checkpoint(weights) if weights is not None and world.leads else None
+        start = load_checkpoint(weights) if weights is not None and world.is_rank_0 else None
         training = assemble(beginning, start, place, world, limits, events)
         with training.guarded() as ending:
             if training.run is not None:
@@ -126,7 +126,7 @@ def assemble(
     model = build(config.model, train.seed).to(place).train()
     if start is not None:
         start_from(model, start, events)
-    world.spread(model)
+    world.broadcast(model)
     join_norms(model, world, place)
     optimizer = make_optimizer(model, train)
     ema = Ema(model, train.ema) if train.ema is not None else None
@@ -143,7 +143,7 @@ def assemble(
         look_first(setup, task, taught, events)
     most = gradient_limit(train, None if pace.plan is not None else pace.total)
     step = make_step(model, optimizer, task, most, None if limits.dry_run else gradients)
-    run = beginning.run if world.leads and not limits.dry_run else None
+    run = beginning.run if world.is_rank_0 and not limits.dry_run else None
     return Training(
         *(config, run, setup, world, model, optimizer, ema, state, pace, step, events),
         *(limits.clock, limits.max_time, limits.dry_run),

@@ -32,7 +32,7 @@ def compute_losses(
 
     normaliser: number of positive priors, at least 1
     faces:      `landmark_faces`, by default of these targets
-    Where several processes share a batch both are the joint batch's, and the terms add up to the joint batch's.
+    Where several processes share a batch both are the global batch's, and the terms add up to the global batch's.
     """
     decoded = decode_boxes(predictions.boxes, predictions.priors)
     points = encode_landmarks(targets.landmarks, predictions.priors)

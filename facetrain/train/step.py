@@ -36,7 +36,7 @@ class Task:
 def batch_losses(model: YuNet, batch: Batch, task: Task) -> Losses:
     """The losses of one batch as scalars on the device, and beside them `positives`.
 
-    With several processes they are this one's share of the joint batch's losses.
+    With several processes they are this one's share of the global batch's losses.
     """
     seen = see(model, batch, task)
     losses: Losses = {}
@@ -86,7 +86,7 @@ def make_step(
     clip: float | None = None,
     gradients: Gradients | None = None,
 ) -> Callable[[Batch], Losses]:
-    """The whole step as one function of the batch; the learning rate is set outside. Returns the joint batch's losses.
+    """The whole step as one function of the batch; the learning rate is set outside. Returns the global batch's losses.
 
     clip:      largest gradient norm
     gradients: a faster twin of `plain_gradients` (train/accelerate.py)

@@ -124,7 +124,7 @@ def teacher_losses(
 ) -> dict[str, Tensor]:
     """The terms `teacher_cls`, `teacher_obj`, `teacher_box`, `teacher_landmarks`, each a weighted scalar.
 
-    weight:     (B, P) from `prior_weights`; normaliser: its sum over the joint batch, at least 1
+    weight:     (B, P) from `prior_weights`; normaliser: its sum over the global batch, at least 1
     Cross-entropies are less the teacher's own entropy, so that 0 means agreement. Without landmarks of the student the
     last term is 0.
     """

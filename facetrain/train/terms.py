@@ -19,7 +19,7 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Seen:
-    """What a step has seen of this process's part of the joint batch, B images with P priors.
+    """What a step has seen of this process's part of the global batch, B images with P priors.
 
     predictions: of the network in training
     targets:     what its priors should say; None where labels do not count
@@ -35,8 +35,8 @@ class Seen:
 
 
 # Gives losses by their names, scalars on the device; none where the configuration asks for none. What a term divides by
-# is a count of the joint batch, a sum over `world`, so that its shares add up to the joint batch's loss. `positives` is
-# told beside the losses and not minimised.
+# is a count of the global batch, a sum over `world`, so that its shares add up to the global batch's loss. `positives`
+# is told beside the losses and not minimised.
 Term = Callable[[Seen], Losses]
 
 
@@ -47,10 +47,10 @@ def label_terms(seen: Seen) -> Losses:
     positives = seen.targets.positive.sum()
     faces = landmark_faces(seen.targets.landmark_weight)
     if seen.world.size > 1:
-        joint, faces = seen.world.sum(torch.stack([positives, faces])).unbind()
+        total, faces = seen.world.sum(torch.stack([positives, faces])).unbind()
     else:
-        joint = positives
-    losses = compute_losses(seen.predictions, seen.targets, joint.clamp(min=1), seen.config.loss, faces)
+        total = positives
+    losses = compute_losses(seen.predictions, seen.targets, total.clamp(min=1), seen.config.loss, faces)
     return _times(seen.config.label_weight, losses) | {"positives": positives}
 
 

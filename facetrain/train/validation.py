@@ -18,7 +18,7 @@ from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
 from facetrain.eval.pipeline import detect_images
 from facetrain.eval.wider_face.benchmark import image_paths, widerface_benchmark
-from facetrain.eval.wider_face.truth import find_truth, has_truth, load_truth
+from facetrain.eval.wider_face.ground_truth import find_ground_truth, has_ground_truth, load_ground_truth
 from facetrain.train.events import Events
 from facetrain.train.parallel.world import ALONE, World
 
@@ -99,13 +99,13 @@ class Validation:
                     break
                 results.append(faces)
         parts = world.gather(results if whole else None)
-        joint: list[Faces | DataError] = [Faces.none()] * len(self.images)
+        gathered: list[Faces | DataError] = [Faces.none()] * len(self.images)
         for rank, part in enumerate(parts):
             if part is None:
                 return None
-            joint[rank :: world.size] = part
-        unreadable = [faces.message for faces in joint if isinstance(faces, DataError)]
-        found = [Faces.none() if isinstance(faces, DataError) else faces for faces in joint]
+            gathered[rank :: world.size] = part
+        unreadable = [faces.message for faces in gathered if isinstance(faces, DataError)]
+        found = [Faces.none() if isinstance(faces, DataError) else faces for faces in gathered]
         scores = self.benchmark.score(found)
         subsets = scores.ap if self.official else {}
         count = sum(len(faces) for faces in found)
@@ -116,8 +116,8 @@ class Validation:
 def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Events) -> Validation | None:
     """The validation images that are there, by the official .mat files if there are any; says which it is."""
     try:
-        if has_truth(root):
-            truth, paths = image_paths(root, load_truth(find_truth(root)), present_only=True)
+        if has_ground_truth(root):
+            truth, paths = image_paths(root, load_ground_truth(find_ground_truth(root)), present_only=True)
             chosen = thin(list(zip(truth.names, paths, strict=True)), config.limit)
             truth = truth.restricted([name for name, _ in chosen])
             events.note(

@@ -23,7 +23,7 @@ from facetrain.core.machine import available_cores, cpu_name
 from facetrain.eval.evaluate import Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol
 from facetrain.eval.wider_face.benchmark import image_paths
-from facetrain.eval.wider_face.truth import find_truth, load_truth
+from facetrain.eval.wider_face.ground_truth import find_ground_truth, load_ground_truth
 
 
 def session_seconds(weights: str, blobs: list[np.ndarray]) -> float:
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    _, paths = image_paths(args.data, load_truth(find_truth(args.data)), present_only=True)
+    _, paths = image_paths(args.data, load_ground_truth(find_ground_truth(args.data)), present_only=True)
     blobs = []
     for path in paths:
         image = read_image(path)

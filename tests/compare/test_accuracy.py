@@ -82,7 +82,7 @@ def change_image(root: Path) -> None:
     cv2.imwrite(str(path), np.flipud(image))
 
 
-def change_truth(root: Path) -> None:
+def change_ground_truth(root: Path) -> None:
     truth = root / "labelv2/val/gt"
     shutil.copy(truth / "wider_hard_val.mat", truth / "wider_easy_val.mat")
 
@@ -91,7 +91,7 @@ def drop_image(root: Path) -> None:
     (root / "WIDER_val/images/0--Drawn/drawn_2.jpg").unlink()
 
 
-@pytest.mark.parametrize("change", [change_image, change_truth, drop_image])
+@pytest.mark.parametrize("change", [change_image, change_ground_truth, drop_image])
 def test_other_data_is_measured_anew(net: Path, widerface: Path, change: Callable[[Path], None]) -> None:
     measure(net, load_widerface(widerface, None, present_only=True))
     change(widerface)

@@ -13,7 +13,7 @@ from compare.nets import PARAMETERS, multiply_adds, write_classifier, write_cust
 
 from facetrain.compare import compare
 from facetrain.compare.compare import Settings, compare_models
-from facetrain.compare.models import Works, distinct_names, open_model, timed_image, works_of
+from facetrain.compare.models import Works, distinct_names, open_model, timed_image, timed_work
 from facetrain.core.errors import DataError, FacetrainError, InputError, UsageError
 from facetrain.core.faces import Faces
 from facetrain.detect.detector import FaceDetector
@@ -33,7 +33,7 @@ def test_a_row_says_what_the_file_is(tmp_path: Path) -> None:
     assert bundled.cost is not None
     # multiply-adds are those of the size that is timed: 100x81 is padded to what the network takes
     assert (first.cost.size, second.cost.size, bundled.cost.size) == ((104, 88), (64, 40), (128, 96))
-    assert (first.fixed_size, second.fixed_size) == (False, True)
+    assert (first.static_shape, second.static_shape) == (False, True)
     assert first.cost.parameters == second.cost.parameters == PARAMETERS
     assert first.cost.multiply_adds == multiply_adds(104, 88)
     assert second.cost.multiply_adds == multiply_adds(64, 40)
@@ -81,7 +81,7 @@ def test_models_are_timed_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         name = model.path.stem  # type: ignore[attr-defined]
         return Works((32, 32), lambda: calls.append(name), lambda: calls.append(name.upper()))
 
-    monkeypatch.setattr(compare, "works_of", recorded)
+    monkeypatch.setattr(compare, "timed_work", recorded)
     files = [write_net(tmp_path / f"{name}.onnx") for name in "abc"]
     compare_models(files, settings=Settings(rounds=2, repeats=1, threads=1))
     assert "".join(calls) == "aaaAAAbbbBBBcccCCC" + 2 * "aaAAbbBBccCC"
@@ -91,7 +91,7 @@ def test_the_works_do_what_their_names_say(tmp_path: Path) -> None:
     model = open_model(
         str(write_net(tmp_path / "a.onnx", bias=1.0)), score=0.5, nms=0.45, max_candidates=5000, threads=1
     )
-    works = works_of(model, (96, 64), 1)
+    works = timed_work(model, (96, 64), 1)
     image = timed_image(96, 64)
     assert image.shape == (64, 96, 3)
     assert image.std() > 10  # something is in it
@@ -137,7 +137,7 @@ def test_a_model_that_fails_while_it_is_timed(tmp_path: Path, monkeypatch: pytes
         fails = model.path.stem == "a"  # type: ignore[attr-defined]
         return Works((32, 32), lambda: None, fail if fails else lambda: None)
 
-    monkeypatch.setattr(compare, "works_of", works)
+    monkeypatch.setattr(compare, "timed_work", works)
     found = compare_models([write_net(tmp_path / "a.onnx"), write_net(tmp_path / "b.onnx")], settings=QUICK)
     assert found.rows[0].error is not None
     assert found.rows[0].cost is not None  # known before

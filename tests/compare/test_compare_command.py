@@ -13,7 +13,7 @@ from facetrain.cli.app import run_cli
 from facetrain.compare.models import timed_image
 
 ROW_KEYS = [
-    "name", "path", "kind", "family", "bytes", "sha256", "size", "fixed_size", "parameters", "parameters_ratio",
+    "name", "path", "kind", "family", "bytes", "sha256", "size", "static_shape", "parameters", "parameters_ratio",
     "multiply_adds", "mflops", "published_mflops", "one_core", "all_cores", "easy", "medium", "hard", "intervals",
     "detections", "ap_size", "ap_cached", "failed",
 ]  # fmt: skip

@@ -90,7 +90,7 @@ def test_a_known_face_comes_out_where_it_should(kind, part, tmp_path):
     outputs = oracle.encode(kind, WIDTH, HEIGHT, face, at)
     path = constant_graph(tmp_path / "a.onnx", outputs, (WIDTH, HEIGHT), oracle.METADATA.get(kind))
     detector = FaceDetector(path, score=0.5)
-    assert (detector.family, detector.fixed_size) == (oracle.KINDS[kind], (WIDTH, HEIGHT))
+    assert (detector.family, detector.static_shape) == (oracle.KINDS[kind], (WIDTH, HEIGHT))
     # 501 x 307 into 320 x 192: the height limits, the width 501 * 192 / 307 = 313.3 is truncated
     faces = detector.detect(np.zeros((307, 501, 3), np.uint8))
     factors = np.array([313 / 501, 192 / 307])
@@ -129,7 +129,7 @@ def test_the_image_is_fed_as_the_network_learned_it(kind):
 
 def test_centerface_stretches_an_image_of_any_size(tmp_path):
     detector = FaceDetector(centre_graph(tmp_path / "a.onnx"), score=0.9)
-    assert (detector.family, detector.fixed_size) == ("centerface", None)
+    assert (detector.family, detector.static_shape) == ("centerface", None)
     image = np.zeros((48, 80, 3), np.uint8)  # becomes 64 high and 96 wide
     image[12:24, 40:60, 2] = 255  # red: rows 16 to 32, columns 48 to 72
     faces = detector.detect(image)

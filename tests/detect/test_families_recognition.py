@@ -232,7 +232,7 @@ def test_a_flexible_file_that_runs_at_640_alone(tmp_path):
         constants.append(onnx.numpy_helper.from_array(value, f"in_{name}"))
         nodes.append(helper.make_node("Add", ["zero", f"in_{name}"], [name]))
     detector = FaceDetector(save(tmp_path / "a.onnx", nodes, list(outputs), constants))
-    assert (detector.family, detector.fixed_size) == ("retinaface", None)
+    assert (detector.family, detector.static_shape) == ("retinaface", None)
     assert len(detector.detect(np.zeros((630, 620, 3), np.uint8))) == 0
     with pytest.raises(DataError, match="fails on an image of 320x320"):
         detector.detect(np.zeros((320, 320, 3), np.uint8))

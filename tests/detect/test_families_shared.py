@@ -77,7 +77,7 @@ def test_every_file_has_a_row(shared):
 def test_files_are_recognised(model_of, name):
     kind, size, _ = FILES[name]
     detector = FaceDetector(model_of(name), threads=1)
-    assert (detector.family, detector.fixed_size) == (oracle.KINDS[kind], size)
+    assert (detector.family, detector.static_shape) == (oracle.KINDS[kind], size)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -9,7 +9,7 @@ import pytest
 from facetrain.cli.app import run_cli
 from facetrain.data.sample_set.make import write_sample
 from facetrain.eval.prediction_files import write_predictions
-from facetrain.eval.wider_face.truth import load_truth
+from facetrain.eval.wider_face.ground_truth import load_ground_truth
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -43,7 +43,7 @@ def test_the_published_networks(
 
 @pytest.mark.slow
 def test_the_truth_as_prediction_files(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    truth = load_truth(shared / "widerface/labelv2/val/gt")
+    truth = load_ground_truth(shared / "widerface/labelv2/val/gt")
     heights = [boxes[:, 3] - boxes[:, 1] for boxes in truth.boxes]
     folder = tmp_path / "found"
     write_predictions(folder, truth.names, list(zip(truth.boxes, heights, strict=True)))

@@ -11,7 +11,7 @@ from facetrain.eval import prediction_files
 from facetrain.eval.average_precision import curve, match, tally
 from facetrain.eval.prediction_files import Prediction, check_free, read_predictions, write_predictions
 from facetrain.eval.wider_face.benchmark import widerface_benchmark
-from facetrain.eval.wider_face.truth import find_truth, load_truth
+from facetrain.eval.wider_face.ground_truth import find_ground_truth, load_ground_truth
 
 NAME = "0--Parade/0_Parade_marchingband_1_465"
 OTHER = "21--Festival/21_Festival_Festival_21_604"
@@ -362,7 +362,7 @@ def test_average_precision_is_the_same_from_files(tmp_path):
 @pytest.mark.slow
 def test_the_truth_as_detections_measured_from_files(tmp_path, shared):
     """The self-test of the official evaluation: every box a detection, its height the score."""
-    truth = load_truth(find_truth(shared / "widerface"))
+    truth = load_ground_truth(find_ground_truth(shared / "widerface"))
     write_predictions(tmp_path / "out", truth.names, [(boxes, boxes[:, 3] - boxes[:, 1]) for boxes in truth.boxes])
     back, missing = read_predictions(tmp_path / "out", truth.names)
     assert not missing

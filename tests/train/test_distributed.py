@@ -1,4 +1,4 @@
-"""Two processes against one: the same joint batch, the same gradients, the same statistics."""
+"""Two processes against one: the same global batch, the same gradients, the same statistics."""
 
 import copy
 import os
@@ -20,7 +20,7 @@ from facetrain.model.frozen import freeze
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.optim.optimizers import make_optimizer
 from facetrain.train.parallel.launch import run_workers
-from facetrain.train.parallel.sync_batch_norm import JointNorm, join_norms
+from facetrain.train.parallel.sync_batch_norm import SyncBatchNorm, join_norms
 from facetrain.train.parallel.world import ALONE, World, check_batch, check_same, join
 from facetrain.train.step import Task, make_step
 
@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 SGD = TrainConfig(lr=0.01, batch=32)
 
 
-def joint_batch(seed: int) -> Batch:
+def global_batch(seed: int) -> Batch:
     """Five noise images. The third has faces without landmarks, the last has nothing but an ignored box."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (IMAGES, 3, SIZE, SIZE)).astype(np.float32)
@@ -70,7 +70,7 @@ def train_some(world: World, model: YuNet, taught: bool) -> dict[str, Any]:
     step = make_step(model, make_optimizer(model, SGD), Task(SGD, torch.float32, world, teacher), 10.0)
     result: dict[str, Any] = {"losses": [], "gradients": []}
     for seed in range(STEPS):
-        losses = step(cut(joint_batch(seed), world.part(IMAGES)))
+        losses = step(cut(global_batch(seed), world.part(IMAGES)))
         result["losses"].append({name: value.item() for name, value in losses.items()})
         result["gradients"].append({name: p.grad.clone() for name, p in model.named_parameters()})
     return result | {"state": model.state_dict()}
@@ -80,7 +80,7 @@ def train_in_process(folder: str, taught: bool) -> int:
     """The same in one of several processes; leaves what came out in a file."""
     with join(CPU) as world:
         model = build(TINY, seed=world.rank).train()  # other weights in each …
-        world.spread(model)  # … are no matter after this
+        world.broadcast(model)  # … are no matter after this
         torch.save(train_some(world, model, taught), f"{folder}/{world.rank}.pt")
     return 0
 
@@ -138,7 +138,7 @@ def tell(folder: str) -> int:
             "gather": world.gather(f"from {world.rank}"),
             "share": world.share(lambda: ["made by", world.rank]),
             "sum": world.sum(torch.tensor([1.0, world.rank + 2.0])).tolist(),
-            "size": (world.size, world.local_rank, world.local_size, world.leads),
+            "size": (world.size, world.local_rank, world.local_size, world.is_rank_0),
         }
         try:
             check_same("the colour", ("red", "blue", "red")[world.rank], world)
@@ -175,7 +175,7 @@ def test_alone_everything_is_the_identity() -> None:
         assert world == ALONE
     model = build(TINY)
     join_norms(model, ALONE, CPU)
-    assert not any(isinstance(module, JointNorm) for module in model.modules())
+    assert not any(isinstance(module, SyncBatchNorm) for module in model.modules())
 
 
 @given(count=st.integers(0, 300), size=st.integers(1, 40))
@@ -191,11 +191,11 @@ def test_batch_smaller_than_the_number_of_processes_is_refused() -> None:
         check_batch(3, World(0, 4))
 
 
-# Joint batch norm
+# Global batch norm
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_joint_norm_of_one_process_is_batch_norm(dtype: torch.dtype) -> None:
+def test_synchronised_norm_of_one_process_is_batch_norm(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 6, 9, 7, generator=generator) * 4 + 100  # a mean that squares must not drown in
     x = x.to(dtype).contiguous(memory_format=torch.channels_last)
@@ -203,11 +203,11 @@ def test_joint_norm_of_one_process_is_batch_norm(dtype: torch.dtype) -> None:
     with torch.no_grad():
         plain.weight.copy_(torch.rand(6, generator=generator) + 0.5)
         plain.bias.copy_(torch.randn(6, generator=generator))
-    joint = JointNorm(copy.deepcopy(plain), ALONE)
-    assert joint.state_dict().keys() == plain.state_dict().keys()
+    synchronised = SyncBatchNorm(copy.deepcopy(plain), ALONE)
+    assert synchronised.state_dict().keys() == plain.state_dict().keys()
     weight = torch.randn(x.shape, generator=generator)
     outputs = []
-    for norm in (plain, joint):
+    for norm in (plain, synchronised):
         inputs = x.clone().requires_grad_()
         out = norm(inputs)
         (out.float() * weight).sum().backward()
@@ -217,14 +217,14 @@ def test_joint_norm_of_one_process_is_batch_norm(dtype: torch.dtype) -> None:
     assert outputs[1][0].is_contiguous(memory_format=torch.channels_last)
     for got, wanted in zip(outputs[1], outputs[0], strict=True):
         torch.testing.assert_close(got, wanted, rtol=tolerance, atol=tolerance * float(wanted.detach().abs().max()))
-    assert joint.num_batches_tracked == 1
-    joint.eval()
+    assert synchronised.num_batches_tracked == 1
+    synchronised.eval()
     plain.eval()
-    torch.testing.assert_close(joint(x), plain(x), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(synchronised(x), plain(x), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("device", "kind"), [("cpu", JointNorm), ("cuda", nn.SyncBatchNorm)])
-def test_joint_norms_keep_names_and_parameters(device: str, kind: type) -> None:
+@pytest.mark.parametrize(("device", "kind"), [("cpu", SyncBatchNorm), ("cuda", nn.SyncBatchNorm)])
+def test_synchronised_norms_keep_names_and_parameters(device: str, kind: type) -> None:
     model = build(TINY, seed=0)
     before = {name: id(p) for name, p in model.named_parameters()}
     keys = model.state_dict().keys()
@@ -270,7 +270,7 @@ def test_one_that_fails_ends_all_with_its_own_message(how: str, kind: type, mess
 def test_no_landmarks_and_no_faces_in_one_part() -> None:
     """A part may have neither positives nor landmarks: its share is then 0 and finite."""
     model = build(replace(TINY, landmarks=replace(TINY.landmarks, names=(), mirror=())), seed=0).train()
-    batch = cut(joint_batch(0), range(4, 5))
+    batch = cut(global_batch(0), range(4, 5))
     batch = replace(batch, landmarks=batch.landmarks[:, :0])
     losses = make_step(model, make_optimizer(model, SGD), Task(SGD, torch.float32))(batch)
     assert losses["landmarks"] == 0

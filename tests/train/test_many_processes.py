@@ -104,7 +104,7 @@ def test_two_processes_train_like_one(data: Path, tmp_path: Path, alone: RunDir)
     assert (document["run"], document["step"], document["interrupted"]) == (str(run.path), 4 * STEPS, False)
     assert said.count("run: ") == 1
     assert "2 processes of 2 crops each" in said
-    assert "= 1e-06 x batch 4 / 4" in said  # the rate belongs to the joint batch
+    assert "= 1e-06 x batch 4 / 4" in said  # the rate belongs to the global batch
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tiny-1"]
     assert {path.name for path in run.path.iterdir()} >= {"best.pt", "last.pt", "log.txt", "metrics.jsonl"}
     assert_close_run(run, alone)

@@ -73,7 +73,7 @@ def run(
     """Train a face detector, or continue a run."""
     from facetrain.config.load import config_name, load_config
     from facetrain.core.run_dir import find_run
-    from facetrain.train.parallel.launch import has_launcher, leads, run_workers
+    from facetrain.train.parallel.launch import has_launcher, is_rank_0, run_workers
 
     devices = _devices(gpus)
     seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
@@ -96,7 +96,7 @@ def run(
         config_name=config_name(config or ""),
         runs=runs,
         name=name,
-        resume=find_run(runs, config or "") if resume and leads() else None,
+        resume=find_run(runs, config or "") if resume and is_rank_0() else None,
         weights=start,
         data=data if resume else None,
         teacher=teacher if resume else None,
@@ -120,7 +120,7 @@ class Order:
     """What the command has come to: all that a process needs to train, this one or each of several.
 
     config:  None where a run goes on
-    resume:  that run; None also in processes that do not lead
+    resume:  that run; None also on the other ranks
     weights: the checkpoint to start from
     data, teacher: where these lie now for the run that goes on
     budget, max_time: seconds
@@ -149,10 +149,10 @@ def train(order: Order) -> int:
     """Train as ordered in this process, which may be one of several. Returns its exit code."""
     from facetrain.cli.text.train import TrainScreen, result_document, result_text
     from facetrain.train.loop import train_model
-    from facetrain.train.parallel.launch import leads, own_device
+    from facetrain.train.parallel.launch import is_rank_0, own_device
 
-    with TrainScreen(shown=leads()) as screen:
-        if order.resume is not None and leads():
+    with TrainScreen(shown=is_rank_0()) as screen:
+        if order.resume is not None and is_rank_0():
             screen.keep_log(order.resume.log)
         if order.note is not None:
             screen.note(order.note)
@@ -171,11 +171,11 @@ def train(order: Order) -> int:
             dry_run=order.dry_run,
             events=screen,
         )
-    if leads():
+    if is_rank_0():
         console.result(result_document(result), result_text(result), as_json=order.json)
     if not result.interrupted:
         return 0
-    if leads():
+    if is_rank_0():
         where = quote(str(result.run.path)) if result.run else ""
         console.say(f"stopped; go on with: facetrain train --resume {where}")
     return 130

@@ -5,7 +5,7 @@ from facetrain.compare.results import Comparison, Row, Speed, ratio
 from facetrain.compare.timing import Times
 from facetrain.core.inert import for_markdown
 from facetrain.eval.difference import brackets, signed, told
-from facetrain.eval.wider_face.truth import SUBSETS
+from facetrain.eval.wider_face.ground_truth import SUBSETS
 
 _FIXED = "*"
 _ABSENT = "-"
@@ -190,7 +190,7 @@ def _agreement(found: Comparison) -> list[str]:
 def _notes(found: Comparison) -> list[str]:
     """What must be known to read the tables, and what failed."""
     lines = []
-    if any(row.fixed_size for row in found.rows):
+    if any(row.static_shape for row in found.rows):
         lines.append(
             f"{_FIXED} the file fixes its input size: timed at that size, and images are fitted into it whatever "
             "the rule of the others"
@@ -216,7 +216,7 @@ def _input(row: Row) -> str:
     if row.cost is None:
         return _ABSENT
     width, height = row.cost.size
-    return f"{width}x{height}{_FIXED if row.fixed_size else ''}"
+    return f"{width}x{height}{_FIXED if row.static_shape else ''}"
 
 
 def _has_published(found: Comparison) -> bool:

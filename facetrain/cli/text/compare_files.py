@@ -82,7 +82,7 @@ def _bubbles(found: Comparison) -> list[Bubble]:
         hard = row.accuracy.ap["hard"] if row.accuracy else None
         if hard is not None and row.one_core and row.cost:
             latency = row.one_core.network.median
-            bubbles.append(Bubble(row.name, latency, hard, row.cost.parameters or 0, row.fixed_size))
+            bubbles.append(Bubble(row.name, latency, hard, row.cost.parameters or 0, row.static_shape))
     return bubbles
 
 

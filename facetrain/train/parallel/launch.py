@@ -39,7 +39,7 @@ def has_launcher() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def leads() -> bool:
+def is_rank_0() -> bool:
     """Whether this process writes and prints for all."""
     return not has_launcher() or os.environ.get("RANK") == "0"
 

@@ -1,4 +1,4 @@
-"""Batch norm whose statistics are those of the joint batch of all processes."""
+"""Batch norm whose statistics are those of the global batch of all processes."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from facetrain.train.parallel.world import World
 
 
 def join_norms(model: nn.Module, world: World, device: torch.device) -> None:
-    """Put joint batch norms in place of a model's own, with the same parameters, buffers and names.
+    """Put synchronised batch norms in place of a model's own, with the same parameters, buffers and names.
 
-    Then N processes compute what one would with the joint batch, gradients and running statistics included. Torch has
+    Then N processes compute what one would with the global batch, gradients and running statistics included. Torch has
     such a module, with fused kernels, but for GPUs only; CPUs get the one below.
     """
     if world.size == 1:
@@ -23,11 +23,11 @@ def join_norms(model: nn.Module, world: World, device: torch.device) -> None:
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.BatchNorm2d):
-                setattr(module, name, JointNorm(child, world))
+                setattr(module, name, SyncBatchNorm(child, world))
 
 
-class JointNorm(nn.Module):
-    """(B, C, H, W) -> (B, C, H, W), normalised by the joint batch's mean and variance while training."""
+class SyncBatchNorm(nn.Module):
+    """(B, C, H, W) -> (B, C, H, W), normalised by the global batch's mean and variance while training."""
 
     weight: Tensor
     bias: Tensor
@@ -59,12 +59,12 @@ class JointNorm(nn.Module):
 
 
 class _Normalise(torch.autograd.Function):
-    """x, weight (C,), bias (C,) -> normalised x, and mean (C,), variance (C,), count () of the joint batch.
+    """x, weight (C,), bias (C,) -> normalised x, and mean (C,), variance (C,), count () of the global batch.
 
     Made of torch's own batch norm, which is ten times as fast as its general means and variances: one pass for this
     process's statistics, one with given statistics for the result. The gradient is that for given statistics plus what
     comes through them, and that is again a batch norm: -(weight / deviation) * (mean of dy + normalised x * mean of
-    dy * normalised x), means over the joint batch.
+    dy * normalised x), means over the global batch.
     """
 
     @staticmethod

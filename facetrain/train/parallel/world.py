@@ -1,6 +1,6 @@
 """Several processes that train one model: who they are, and what they tell each other.
 
-Every process makes its own part of the joint batch, cut by position, and sums travel over torch.distributed (NCCL
+Every process makes its own part of the global batch, cut by position, and sums travel over torch.distributed (NCCL
 between GPUs, gloo between CPUs). Everything that is decided (stop now, this loss is not finite, this is the best
 AP) is decided from what all have, so that no process waits for one that has left.
 """
@@ -43,7 +43,7 @@ class World:
     local_size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_rank_0(self) -> bool:
         """Whether this process writes, prints and validates for all."""
         return self.rank == 0
 
@@ -79,7 +79,7 @@ class World:
         """What the first process makes, for all."""
         if self.size == 1:
             return make()
-        box = [make() if self.leads else None]
+        box = [make() if self.is_rank_0 else None]
         with _contact():
             dist.broadcast_object_list(box, device=torch.device("cpu"))
         return box[0]  # type: ignore[return-value]
@@ -87,16 +87,16 @@ class World:
     @contextmanager
     def one_after_the_other(self) -> Iterator[None]:
         """The first process does this, then all others."""
-        if not self.leads:
+        if not self.is_rank_0:
             self.gather(None)
         yield
-        if self.leads:
+        if self.is_rank_0:
             self.gather(None)
 
     def sum_gradients(self, model: nn.Module, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Sum gradients and losses over all processes, as one flat message. Returns the losses of the joint batch.
+        """Sum gradients and losses over all processes, as one flat message. Returns the losses of the global batch.
 
-        A sum and not a mean: the losses are divided by the joint batch's counts already.
+        A sum and not a mean: the losses are divided by the global batch's counts already.
         """
         if self.size == 1:
             return dict(losses)
@@ -108,7 +108,7 @@ class World:
         torch._foreach_copy_(gradients, views)
         return dict(zip(losses, terms.unbind(), strict=True))
 
-    def spread(self, model: nn.Module) -> None:
+    def broadcast(self, model: nn.Module) -> None:
         """Give all processes the first one's weights and statistics."""
         if self.size > 1:
             state = self.share(lambda: {key: value.cpu() for key, value in model.state_dict().items()})
@@ -165,7 +165,7 @@ def check_batch(batch: int, world: World) -> None:
     if batch < world.size:
         raise UsageError(
             f"train.batch is {batch}, but there are {world.size} processes and each needs an image",
-            f"`batch` {world.size} or more: it is the joint batch of all processes",
+            f"`batch` {world.size} or more: it is the global batch of all processes",
         )
 
 

@@ -7,7 +7,13 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from facetrain.core.errors import DataError, InputError
-from facetrain.eval.wider_face.truth import SUBSETS, WiderTruth, find_truth, has_truth, load_truth
+from facetrain.eval.wider_face.ground_truth import (
+    SUBSETS,
+    WiderGroundTruth,
+    find_ground_truth,
+    has_ground_truth,
+    load_ground_truth,
+)
 
 # The golden case of the evaluation, with a box of negative width and an image without any box.
 EVENTS = ["0--Parade", "21--Festival", "39--Ice"]
@@ -65,7 +71,7 @@ def error_of(tmp_path: Path, change: Callable[[Variables], None], only: str = "m
     """The message for a file in which something was changed, without the path before it."""
     write(tmp_path, lambda content, subset: change(content) if subset == only else None)
     with pytest.raises(DataError) as caught:
-        load_truth(tmp_path)
+        load_ground_truth(tmp_path)
     path = f"{tmp_path / f'wider_{only}_val.mat'}: "
     assert caught.value.message.startswith(path)
     return caught.value.message.removeprefix(path)
@@ -75,7 +81,7 @@ def error_of(tmp_path: Path, change: Callable[[Variables], None], only: str = "m
 
 
 def test_names_boxes_and_counted_faces(tmp_path):
-    truth = load_truth(write(tmp_path))
+    truth = load_ground_truth(write(tmp_path))
     assert truth.names == NAMES
     assert [boxes.tolist() for boxes in truth.boxes] == [
         [[10, 10, 30, 30], [50, 10, 60, 20], [80, 80, 86, 86]],
@@ -100,7 +106,7 @@ def test_an_empty_list_of_indexes_comes_in_several_shapes(tmp_path, empty):
     def change(content: Variables, _: str) -> None:
         content["gt_list"][1, 0][1, 0] = empty
 
-    assert not load_truth(write(tmp_path, change)).counted["hard"][2].any()
+    assert not load_ground_truth(write(tmp_path, change)).counted["hard"][2].any()
 
 
 @pytest.mark.parametrize("empty", [np.zeros((0, 0), np.int32), np.zeros((0, 1)), np.zeros((0, 4))])
@@ -108,7 +114,7 @@ def test_an_empty_list_of_boxes_comes_in_several_shapes(tmp_path, empty):
     def change(content: Variables, _: str) -> None:
         content["face_bbx_list"][2, 0][1, 0] = empty
 
-    assert load_truth(write(tmp_path, change)).boxes[4].shape == (0, 4)
+    assert load_ground_truth(write(tmp_path, change)).boxes[4].shape == (0, 4)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.uint64, np.float64])
@@ -122,7 +128,7 @@ def test_indexes_of_any_type_start_at_one(tmp_path, dtype, shape):
         content["face_bbx_list"][0, 0][0, 0] = np.arange(4 * count, dtype=np.int32).reshape(-1, 4)
         content["gt_list"][0, 0][0, 0] = np.array(wanted, dtype).reshape(shape)
 
-    mask = load_truth(write(tmp_path, change)).counted["easy"][0]
+    mask = load_ground_truth(write(tmp_path, change)).counted["easy"][0]
     assert (np.flatnonzero(mask) + 1).tolist() == wanted
 
 
@@ -130,7 +136,7 @@ def test_boxes_may_have_fractions(tmp_path):
     def change(content: Variables, _: str) -> None:
         content["face_bbx_list"][1, 0][1, 0] = np.array([[0.25, 1.5, 3.125, 4.75]])
 
-    assert load_truth(write(tmp_path, change)).boxes[2].tolist() == [[0.25, 1.5, 3.375, 6.25]]
+    assert load_ground_truth(write(tmp_path, change)).boxes[2].tolist() == [[0.25, 1.5, 3.375, 6.25]]
 
 
 def test_only_a_real_suffix_is_taken_from_a_name(tmp_path):
@@ -144,7 +150,7 @@ def test_only_a_real_suffix_is_taken_from_a_name(tmp_path):
         content["gt_list"] = cell([cell([indexes([1])] * len(given))])
 
     names = ["a_jpg", "b_pig", "c.gpj", "d.jpg", "e", "f", "g", ".jpgp"]
-    assert load_truth(write(tmp_path, change)).names == [f"0--Parade/{name}" for name in names]
+    assert load_ground_truth(write(tmp_path, change)).names == [f"0--Parade/{name}" for name in names]
 
 
 def test_an_event_without_images(tmp_path):
@@ -152,16 +158,16 @@ def test_an_event_without_images(tmp_path):
         for name in ("file_list", "face_bbx_list", "gt_list"):
             content[name][1, 0] = np.empty((0, 0), object)
 
-    assert load_truth(write(tmp_path, change)).names == [NAMES[0], *NAMES[3:]]
+    assert load_ground_truth(write(tmp_path, change)).names == [NAMES[0], *NAMES[3:]]
 
 
 def test_restricted_keeps_the_order(tmp_path):
-    truth = load_truth(write(tmp_path))
+    truth = load_ground_truth(write(tmp_path))
     some = truth.restricted([NAMES[3], NAMES[1], "0--Parade/unknown", NAMES[1]])
     assert some.names == [NAMES[1], NAMES[3]]
     assert [boxes.tolist() for boxes in some.boxes] == [truth.boxes[1].tolist(), truth.boxes[3].tolist()]
     assert [mask.tolist() for mask in some.counted["hard"]] == [[True, True], [True]]
-    assert truth.restricted([]) == WiderTruth([], [], {subset: [] for subset in SUBSETS})
+    assert truth.restricted([]) == WiderGroundTruth([], [], {subset: [] for subset in SUBSETS})
     assert truth.restricted(set(NAMES)).names == truth.names
 
 
@@ -169,8 +175,8 @@ def test_restricted_keeps_the_order(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def official(shared: Path) -> WiderTruth:
-    return load_truth(find_truth(shared / "widerface"))
+def official(shared: Path) -> WiderGroundTruth:
+    return load_ground_truth(find_ground_truth(shared / "widerface"))
 
 
 def test_the_official_counts(official):
@@ -228,25 +234,25 @@ def test_official_masks_against_scipy_alone(official, shared):
 
 @pytest.mark.parametrize("place", ["", "labelv2/val/gt", "ground_truth", "eval_tools/ground_truth", "wider_face_split"])
 def test_the_folder_is_found(tmp_path, place):
-    assert not has_truth(tmp_path)
+    assert not has_ground_truth(tmp_path)
     write(tmp_path / place)
-    assert has_truth(tmp_path)
-    assert find_truth(tmp_path) == tmp_path / place
+    assert has_ground_truth(tmp_path)
+    assert find_ground_truth(tmp_path) == tmp_path / place
 
 
 def test_a_folder_with_two_of_the_files_is_passed_over(tmp_path):
     write(tmp_path / "labelv2/val/gt")
     (tmp_path / "labelv2/val/gt/wider_hard_val.mat").unlink()
     with pytest.raises(InputError) as caught:
-        find_truth(tmp_path)
+        find_ground_truth(tmp_path)
     assert f"{tmp_path / 'labelv2/val/gt'}: cannot find wider_hard_val.mat" in caught.value.message
     write(tmp_path / "wider_face_split")
-    assert find_truth(tmp_path) == tmp_path / "wider_face_split"
+    assert find_ground_truth(tmp_path) == tmp_path / "wider_face_split"
 
 
 def test_what_is_missing_and_where_it_was_looked_for(tmp_path):
     with pytest.raises(InputError) as caught:
-        find_truth(tmp_path)
+        find_ground_truth(tmp_path)
     message, hint = caught.value.message, caught.value.hint or ""
     assert message.startswith(f"{tmp_path}: cannot find wider_easy_val.mat, wider_medium_val.mat, wider_hard_val.mat")
     for place in ("labelv2/val/gt", "eval_tools/ground_truth"):
@@ -254,8 +260,8 @@ def test_what_is_missing_and_where_it_was_looked_for(tmp_path):
     for path, shown in ((tmp_path / "none", "no such folder"), (tmp_path / "file", "not a folder")):
         (tmp_path / "file").touch()
         with pytest.raises(InputError, match=shown):
-            find_truth(path)
-        assert not has_truth(path)
+            find_ground_truth(path)
+        assert not has_ground_truth(path)
 
 
 # --- files that do not fit
@@ -359,4 +365,4 @@ def test_a_file_without_the_faces_that_count(tmp_path, shared):
     source = shared / "widerface/labelv2/val/gt/wider_face_val.mat"
     (tmp_path / "wider_easy_val.mat").write_bytes(source.read_bytes())
     with pytest.raises(DataError, match="no variable gt_list"):
-        load_truth(tmp_path)
+        load_ground_truth(tmp_path)

@@ -1,4 +1,4 @@
-"""The truth of WIDER FACE's official evaluation: images, boxes, and which boxes count in easy, medium and hard."""
+"""WIDER FACE's official ground truth: images, boxes, and which boxes count in easy, medium and hard."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class WiderTruth:
+class WiderGroundTruth:
     """What the official files say, images in their order. K boxes of an image, counted or not.
 
     names:   `<event>/<image>`, without suffix
@@ -38,23 +38,23 @@ class WiderTruth:
     boxes: list[Doubles]
     counted: dict[str, list[Mask]]
 
-    def restricted(self, names: Collection[str]) -> "WiderTruth":
-        """The images that are among `names` alone, in the same order. Names that the truth has not are no matter."""
+    def restricted(self, names: Collection[str]) -> "WiderGroundTruth":
+        """The images that are among `names` alone, in the same order. Names that are not there are no matter."""
         wanted = frozenset(names)
         kept = [i for i, name in enumerate(self.names) if name in wanted]
-        return WiderTruth(
+        return WiderGroundTruth(
             [self.names[i] for i in kept],
             [self.boxes[i] for i in kept],
             {subset: [masks[i] for i in kept] for subset, masks in self.counted.items()},
         )
 
 
-def has_truth(root: Path) -> bool:
-    """Whether `find_truth` finds the three files."""
+def has_ground_truth(root: Path) -> bool:
+    """Whether `find_ground_truth` finds the three files."""
     return _folder(root) is not None
 
 
-def find_truth(root: Path) -> Path:
+def find_ground_truth(root: Path) -> Path:
     """The folder of the three official .mat files: `root`, or one of the usual places below it.
 
     Raises InputError that says which file is missing, and where it was looked for.
@@ -67,7 +67,7 @@ def find_truth(root: Path) -> Path:
     best = max(_candidates(root), key=lambda place: sum((place / name).is_file() for name in _FILES))
     missing = [name for name in _FILES if not (best / name).is_file()]
     place = root if len(missing) == len(_FILES) else best
-    raise InputError(f"{place}: cannot find {', '.join(missing)}, the truth of WIDER FACE", _where(root))
+    raise InputError(f"{place}: cannot find {', '.join(missing)}, the ground truth of WIDER FACE", _where(root))
 
 
 def _folder(root: Path) -> Path | None:
@@ -86,7 +86,7 @@ def _where(root: Path) -> str:
     )
 
 
-def load_truth(folder: Path) -> WiderTruth:
+def load_ground_truth(folder: Path) -> WiderGroundTruth:
     """Read the three files of a folder.
 
     Raises DataError naming file, event and image where a file is damaged, an index is out of range, or the three
@@ -97,11 +97,13 @@ def load_truth(folder: Path) -> WiderTruth:
     for part in parts[1:]:
         _check_same(first, part)
     boxes = [np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], axis=1) for b in first.boxes]
-    return WiderTruth(first.names, boxes, {subset: part.counted for subset, part in zip(SUBSETS, parts, strict=True)})
+    return WiderGroundTruth(
+        first.names, boxes, {subset: part.counted for subset, part in zip(SUBSETS, parts, strict=True)}
+    )
 
 
 @dataclass(frozen=True)
-class _TruthFile:
+class _GroundTruthFile:
     """One of the three files. boxes: per image (K, 4) x y width height."""
 
     path: Path
@@ -110,13 +112,13 @@ class _TruthFile:
     counted: list[Mask]
 
 
-def _read_file(path: Path) -> _TruthFile:
+def _read_file(path: Path) -> _GroundTruthFile:
     variables = read_mat(path, _VARIABLES)
     events, *columns = (_cells(variables[name], f"{path}: {name}") for name in _VARIABLES)
     for name, column in zip(_VARIABLES[1:], columns, strict=True):
         if len(column) != len(events):
             raise DataError(f"{path}: {len(events)} events, but {len(column)} in {name}", _EDITION)
-    truth = _TruthFile(path, [], [], [])
+    found = _GroundTruthFile(path, [], [], [])
     for cell, *lists in zip(events, *columns, strict=True):
         event = _text(cell, f"{path}: an event")
         images, boxes, indexes = (
@@ -129,13 +131,13 @@ def _read_file(path: Path) -> _TruthFile:
             )
         for image, box, index in zip(images, boxes, indexes, strict=True):
             name = f"{event}/{_SUFFIX.sub('', _text(image, f'{path}: {event}: an image'))}"
-            truth.names.append(name)
-            truth.boxes.append(_boxes(box, f"{path}: {name}"))
-            truth.counted.append(_counted(index, len(truth.boxes[-1]), f"{path}: {name}"))
-    if len(set(truth.names)) < len(truth.names):
-        twice = next(name for name in truth.names if truth.names.count(name) > 1)
+            found.names.append(name)
+            found.boxes.append(_boxes(box, f"{path}: {name}"))
+            found.counted.append(_counted(index, len(found.boxes[-1]), f"{path}: {name}"))
+    if len(set(found.names)) < len(found.names):
+        twice = next(name for name in found.names if found.names.count(name) > 1)
         raise DataError(f"{path}: {twice}: this image stands in the file twice")
-    return truth
+    return found
 
 
 def _cells(value: Any, place: str) -> Sequence[Any]:
@@ -187,7 +189,7 @@ def _describe(value: Any) -> str:
     return f"{' x '.join(map(str, value.shape))} of type {value.dtype}"
 
 
-def _check_same(first: _TruthFile, other: _TruthFile) -> None:
+def _check_same(first: _GroundTruthFile, other: _GroundTruthFile) -> None:
     """Raise DataError at the first image in which two files differ."""
     if len(first.names) != len(other.names):
         raise DataError(
