@@ -1,8 +1,9 @@
 """Images with the ground truth that detections are measured by, and what a detector's faces on them are worth."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from facetrain.eval.details import Details, Outcome, measure_details, outcomes_o
 from facetrain.eval.intervals import DRAWS, SEED, Estimate, Resampling, ap_estimate, mean_estimate
 
 Mask = NDArray[np.bool_]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,18 @@ class Benchmark:
     counted: Mapping[str, Mask]
     strata: Sequence[str]
     skip_empty: bool
+
+    def thinned(self, limit: int | None) -> "Benchmark":
+        """At most `limit` of the images, see `thin`."""
+        kept = thin(range(len(self.images)), limit)
+        owner = np.repeat(np.arange(len(self.images)), [len(image.boxes) for image in self.images])
+        stay = np.isin(owner, kept)
+        return replace(
+            self,
+            images=[self.images[i] for i in kept],
+            counted={name: mask[stay] for name, mask in self.counted.items()},
+            strata=[self.strata[i] for i in kept],
+        )
 
     def resampling(self, draws: int = DRAWS, seed: int = SEED) -> Resampling:
         """Draws of these images, the same for every detector."""
@@ -106,3 +120,10 @@ class Scores:
     def mean_interval(self, resampling: Resampling) -> Estimate | None:
         """`mean_ap` with its interval."""
         return mean_estimate(list(self.intervals(resampling).values()), resampling)
+
+
+def thin(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """At most `limit` items, evenly over the list: label files are sorted by kind of scene."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]

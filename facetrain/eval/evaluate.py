@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from facetrain.core.errors import InputError, UsageError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.core.machine import available_cores
@@ -20,7 +18,6 @@ from facetrain.eval.intervals import DRAWS, SEED, Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
 from facetrain.eval.pipeline import detect_images, first_error
 from facetrain.eval.prediction_files import (
-    Prediction,
     check_free,
     check_names,
     read_predictions,
@@ -28,8 +25,7 @@ from facetrain.eval.prediction_files import (
     write_predictions,
 )
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
-from facetrain.eval.wider_face.benchmark import image_paths, widerface_benchmark
-from facetrain.eval.wider_face.ground_truth import find_ground_truth, load_ground_truth
+from facetrain.eval.wider_face.benchmark import widerface_benchmark
 
 _GPU_BATCH = 16
 _OF_THE_SET = ("images", "present_only")  # what a protocol says of the images and not of how they are shown
@@ -144,9 +140,8 @@ def evaluate_model(
         benchmark, source, protocol, score=score, precision=precision, draws=draws, seed=seed, progress=progress
     )
     if save_predictions is not None:
-        predictions = [_as_prediction(faces) for faces in result.found]
         rules = {key: value for key, value in result.protocol.items() if key not in _OF_THE_SET}
-        write_predictions(save_predictions, names_of(benchmark), predictions, rules)
+        write_predictions(save_predictions, names_of(benchmark), result.found, rules)
     shown = {**result.protocol, "present_only": present_only}
     return replace(result, protocol=shown, seconds={"labels": seconds, **result.seconds})
 
@@ -166,12 +161,7 @@ def load_benchmark(
     if str(data) == "sample" and not data.is_dir():
         data = sample_root()
     if widerface:
-        truth = load_ground_truth(find_ground_truth(ground_truth or data))
-        if needed or present_only:
-            truth, paths = image_paths(data, truth, present_only=present_only)
-        else:
-            paths = [data / "WIDER_val" / "images" / f"{name}.jpg" for name in truth.names]
-        return widerface_benchmark(truth, paths)
+        return widerface_benchmark(data, ground_truth, present_only=present_only, needed=needed)
     labelled = load_split(data, "val", 5).images
     there = [image for image in labelled if image.path.is_file()]
     if not there:
@@ -208,8 +198,7 @@ def evaluate_on(
     began = time.perf_counter()
     missing: list[str] = []
     if source.predictions is not None:
-        predictions, missing = read_predictions(source.predictions, names_of(benchmark))
-        found = [_as_faces(prediction) for prediction in predictions]
+        found, missing = read_predictions(source.predictions, names_of(benchmark))
         shown: dict[str, Any] = {**read_protocol(source.predictions), "source": "prediction files"}
     else:
         found, shown = detect_labelled(source, benchmark.images, protocol, progress)
@@ -223,17 +212,6 @@ def evaluate_on(
     intervals = scores.intervals(resampling)
     seconds["intervals"] = time.perf_counter() - began
     return Evaluation(scores, {**shown, "images": len(found)}, seconds, resampling, intervals, details, missing)
-
-
-def _as_faces(prediction: Prediction) -> Faces:
-    """Detections of a file as Faces without landmarks, with all the digits of the file."""
-    boxes, scores = prediction
-    return Faces(boxes, scores, np.zeros((len(scores), 0, 2), np.float32))
-
-
-def _as_prediction(faces: Faces) -> Prediction:
-    """Detections in the doubles that files hold."""
-    return faces.boxes.astype(np.float64), faces.scores.astype(np.float64)
 
 
 def detect_labelled(

@@ -21,12 +21,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facetrain.core.errors import DataError, InputError, OutputError, UsageError
-
-Prediction = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Detections of an image: boxes (N, 4) xyxy pixels, scores (N,)."""
+from facetrain.core.faces import Faces
 
 _MAX_BYTES = 64 << 20  # about a million detections
 _LARGEST = 1e100  # beyond it areas and differences of scores are no longer finite
@@ -38,11 +35,11 @@ _FORMAT = "%r %r %r %r %r\n"
 
 
 def write_predictions(
-    folder: Path, names: Sequence[str], predictions: Sequence[Prediction], protocol: Mapping[str, Any] | None = None
+    folder: Path, names: Sequence[str], found: Sequence[Faces], protocol: Mapping[str, Any] | None = None
 ) -> None:
     """Write a file for every image, `<folder>/<name>.txt`, also where nothing was found.
 
-    names:    `<event>/<image>` without suffix, one for each prediction; a data set without events has shorter ones
+    names:    `<event>/<image>` without suffix, one for each of `found`; a data set without events has shorter ones
     protocol: how images were shown, kept beside the files for `read_protocol`
 
     The folder appears with all its files or not at all. Raises UsageError where it holds something already, DataError
@@ -54,8 +51,8 @@ def write_predictions(
         with _whole_folder(folder) as scratch:
             for parent in {PurePosixPath(name).parent for name in names}:
                 (scratch / parent).mkdir(parents=True, exist_ok=True)
-            for name, prediction in zip(names, predictions, strict=True):
-                (scratch / f"{name}.txt").write_bytes(_as_text(name, prediction).encode("utf-8", "surrogateescape"))
+            for name, faces in zip(names, found, strict=True):
+                (scratch / f"{name}.txt").write_bytes(_as_text(name, faces).encode("utf-8", "surrogateescape"))
             if protocol is not None:
                 (scratch / _PROTOCOL).write_text(json.dumps(protocol, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
@@ -104,22 +101,22 @@ def check_free(folder: Path) -> None:
         raise UsageError(f"{folder}: the folder is not empty", "choose another one for the predictions, or remove it")
 
 
-def read_predictions(folder: Path, names: Sequence[str]) -> tuple[list[Prediction], list[str]]:
+def read_predictions(folder: Path, names: Sequence[str]) -> tuple[list[Faces], list[str]]:
     """Read the files of the named images, each best first, equal scores in the file's order.
 
     names: `<event>/<image>` without suffix. A folder in which all files lie flat, `<image>.txt`, will do as well
            if no two events have images of one name.
 
-    Returns one prediction a name, and the names without a file: they have no detections. Boxes of negative size are
-    taken as they are. Raises DataError naming file and line, InputError where the folder has none of the files.
+    Returns the faces of each name, without landmarks and in float64 (all the digits of the file), and the names without
+    a file: they have no detections. Boxes of negative size are taken as they are. Raises DataError naming file and
+    line, InputError where the folder has none of the files.
     """
     check_names(names)
     if not folder.is_dir():
         raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
     files = _find_files(folder, names)
-    none = np.zeros((0, 4)), np.zeros(0)
-    predictions = [_read_file(files[name]) if name in files else none for name in names]
-    return predictions, [name for name in names if name not in files]
+    found = [_read_file(files[name]) if name in files else Faces.none() for name in names]
+    return found, [name for name in names if name not in files]
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -151,8 +148,8 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _as_text(name: str, prediction: Prediction) -> str:
-    boxes, scores = (np.asarray(part, np.float64) for part in prediction)
+def _as_text(name: str, faces: Faces) -> str:
+    boxes, scores = faces.boxes.astype(np.float64), faces.scores.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         table = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2], scores[:, None]], axis=1)
     if not (np.abs(table) <= _LARGEST).all():
@@ -205,7 +202,7 @@ def _some_files(folder: Path) -> list[str]:
     return list(islice((path.relative_to(folder).as_posix() for path in some if path.suffix == ".txt"), 3))
 
 
-def _read_file(path: Path) -> Prediction:
+def _read_file(path: Path) -> Faces:
     lines = _read_lines(path)
     count = lines[1].strip() if len(lines) > 1 else b""
     if not count.isdigit() or len(count) > 9:
@@ -227,7 +224,8 @@ def _read_file(path: Path) -> Prediction:
         )
     table = values.reshape(-1, 5)
     table = table[np.argsort(-table[:, 4], kind="stable")]
-    return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], axis=1), table[:, 4].copy()
+    boxes = np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], axis=1)
+    return Faces(boxes, table[:, 4].copy(), np.zeros((len(table), 0, 2), np.float32))
 
 
 def _read_lines(path: Path) -> list[bytes]:

@@ -21,6 +21,7 @@ from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store
 from facetrain.data.store.placement import choose_place
+from facetrain.eval.benchmark import thin
 from facetrain.model.cost import convolutions
 from facetrain.train.events import Events
 from facetrain.train.machine import choose_precision, keep_big_buffers, peak_memory
@@ -28,7 +29,7 @@ from facetrain.train.optim.optimizers import base_rate, gradient_limit, warmup_l
 from facetrain.train.optim.pace import Pace, duration
 from facetrain.train.optim.schedules import SCHEDULES
 from facetrain.train.parallel.world import World
-from facetrain.train.validation import Validation, find_validation, thin
+from facetrain.train.validation import Validation, find_validation
 
 log = logging.getLogger(__name__)
 

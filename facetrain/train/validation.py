@@ -5,9 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import Any
 
 from facetrain.config.schema import EvalConfig
 from facetrain.core.errors import DataError, InputError
@@ -17,12 +15,10 @@ from facetrain.eval.benchmark import Benchmark
 from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
 from facetrain.eval.pipeline import detect_images
-from facetrain.eval.wider_face.benchmark import image_paths, widerface_benchmark
-from facetrain.eval.wider_face.ground_truth import find_ground_truth, has_ground_truth, load_ground_truth
+from facetrain.eval.wider_face.benchmark import widerface_benchmark
+from facetrain.eval.wider_face.ground_truth import has_ground_truth
 from facetrain.train.events import Events
 from facetrain.train.parallel.world import ALONE, World
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -117,14 +113,12 @@ def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Even
     """The validation images that are there, by the official .mat files if there are any; says which it is."""
     try:
         if has_ground_truth(root):
-            truth, paths = image_paths(root, load_ground_truth(find_ground_truth(root)), present_only=True)
-            chosen = thin(list(zip(truth.names, paths, strict=True)), config.limit)
-            truth = truth.restricted([name for name, _ in chosen])
+            benchmark = widerface_benchmark(root, present_only=True).thinned(config.limit)
             events.note(
-                f"validation: {len(chosen):,} WIDER FACE images are there; the mean of the official easy, medium "
-                "and hard AP over them chooses best.pt"
+                f"validation: {len(benchmark.images):,} WIDER FACE images are there; the mean of the official easy, "
+                "medium and hard AP over them chooses best.pt"
             )
-            return Validation(widerface_benchmark(truth, [path for _, path in chosen]))
+            return Validation(benchmark)
         labels = load_split(root, "val", landmarks)
     except InputError as error:
         events.note(f"no validation: {error.message}; best.pt will be the last weights")
@@ -133,20 +127,13 @@ def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Even
     if not there:
         events.note("no validation: none of its images is there; best.pt will be the last weights")
         return None
-    images = thin(there, config.limit)
-    faces = sum(int((~image.ignore).sum()) for image in images)
+    benchmark = labelled_benchmark(there).thinned(config.limit)
+    faces = sum(int((~image.ignore).sum()) for image in benchmark.images)
     events.note(
-        f"validation: {len(images):,} of {len(labels.images):,} labelled images ({len(there):,} are there), "
+        f"validation: {len(benchmark.images):,} of {len(labels.images):,} labelled images ({len(there):,} are there), "
         f"{faces:,} faces; the AP at IoU 0.5 over all of them chooses best.pt"
     )
-    return Validation(labelled_benchmark(images))
-
-
-def thin(items: Sequence[Item], limit: int | None) -> list[Item]:
-    """At most `limit` items, evenly over the list: label files are sorted by kind of scene."""
-    if limit is None or limit >= len(items):
-        return list(items)
-    return [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]
+    return Validation(benchmark)
 
 
 def format_ap(ap: float | None) -> str:

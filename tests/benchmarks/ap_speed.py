@@ -20,7 +20,7 @@ from oracles.average_precision import Image, official
 
 from facetrain.core.faces import Faces
 from facetrain.core.machine import available_cores, cpu_name
-from facetrain.eval.wider_face.benchmark import widerface_benchmark
+from facetrain.eval.wider_face.benchmark import benchmark_of
 from facetrain.eval.wider_face.ground_truth import find_ground_truth, load_ground_truth
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--literal-images", type=int, default=60)
     args = parser.parse_args()
     truth = load_ground_truth(find_ground_truth(args.data))
-    benchmark = widerface_benchmark(truth, [Path(f"{name}.jpg") for name in truth.names])
+    benchmark = benchmark_of(truth, [Path(f"{name}.jpg") for name in truth.names])
     rng = np.random.default_rng(0)
     found = []
     for boxes in truth.boxes:

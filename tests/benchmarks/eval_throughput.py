@@ -22,8 +22,7 @@ from facetrain.core.images import read_image
 from facetrain.core.machine import available_cores, cpu_name
 from facetrain.eval.evaluate import Source, evaluate_model
 from facetrain.eval.protocol import EvalProtocol
-from facetrain.eval.wider_face.benchmark import image_paths
-from facetrain.eval.wider_face.ground_truth import find_ground_truth, load_ground_truth
+from facetrain.eval.wider_face.benchmark import widerface_benchmark
 
 
 def session_seconds(weights: str, blobs: list[np.ndarray]) -> float:
@@ -43,7 +42,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    _, paths = image_paths(args.data, load_ground_truth(find_ground_truth(args.data)), present_only=True)
+    paths = [image.path for image in widerface_benchmark(args.data, present_only=True).images]
     blobs = []
     for path in paths:
         image = read_image(path)

@@ -206,10 +206,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images.append(LabelledImage(path, path.name, (80, 80), boxes, points, np.zeros(1, bool)))
     labelv2.write(folder / "labelv2.txt", images)
     rng = np.random.default_rng(0)
-    face = np.array([FACE], np.float64)
-    nothing = (np.zeros((0, 4)), np.zeros(0))
+    one, nothing = Faces(np.array([FACE], np.float64), np.array([0.9]), np.zeros((1, 0, 2))), Faces.none()
     for name, share in (("half", 0.5), ("most", 0.9), ("again", 0.9)):
-        found = [(face, np.array([0.9])) if rng.random() < share else nothing for _ in images]
+        found = [one if rng.random() < share else nothing for _ in images]
         rules = {"size": "original", "nms": 0.45} if name != "again" else {"size": "vga"}
         write_predictions(root / name, [str(n) for n in range(60)], found, rules)
     return root
@@ -301,7 +300,7 @@ def test_one_image_and_no_faces(tmp_path: Path, capsys: pytest.CaptureFixture[st
         write_image(folder / "images" / "0.png", np.zeros((80, 80, 3), np.uint8))
         (folder / "labelv2.txt").write_text(lines)
     results = tmp_path / "found"
-    write_predictions(results, ["0"], [(np.array([FACE], np.float64), np.array([0.9]))])
+    write_predictions(results, ["0"], [Faces(np.array([FACE], np.float64), np.array([0.9]), np.zeros((1, 0, 2)))])
     data = ["--predictions", str(results), "--data"]
     assert run_cli(["eval", *data, str(tmp_path / "one")]) == 0
     assert "all: no interval: one image says nothing of others" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from facetrain.cli.app import run_cli
+from facetrain.core.faces import Faces
 from facetrain.data.sample_set.make import write_sample
 from facetrain.eval.prediction_files import write_predictions
 from facetrain.eval.wider_face.ground_truth import load_ground_truth
@@ -44,9 +45,9 @@ def test_the_published_networks(
 @pytest.mark.slow
 def test_the_truth_as_prediction_files(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = load_ground_truth(shared / "widerface/labelv2/val/gt")
-    heights = [boxes[:, 3] - boxes[:, 1] for boxes in truth.boxes]
+    found = [Faces(boxes, boxes[:, 3] - boxes[:, 1], np.zeros((len(boxes), 0, 2))) for boxes in truth.boxes]
     folder = tmp_path / "found"
-    write_predictions(folder, truth.names, list(zip(truth.boxes, heights, strict=True)))
+    write_predictions(folder, truth.names, found)
     data = ["--data", str(shared / "widerface"), "--predictions", str(folder)]
     code, out, _ = run(capsys, "--widerface", "--json", *data)
     assert code == 0

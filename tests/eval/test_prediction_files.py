@@ -9,19 +9,23 @@ from facetrain.core.errors import DataError, InputError, OutputError, UsageError
 from facetrain.core.faces import Faces
 from facetrain.eval import prediction_files
 from facetrain.eval.average_precision import curve, match, tally
-from facetrain.eval.prediction_files import Prediction, check_free, read_predictions, write_predictions
-from facetrain.eval.wider_face.benchmark import widerface_benchmark
+from facetrain.eval.prediction_files import check_free, read_predictions, write_predictions
+from facetrain.eval.wider_face.benchmark import benchmark_of
 from facetrain.eval.wider_face.ground_truth import find_ground_truth, load_ground_truth
 
 NAME = "0--Parade/0_Parade_marchingband_1_465"
 OTHER = "21--Festival/21_Festival_Festival_21_604"
-NONE: Prediction = (np.zeros((0, 4)), np.zeros(0))
+NONE = Faces.none()
 
 
-def prediction(*rows: list[float]) -> Prediction:
+def prediction(*rows: list[float]) -> Faces:
     """From rows x1 y1 x2 y2 score."""
     table = np.array(rows, np.float64).reshape(-1, 5)
-    return table[:, :4], table[:, 4]
+    return of_arrays(table[:, :4], table[:, 4])
+
+
+def of_arrays(boxes: np.ndarray, scores: np.ndarray) -> Faces:
+    return Faces(boxes, scores, np.zeros((len(scores), 0, 2), np.float32))
 
 
 def write(folder: Path, text: str | bytes, name: str = NAME) -> Path:
@@ -34,10 +38,10 @@ def write(folder: Path, text: str | bytes, name: str = NAME) -> Path:
 def read_one(folder: Path, text: str | bytes) -> list[list[float]]:
     """Rows x1 y1 x2 y2 score of a file with this text."""
     write(folder, text)
-    [(boxes, scores)], missing = read_predictions(folder, [NAME])
+    [found], missing = read_predictions(folder, [NAME])
     assert not missing
-    assert boxes.dtype == scores.dtype == np.float64
-    return np.column_stack([boxes, scores]).tolist()
+    assert found.boxes.dtype == found.scores.dtype == np.float64
+    return np.column_stack([found.boxes, found.scores]).tolist()
 
 
 def files_below(folder: Path) -> list[str]:
@@ -64,7 +68,7 @@ def test_images_of_a_set_without_events(tmp_path):
     names = ["a", "deep/er/b", "c.d"]
     write_predictions(tmp_path / "out", names, [prediction([i, 2, 3, 4, 0.5]) for i in range(3)])
     predictions, missing = read_predictions(tmp_path / "out", names)
-    assert [boxes[0, 0] for boxes, _ in predictions] == [0, 1, 2]
+    assert [faces.boxes[0, 0] for faces in predictions] == [0, 1, 2]
     assert not missing
 
 
@@ -113,7 +117,7 @@ def test_nothing_is_left_behind_by_a_failure(tmp_path, there, bad, column):
 
 
 def test_nothing_is_left_behind_by_an_interruption(tmp_path, monkeypatch):
-    def interrupted(name: str, _: Prediction) -> str:
+    def interrupted(name: str, _: Faces) -> str:
         if name == OTHER:
             raise KeyboardInterrupt
         return ""
@@ -188,9 +192,9 @@ def test_line_ends_blanks_and_marks(tmp_path, text):
 @pytest.mark.parametrize("text", ["x\n0\n", "x\n0", "\n0\n\n", "x\r\n0\r\n"])
 def test_no_detections(tmp_path, text):
     write(tmp_path, text)
-    [(boxes, scores)], missing = read_predictions(tmp_path, [NAME])
-    assert boxes.shape == (0, 4)
-    assert scores.shape == (0,)
+    [found], missing = read_predictions(tmp_path, [NAME])
+    assert found.boxes.shape == (0, 4)
+    assert found.scores.shape == (0,)
     assert missing == []
 
 
@@ -270,8 +274,8 @@ def test_a_folder_in_place_of_a_file(tmp_path):
 def test_a_missing_file_counts_as_no_detections(tmp_path):
     write(tmp_path, "x\n1\n1 2 3 4 0.5\n", OTHER)
     predictions, missing = read_predictions(tmp_path, [NAME, OTHER, "no--Such/event"])
-    assert [len(scores) for _, scores in predictions] == [0, 1, 0]
-    assert predictions[0][0].shape == (0, 4)
+    assert [len(faces) for faces in predictions] == [0, 1, 0]
+    assert predictions[0].boxes.shape == (0, 4)
     assert missing == [NAME, "no--Such/event"]
 
 
@@ -301,7 +305,7 @@ def test_no_names_want_no_files(tmp_path):
 def test_files_without_event_folders(tmp_path):
     write(tmp_path, "x\n1\n1 2 3 4 0.5\n", NAME.rpartition("/")[2])
     predictions, missing = read_predictions(tmp_path, [OTHER, NAME])
-    assert [len(scores) for _, scores in predictions] == [0, 1]
+    assert [len(faces) for faces in predictions] == [0, 1]
     assert missing == [OTHER]
 
 
@@ -329,10 +333,10 @@ def test_there_and_back(tmp_path_factory, tables):
     write_predictions(folder, names, written)
     back, missing = read_predictions(folder, names)
     assert not missing
-    for (boxes, scores), (read_boxes, read_scores) in zip(written, back, strict=True):
-        order = np.argsort(-scores, kind="stable")
-        assert np.array_equal(read_scores, scores[order])
-        np.testing.assert_allclose(read_boxes, boxes[order], rtol=0, atol=1e-12)
+    for faces, read in zip(written, back, strict=True):
+        order = np.argsort(-faces.scores, kind="stable")
+        assert np.array_equal(read.scores, faces.scores[order])
+        np.testing.assert_allclose(read.boxes, faces.boxes[order], rtol=0, atol=1e-12)
 
 
 def test_average_precision_is_the_same_from_files(tmp_path):
@@ -344,13 +348,17 @@ def test_average_precision_is_the_same_from_files(tmp_path):
         boxes = np.concatenate([corner, corner + size], axis=1).astype(np.float64)
         moved = boxes[rng.integers(0, 30, 200)] + rng.normal(0, 5, (200, 4))
         scores = np.sort(rng.random(200, np.float32))[::-1]
-        predictions.append((moved.astype(np.float32).astype(np.float64), scores.astype(np.float64)))
+        predictions.append(of_arrays(moved.astype(np.float32).astype(np.float64), scores.astype(np.float64)))
         images.append(boxes)
     names = [f"event/{i}" for i in range(20)]
     write_predictions(tmp_path / "out", names, predictions)
     back, _ = read_predictions(tmp_path / "out", names)
     curves = [
-        curve(tally(match([(*p, boxes) for p, boxes in zip(some, images, strict=True)]), np.ones(600, bool)))
+        curve(
+            tally(
+                match([(p.boxes, p.scores, boxes) for p, boxes in zip(some, images, strict=True)]), np.ones(600, bool)
+            )
+        )
         for some in (predictions, back)
     ]
     assert 0.1 < (curves[0].ap or 0) < 0.9
@@ -363,10 +371,10 @@ def test_average_precision_is_the_same_from_files(tmp_path):
 def test_the_truth_as_detections_measured_from_files(tmp_path, shared):
     """The self-test of the official evaluation: every box a detection, its height the score."""
     truth = load_ground_truth(find_ground_truth(shared / "widerface"))
-    write_predictions(tmp_path / "out", truth.names, [(boxes, boxes[:, 3] - boxes[:, 1]) for boxes in truth.boxes])
+    write_predictions(tmp_path / "out", truth.names, [of_arrays(b, b[:, 3] - b[:, 1]) for b in truth.boxes])
     back, missing = read_predictions(tmp_path / "out", truth.names)
     assert not missing
-    benchmark = widerface_benchmark(truth, [Path(f"{name}.jpg") for name in truth.names])
-    ap = benchmark.score([Faces(*p, np.zeros((len(p[1]), 0, 2))) for p in back]).ap
+    benchmark = benchmark_of(truth, [Path(f"{name}.jpg") for name in truth.names])
+    ap = benchmark.score(back).ap
     expected = {"easy": 1.00000000, "medium": 0.99999997, "hard": 0.99991253}
     assert ap == pytest.approx(expected, abs=1e-8, rel=0)

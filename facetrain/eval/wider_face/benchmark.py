@@ -8,19 +8,44 @@ import numpy as np
 from facetrain.core.errors import InputError
 from facetrain.core.faces import LabelledImage
 from facetrain.eval.benchmark import Benchmark
-from facetrain.eval.wider_face.ground_truth import WiderGroundTruth
+from facetrain.eval.wider_face.ground_truth import WiderGroundTruth, find_ground_truth, load_ground_truth
 
 _SHOWN = 5
 
 
-def widerface_benchmark(ground_truth: WiderGroundTruth, paths: Sequence[Path]) -> Benchmark:
-    """Easy, medium and hard of the ground truth's images, which lie at `paths`; the events are the strata."""
-    counted = {subset: np.concatenate([np.zeros(0, bool), *masks]) for subset, masks in ground_truth.counted.items()}
+def widerface_benchmark(
+    root: Path, ground_truth: Path | None = None, *, present_only: bool = False, needed: bool = True
+) -> Benchmark:
+    """Easy, medium and hard of the images below `root`; the events are the strata.
+
+    ground_truth: where the official files are looked for; None: below `root`
+    present_only: the images that are there alone
+    needed:       whether the images themselves will be looked at
+
+    Raises InputError for what is missing, DataError for what is damaged.
+    """
+    known = load_ground_truth(find_ground_truth(ground_truth or root))
+    if needed or present_only:
+        known, paths = _image_paths(root, known, present_only=present_only)
+    else:
+        paths = [root / "WIDER_val" / "images" / f"{name}.jpg" for name in known.names]
+    return benchmark_of(known, paths)
+
+
+def benchmark_of(ground_truth: WiderGroundTruth, paths: Sequence[Path]) -> Benchmark:
+    """The ground truth with its images at `paths`. What does not count in hard is ignored where no subset is named."""
+    parts = {subset: np.concatenate([np.zeros(0, bool), *masks]) for subset, masks in ground_truth.counted.items()}
+    images = [
+        LabelledImage(path, name, None, boxes, np.zeros((len(boxes), 0, 3), np.float32), ~hard)
+        for path, name, boxes, hard in zip(
+            paths, ground_truth.names, ground_truth.boxes, ground_truth.counted["hard"], strict=True
+        )
+    ]
     strata = [name.partition("/")[0] for name in ground_truth.names]
-    return Benchmark("widerface", as_labelled(ground_truth, paths), counted, strata, skip_empty=True)
+    return Benchmark("widerface", images, parts, strata, skip_empty=True)
 
 
-def image_paths(
+def _image_paths(
     root: Path, ground_truth: WiderGroundTruth, *, present_only: bool
 ) -> tuple[WiderGroundTruth, list[Path]]:
     """Where the ground truth's images lie below `root`. Raises InputError for missing ones, unless `present_only`."""
@@ -44,13 +69,3 @@ def image_paths(
         )
     ground_truth = ground_truth.restricted(there) if missing else ground_truth
     return ground_truth, [paths[name] for name in ground_truth.names]
-
-
-def as_labelled(ground_truth: WiderGroundTruth, paths: Sequence[Path], subset: str = "hard") -> list[LabelledImage]:
-    """The ground truth as labels, faces that do not count in `subset` being ignored."""
-    return [
-        LabelledImage(path, name, None, boxes, np.zeros((len(boxes), 0, 3), np.float32), ~counted)
-        for path, name, boxes, counted in zip(
-            paths, ground_truth.names, ground_truth.boxes, ground_truth.counted[subset], strict=True
-        )
-    ]
