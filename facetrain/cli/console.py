@@ -16,6 +16,7 @@ import typer
 
 from facetrain import __version__
 from facetrain.cli.flags import flags_of, in_flags
+from facetrain.core.documents.common import Problem
 from facetrain.core.errors import FacetrainError, OutputError, UsageError
 from facetrain.core.inert import for_terminal
 
@@ -108,7 +109,7 @@ def result(document: Mapping[str, Any], text: str, *, as_json: bool = False) -> 
     _print(text)
 
 
-def error_entry(error: FacetrainError, path: str | None = None) -> dict[str, Any]:
+def error_entry(error: FacetrainError, path: str | None = None) -> Problem:
     """One element of `errors` in a JSON document."""
     hint = None if error.hint is None else in_flags(error.hint, _flags)
     return {"path": path, "code": error.code, "message": in_flags(error.message, _flags), "hint": hint}

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facetrain.core.boxes import box_iou
+from facetrain.core.documents.compare import AgreementDocument
 from facetrain.core.faces import Faces
 
 SAME_FACE = 0.5  # least IoU of two boxes that are taken for one face
@@ -53,7 +53,7 @@ def same_faces(first: Faces, second: Faces) -> NDArray[np.float64]:
     return np.array(taken, np.float64)
 
 
-def agreement_dict(agreement: Agreement, names: Mapping[int, str]) -> dict[str, Any]:
+def agreement_dict(agreement: Agreement, names: Mapping[int, str]) -> AgreementDocument:
     """Plain values for JSON, the detectors by name."""
     return {
         "models": [names[agreement.first], names[agreement.second]],

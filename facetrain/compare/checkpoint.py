@@ -33,7 +33,7 @@ def checkpoint_works(detector: Detector, image: Image, threads: int) -> tuple[tu
     return (width, height), network, end_to_end
 
 
-def checkpoint_cost(path: Path, size: tuple[int, int]) -> tuple[int, int, float]:
+def checkpoint_cost(path: Path, size: tuple[int, int]) -> tuple[int, int, float | None]:
     """Parameters, multiply-adds and published MFLOPs on an image of `size` (width, height)."""
     total = describe(str(path), size)["total"]
     return total["parameters"], total["multiply_adds"], total["mflops"]

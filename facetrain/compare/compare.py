@@ -12,6 +12,8 @@ from facetrain.compare.models import OpenModel, cost_of, distinct_names, open_mo
 from facetrain.compare.pairs import Pair, compare_pairs, intervals_of
 from facetrain.compare.results import Comparison, Look, Row, Speed
 from facetrain.compare.timing import REPEATS, ROUNDS, time_in_turn, times_of
+from facetrain.core.documents.common import ProtocolDocument
+from facetrain.core.documents.compare import TimingDocument
 from facetrain.core.errors import FacetrainError, UsageError
 from facetrain.core.faces import Image
 from facetrain.core.files import sha256
@@ -103,12 +105,12 @@ def compare_models(
             _measure(run, known, threads)
     except KeyboardInterrupt:
         interrupted = True
-    shown = None
+    shown: ProtocolDocument | None = None
     if known is not None:
         pairs = _tell_apart(run, known)  # of what was measured, after Ctrl-C too
         shown = {**settings.protocol.as_dict(), "images": len(known.benchmark.images), "present_only": present_only}
         shown |= {"draws": settings.draws, "seed": settings.seed}
-    timing = {
+    timing: TimingDocument = {
         "size": list(settings.timed_size),
         "score": settings.at_score,
         "nms": settings.protocol.nms,

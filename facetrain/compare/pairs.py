@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from facetrain.compare.accuracy import Accuracy
+from facetrain.core.documents.compare import PairDocument
 from facetrain.eval.difference import Difference, difference_of, holm
 from facetrain.eval.intervals import Estimate, Resampling, ap_estimate
 
@@ -19,7 +19,7 @@ class Pair:
     second: int
     differences: Mapping[str, Difference]
 
-    def as_dict(self, names: Mapping[int, str]) -> dict[str, Any]:
+    def as_dict(self, names: Mapping[int, str]) -> PairDocument:
         """Plain values for JSON."""
         return {
             "first": names[self.first],

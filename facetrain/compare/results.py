@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from facetrain.compare.accuracy import Accuracy
 from facetrain.compare.agreement import Agreement, agreement_dict
 from facetrain.compare.models import Cost
 from facetrain.compare.pairs import Pair
 from facetrain.compare.timing import Times
+from facetrain.core.documents.common import ProtocolDocument
+from facetrain.core.documents.compare import CompareDocument, MachineDocument, ModelRow, SpeedDocument, TimingDocument
 from facetrain.core.errors import FacetrainError
 from facetrain.core.faces import Faces, Image
 from facetrain.eval.intervals import Estimate
@@ -27,7 +28,7 @@ class Speed:
         """Images per second, end to end, one after the other."""
         return 1e3 / self.end_to_end.median if self.end_to_end.median else 0.0
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> SpeedDocument:
         """Plain values for JSON."""
         return {
             "network": self.network.as_dict(),
@@ -61,7 +62,7 @@ class Row:
     intervals: Mapping[str, Estimate] = field(default_factory=dict)
     error: FacetrainError | None = None
 
-    def as_dict(self, smallest: int | None) -> dict[str, Any]:
+    def as_dict(self, smallest: int | None) -> ModelRow:
         """The row in JSON. smallest: parameters of the smallest model."""
         cost, accuracy = self.cost, self.accuracy
         ap = accuracy.ap if accuracy else {}
@@ -113,9 +114,9 @@ class Comparison:
     """
 
     rows: Sequence[Row]
-    machine: dict[str, Any]
-    timing: dict[str, Any]
-    protocol: dict[str, Any] | None
+    machine: MachineDocument
+    timing: TimingDocument
+    protocol: ProtocolDocument | None
     look: Look | None
     interrupted: bool
     pairs: Sequence[Pair] = ()
@@ -126,7 +127,7 @@ class Comparison:
         counts = [row.cost.parameters for row in self.rows if row.cost and row.cost.parameters]
         return min(counts, default=None)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> CompareDocument:
         """The JSON document, but for `errors`."""
         names = {number: row.name for number, row in enumerate(self.rows)}
         look = self.look

@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from facetrain.core.documents.compare import TimesDocument
 from facetrain.core.errors import FacetrainError
 
 WARM_UP = 3  # calls of each work before the first round: memory is got, code and weights are in the caches
@@ -31,7 +32,7 @@ class Times:
     spread: float
     runs: int
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> TimesDocument:
         """Plain values for JSON."""
         return {
             "median_ms": round(self.median, 4),

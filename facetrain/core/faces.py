@@ -6,10 +6,12 @@ Legend used everywhere: B images, P priors, M faces of a batch (flat), F faces o
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from facetrain.core.documents.common import Face
 
 Floats = NDArray[np.floating]  # float32; float64 where a file has more digits: result files, official ground truth
 Image = NDArray[np.uint8]  # (H, W, 3), BGR
@@ -36,7 +38,7 @@ class Faces:
         """No face at all, with room for `landmarks` points a face."""
         return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, landmarks, 2), np.float32))
 
-    def as_dicts(self) -> list[dict[str, Any]]:
+    def as_dicts(self) -> list[Face]:
         """One plain dictionary a face, as it stands in JSON; `landmarks` is None where the model has none."""
         return [
             {

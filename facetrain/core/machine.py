@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+
+from facetrain.core.documents.compare import MachineDocument
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MODULES = {"opencv": "cv2"}  # where the module has another name than the library
@@ -114,7 +115,7 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def describe_machine(cores: int, threads: int) -> dict[str, Any]:
+def describe_machine(cores: int, threads: int) -> MachineDocument:
     """The processor, cores that could be used, threads of the `all_cores` times, the system and versions.
 
     torch's version stands there only where it is loaded.

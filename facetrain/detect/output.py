@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from facetrain.core.documents.detect import DetectedImage
 from facetrain.core.drawing import draw_faces
 from facetrain.core.errors import DataError, FacetrainError, InputError, UsageError, about
 from facetrain.core.faces import Detector, Faces
@@ -33,7 +33,7 @@ class ImageFaces:
         renamed = self.drawn and self.source.target.name != self.source.path.name
         return f"{line}  drawn as {self.source.target}" if renamed else line
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> DetectedImage:
         """The image's element in the JSON document."""
         return {
             "path": str(self.source.path),

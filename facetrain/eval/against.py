@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from facetrain.core.documents.eval import AgainstDocument
 from facetrain.core.errors import InputError
 from facetrain.detect.detector import find_weights
 from facetrain.eval.difference import BESIDE_AP, Difference, check_same_protocol, difference, verdict
@@ -67,7 +67,7 @@ class Against:
             f"in brackets: 95 % intervals of the difference, {first.draws:,} draws of the same images for both{several}"
         )
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> AgainstDocument:
         """Plain values for JSON. `estimate` is own less other."""
         return {
             "own": self.own,

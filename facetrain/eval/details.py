@@ -11,11 +11,12 @@ never 0.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facetrain.core.documents.eval import DetailsDocument
 from facetrain.core.faces import Faces, LabelledImage
 from facetrain.eval.average_precision import Matches
 from facetrain.eval.intervals import Estimate, Resampling, Sums, sum_estimates
@@ -113,10 +114,11 @@ class Details:
     landmark_error: LandmarkError | None
     intervals: Mapping[str, Estimate] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> DetailsDocument:
         """Plain values for JSON."""
         plain = asdict(replace(self, intervals={}))
-        return plain | {"intervals": {place: estimate.as_dict() for place, estimate in self.intervals.items()}}
+        intervals = {place: estimate.as_dict() for place, estimate in self.intervals.items()}
+        return cast("DetailsDocument", plain | {"intervals": intervals})
 
 
 def measure_details(

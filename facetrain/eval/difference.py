@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facetrain.core.documents.common import DifferenceDocument
 from facetrain.core.errors import UsageError
 from facetrain.eval.intervals import Estimate, Resampling, critical, estimate, two_sided
 
@@ -72,9 +73,9 @@ class Difference:
         """Whether no image makes a difference."""
         return self.low is None and self.p == 1
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> DifferenceDocument:
         """Plain values for JSON."""
-        return {
+        document: DifferenceDocument = {
             "estimate": self.value,
             "low": self.low,
             "high": self.high,
@@ -86,8 +87,10 @@ class Difference:
             "draws": self.draws,
             "seed": self.seed,
             "method": self.method,
-            **({"why": self.why} if self.why else {}),
         }
+        if self.why:
+            document["why"] = self.why
+        return document
 
 
 def difference_of(a: Estimate, b: Estimate, resampling: Resampling) -> Difference:

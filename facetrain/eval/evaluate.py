@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
+from facetrain.core.documents.common import ProtocolDocument
+from facetrain.core.documents.eval import EvalDocument
 from facetrain.core.errors import InputError, UsageError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.core.machine import available_cores
@@ -44,7 +46,7 @@ class Evaluation:
     """
 
     scores: Scores
-    protocol: dict[str, Any]
+    protocol: ProtocolDocument
     seconds: dict[str, float]
     resampling: Resampling
     intervals: Mapping[str, Estimate]
@@ -76,11 +78,11 @@ class Evaluation:
         """AP of each subset; None where no face counts."""
         return self.scores.ap
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> EvalDocument:
         """The JSON document."""
         return {
             "benchmark": self.benchmark,
-            **self.ap,
+            **cast("EvalDocument", self.ap),
             "images": len(self.images),
             "intervals": {name: estimate.as_dict() for name, estimate in self.intervals.items()},
             "protocol": self.protocol,
@@ -140,9 +142,11 @@ def evaluate_model(
         benchmark, source, protocol, score=score, precision=precision, draws=draws, seed=seed, progress=progress
     )
     if save_predictions is not None:
-        rules = {key: value for key, value in result.protocol.items() if key not in _OF_THE_SET}
+        rules = cast(
+            "ProtocolDocument", {key: value for key, value in result.protocol.items() if key not in _OF_THE_SET}
+        )
         write_predictions(save_predictions, names_of(benchmark), result.found, rules)
-    shown = {**result.protocol, "present_only": present_only}
+    shown: ProtocolDocument = {**result.protocol, "present_only": present_only}
     return replace(result, protocol=shown, seconds={"labels": seconds, **result.seconds})
 
 
@@ -199,7 +203,7 @@ def evaluate_on(
     missing: list[str] = []
     if source.predictions is not None:
         found, missing = read_predictions(source.predictions, names_of(benchmark))
-        shown: dict[str, Any] = {**read_protocol(source.predictions), "source": "prediction files"}
+        shown: ProtocolDocument = {**read_protocol(source.predictions), "source": "prediction files"}
     else:
         found, shown = detect_labelled(source, benchmark.images, protocol, progress)
     seconds = {"detections": time.perf_counter() - began}
@@ -216,7 +220,7 @@ def evaluate_on(
 
 def detect_labelled(
     source: Source, images: Sequence[LabelledImage], protocol: EvalProtocol, progress: Progress | None = None
-) -> tuple[list[Faces], dict[str, Any]]:
+) -> tuple[list[Faces], ProtocolDocument]:
     """Detections of every image, and the protocol as it was. Raises DataError for the first that cannot be read."""
     from facetrain.detect.detector import FaceDetector
 

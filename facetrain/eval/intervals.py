@@ -13,11 +13,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import erfc, sqrt
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facetrain.core.documents.common import EstimateDocument
 from facetrain.core.errors import UsageError
 from facetrain.eval.average_precision import Tally, ap_influence, weighted_ap, without
 
@@ -141,17 +141,19 @@ class Estimate:
     samples: Doubles = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     influence: Doubles = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> EstimateDocument:
         """Plain values for JSON."""
-        return {
+        document: EstimateDocument = {
             "estimate": self.value,
             "low": self.low,
             "high": self.high,
             "draws": self.draws,
             "seed": self.seed,
             "method": self.method,
-            **({"why": self.why} if self.why else {}),
         }
+        if self.why:
+            document["why"] = self.why
+        return document
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,15 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import cast
 
 import numpy as np
 
+from facetrain.core.documents.common import ProtocolDocument
 from facetrain.core.errors import DataError, InputError, OutputError, UsageError
 from facetrain.core.faces import Faces
 
@@ -35,7 +36,7 @@ _FORMAT = "%r %r %r %r %r\n"
 
 
 def write_predictions(
-    folder: Path, names: Sequence[str], found: Sequence[Faces], protocol: Mapping[str, Any] | None = None
+    folder: Path, names: Sequence[str], found: Sequence[Faces], protocol: ProtocolDocument | None = None
 ) -> None:
     """Write a file for every image, `<folder>/<name>.txt`, also where nothing was found.
 
@@ -59,7 +60,7 @@ def write_predictions(
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}", "is the disk full?") from error
 
 
-def read_protocol(folder: Path) -> dict[str, Any]:
+def read_protocol(folder: Path) -> ProtocolDocument:
     """How images were shown for the files of a folder, where facetrain wrote them; empty for those of others.
 
     Raises DataError for a file of that name that holds something else.
@@ -77,7 +78,7 @@ def read_protocol(folder: Path) -> dict[str, Any]:
         document = None
     if not isinstance(document, dict) or not all(map(_is_plain, document.values())):
         raise DataError(f"{path}: not the protocol of result files", "remove it, if it is none of theirs")
-    return document
+    return cast("ProtocolDocument", document)
 
 
 def _is_plain(value: object) -> bool:

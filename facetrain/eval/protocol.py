@@ -1,12 +1,12 @@
 """How images are shown to a detector and which detections count: the protocol that stands beside every AP."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from facetrain.core.boxes import box_iou, nms, pad_image
+from facetrain.core.documents.common import ProtocolDocument
 from facetrain.core.errors import UsageError
 from facetrain.core.faces import Detector, Faces, Image
 from facetrain.core.images import fit_image
@@ -43,9 +43,17 @@ class EvalProtocol:
         if not self.scales or not all(0.05 <= scale <= 20 for scale in self.scales):
             raise UsageError(f"`scales` {', '.join(map(str, self.scales))}: each must be from 0.05 to 20")
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> ProtocolDocument:
         """Plain values for JSON."""
-        return {**asdict(self), "scales": list(self.scales), "evaluator": EVALUATOR_VERSION}
+        return {
+            "size": self.size,
+            "score": self.score,
+            "nms": self.nms,
+            "max_candidates": self.max_candidates,
+            "flip": self.flip,
+            "scales": list(self.scales),
+            "evaluator": EVALUATOR_VERSION,
+        }
 
 
 def box_of(size: str, width: int, height: int) -> tuple[int, int] | None:

@@ -12,9 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from facetrain.core.compiler import find_compiler
+from facetrain.core.documents.export import CppDocument
 from facetrain.core.errors import ExportError, InputError, OutputError, UsageError
 from facetrain.core.files import check_folder, replacing
 from facetrain.core.suggest import choices_hint
@@ -74,7 +75,7 @@ class CppExport:
     unchecked: str | None
     advice: str | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> CppDocument:
         """For JSON."""
         return {
             "target": self.target,

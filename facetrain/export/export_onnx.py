@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
+from facetrain.core.documents.export import OnnxDocument, PrecisionDocument
 from facetrain.core.errors import ExportError
 from facetrain.core.faces import Image
 from facetrain.core.files import sha256, write_bytes
@@ -37,10 +37,10 @@ class OnnxExport:
     options: OnnxOptions
     precision: Precision
     checks: list[Check]
-    comparison: dict[str, Any] | None  # with float32, where the precision is lower
+    comparison: PrecisionDocument | None  # with float32, where the precision is lower
     examples: Path | None  # folder of programs that use such a file
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> OnnxDocument:
         """For JSON."""
         return {
             "file": str(self.path),
@@ -50,7 +50,7 @@ class OnnxExport:
             "variant": self.variant,
             "form": self.options.form,
             "precision": self.precision,
-            "size": self.options.size,
+            "size": None if self.options.size is None else list(self.options.size),
             "batch": self.options.batch,
             "opset": self.options.opset,
             "checks": [check.as_dict() for check in self.checks],
@@ -180,7 +180,7 @@ def _judge(
     say: Say,
     advance: Advance,
     calibrated: int,
-) -> tuple[list[Check], dict[str, Any]]:
+) -> tuple[list[Check], PrecisionDocument]:
     """Checks of the lower file, and how it compares. Raises ExportError where it loses more AP than allowed."""
     from facetrain.export.precision.measure import measure
 

@@ -7,11 +7,11 @@ multiply-adds + 1 per bias addition + 2 per batch-norm value + 1 per ReLU value;
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from facetrain.config.load import load_config
 from facetrain.config.schema import ModelConfig
 from facetrain.core.boxes import padded_size
+from facetrain.core.documents.info import ModelDocument, Part
 from facetrain.core.errors import InputError
 from facetrain.model.network import network_of
 from facetrain.model.operations import Conv
@@ -55,7 +55,7 @@ def convolutions(config: ModelConfig, width: int, height: int) -> list[Convoluti
     ]
 
 
-def describe(source: str, size: tuple[int, int]) -> dict[str, Any]:
+def describe(source: str, size: tuple[int, int]) -> ModelDocument:
     """Parameters and operations of a configuration, checkpoint or ONNX file as a JSON-ready document.
 
     size: (width, height) in pixels, rounded up to the multiple of the largest stride that the network needs.
@@ -86,7 +86,7 @@ def describe(source: str, size: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def _row(name: str, layers: list[Convolution]) -> dict[str, Any]:
+def _row(name: str, layers: list[Convolution]) -> Part:
     return {
         "name": name,
         "parameters": sum(layer.parameters for layer in layers),

@@ -5,6 +5,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from facetrain.core.documents.info import ModelDocument, Part
 from facetrain.core.errors import DataError
 from facetrain.core.onnx_probe import probed
 from facetrain.core.onnx_session import cpu_session
@@ -29,7 +30,7 @@ _BUNDLED = Path(__file__).parents[1] / "detect" / "weights"
 _MOST_PIXELS = 1 << 27  # a file that fixes a larger image is not run
 
 
-def describe_graph(path: Path, size: tuple[int, int]) -> dict[str, Any]:
+def describe_graph(path: Path, size: tuple[int, int]) -> ModelDocument:
     """The document of model/cost.py's `describe` for an ONNX file.
 
     size: (width, height) in pixels, used where the file leaves them open. Batch norm is folded in most files, so the
@@ -60,7 +61,7 @@ def describe_graph(path: Path, size: tuple[int, int]) -> dict[str, Any]:
         for i in _LEARNT.get(node.op_type, ())
         if i < len(node.input) and node.input[i] in weights
     }
-    row = {
+    row: Part = {
         "name": "graph",
         "parameters": sum(prod(dims) for _, dims in learnt),
         "multiply_adds": multiply_adds,

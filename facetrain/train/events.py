@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Protocol
 
+from facetrain.core.documents.train import TrainLine
 from facetrain.train.run.metrics import MetricsLog
 
 log = logging.getLogger(__name__)
@@ -58,15 +59,17 @@ class LogEvents:
 
 def tell_progress(progress: Progress, metrics: MetricsLog, events: Events) -> None:
     """Write a line of metrics and pass it on."""
-    metrics.write(
-        "train",
-        progress.step,
-        epoch=progress.epoch,
-        lr=progress.lr,
-        losses=progress.losses,
-        positives=progress.positives,
-        images_per_s=round(progress.images_per_s, 2),
-        wait_share=round(progress.wait_share, 4),
-        **({} if progress.memory is None else {"memory_bytes": progress.memory}),
-    )
+    line: TrainLine = {
+        "kind": "train",
+        "step": progress.step,
+        "epoch": progress.epoch,
+        "lr": progress.lr,
+        "losses": progress.losses,
+        "positives": progress.positives,
+        "images_per_s": round(progress.images_per_s, 2),
+        "wait_share": round(progress.wait_share, 4),
+    }
+    if progress.memory is not None:
+        line["memory_bytes"] = progress.memory
+    metrics.write(line)
     events.progress(progress)

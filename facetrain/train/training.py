@@ -146,7 +146,7 @@ class Training:
         self.config = replace(self.config, train=replace(self.config.train, plan=self.pace.plan))
         if decision.line:
             self.events.note(decision.line)
-        metrics.write("plan", self.state.step, total=self.pace.total)
+        metrics.write({"kind": "plan", "step": self.state.step, "total": self.pace.total})
         if self.run is not None:
             write_text(self.run.config, config_to_yaml(self.config))
 
@@ -186,7 +186,7 @@ class Training:
         if self.report is None:
             ending.interrupted = True
             return
-        metrics.write("val", state.step, epoch=state.epoch, **self.report.as_dict())
+        metrics.write(self.report.as_line(state.step, state.epoch))
         keep_best(self.run, self.config, state, self.report, state.epoch, weights)
         self.contest.add(state.epoch, self.report)
         for problem in self.report.unreadable[:5]:

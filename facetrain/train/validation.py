@@ -5,9 +5,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from facetrain.config.schema import EvalConfig
+from facetrain.core.documents.train import ValidationLine
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.data.formats.layout import load_split
@@ -36,15 +37,19 @@ class ValidationResult:
     unreadable: list[str]
     estimate: Estimate | None = field(default=None, repr=False, compare=False)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for metrics.jsonl."""
-        return {
+    def as_line(self, step: int, epoch: int) -> ValidationLine:
+        """Its line in metrics.jsonl."""
+        line: ValidationLine = {
+            "kind": "val",
+            "step": step,
+            "epoch": epoch,
             "ap": self.ap,
-            **self.subsets,
+            **cast("ValidationLine", self.subsets),
             "images": self.images,
             "detections": self.detections,
             "unreadable": len(self.unreadable),
         }
+        return line
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {format_ap(ap)}" for name, ap in self.subsets.items())

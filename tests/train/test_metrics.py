@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> RunDir:
 def test_every_line_is_on_the_disk_at_once(run: RunDir) -> None:
     log = MetricsLog(run, 0, 0)
     for step in (1, 2):
-        log.write("train", step, **TRAIN)
+        log.write({"kind": "train", "step": step, **TRAIN})
         assert [line["step"] for line in read_metrics(run.metrics)] == list(range(1, step + 1))
     log.close()
 
@@ -32,11 +32,11 @@ def test_every_line_is_on_the_disk_at_once(run: RunDir) -> None:
 def test_lines_past_the_saved_step_are_cut_off(run: RunDir) -> None:
     log = MetricsLog(run, 0, 0)
     for step in (1, 2, 3, 4):
-        log.write("train", step, **TRAIN)
-    log.write("val", 4, epoch=0, ap=0.5)
+        log.write({"kind": "train", "step": step, **TRAIN})
+    log.write({"kind": "val", "step": 4, "epoch": 0, "ap": 0.5})
     log.close()
     again = MetricsLog(run, 2, 0)
-    again.write("train", 3, **(TRAIN | {"lr": 0.5}))
+    again.write({"kind": "train", "step": 3, **TRAIN, "lr": 0.5})
     again.close()
     assert [(line["step"], line["lr"]) for line in read_metrics(run.metrics)] == [(1, 0.01), (2, 0.01), (3, 0.5)]
 
@@ -44,7 +44,7 @@ def test_lines_past_the_saved_step_are_cut_off(run: RunDir) -> None:
 def test_without_a_run_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     log = MetricsLog(None, 0, 0)
-    log.write("train", 1, **TRAIN)
+    log.write({"kind": "train", "step": 1, **TRAIN})
     log.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -56,7 +56,7 @@ def test_full_disk_is_told_with_the_way_on(run: RunDir) -> None:
     log.file.close()
     log.file = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115
     with pytest.raises(OutputError, match=r"metrics\.jsonl: cannot be written: No space left") as caught:
-        log.write("train", 1, **TRAIN)
+        log.write({"kind": "train", "step": 1, **TRAIN})
     assert f"go on with `resume` {run.path}" in str(caught.value.hint)
     log.close()
 
@@ -86,8 +86,8 @@ def test_tensorboard_gets_the_same_numbers(run: RunDir, monkeypatch: pytest.Monk
     monkeypatch.setattr(board, "find_spec", lambda name: name == "tensorboard")
     Writer.made.clear()
     log = MetricsLog(run, 6, 2)
-    log.write("train", 7, **TRAIN)
-    log.write("val", 7, epoch=2, ap=None, easy=0.5, images=3)
+    log.write({"kind": "train", "step": 7, **TRAIN})
+    log.write({"kind": "val", "step": 7, "epoch": 2, "ap": None, "easy": 0.5, "images": 3})
     log.close()
     (writer,) = Writer.made
     assert (writer.folder, writer.purge_step, writer.closed) == (str(run.path / "tensorboard"), 7, True)

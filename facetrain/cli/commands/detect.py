@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,7 @@ from facetrain.cli import console
 from facetrain.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from facetrain.core.documents.detect import DetectDocument, DetectedImage
     from facetrain.detect.output import ImageFaces
     from facetrain.detect.sources import Found
 
@@ -19,7 +20,7 @@ class _Done:
     """What was done so far. before: paths that failed before anything was looked at."""
 
     before: int
-    images: list[dict[str, Any]] = field(default_factory=list)
+    images: list["DetectedImage"] = field(default_factory=list)
     done: int = 0
     faces: int = 0
 
@@ -121,7 +122,7 @@ def run(
         summary += f"; at score {held:g}, below which the file itself drops faces, not at {score:g}"
     if interruption:
         summary += f"; interrupted, {len(sources) - done.done - len(failures) + done.before} not looked at"
-    document = {
+    document: DetectDocument = {
         "weights": weights,
         "score": held,
         "nms": nms,

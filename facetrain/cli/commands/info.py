@@ -1,10 +1,13 @@
 """`facetrain info`: what is installed, or what a model costs."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facetrain.cli import console
+
+if TYPE_CHECKING:
+    from facetrain.core.documents.info import ModelDocument
 
 
 def run(
@@ -31,11 +34,11 @@ def run(
         console.result(model, _model_text(model), as_json=json)
 
 
-def _model_text(model: dict[str, Any]) -> str:
+def _model_text(model: "ModelDocument") -> str:
     """A model's cost as a table. Sizes are (width, height) in pixels."""
     width, height = model["size"]
     rows = [["part", "parameters", "multiply-adds", "published MFLOPs"]]
-    for part in [*model["parts"], {**model["total"], "name": "total"}]:
+    for part in [*model["parts"], model["total"]]:
         mflops = "-" if part["mflops"] is None else f"{part['mflops']:.1f}"
         rows.append([part["name"], f"{part['parameters']:,}", f"{part['multiply_adds']:,}", mflops])
     lines = [f"{model['source']} ({model['kind']}) on an image of {width}x{height}", "", console.table(rows)]

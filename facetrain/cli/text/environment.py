@@ -2,11 +2,11 @@
 
 import importlib.metadata
 import platform
-from typing import Any
 
 import numpy as np
 
 from facetrain import __version__
+from facetrain.core.documents.info import BundledWeights, Gpu, InfoDocument, InstallationProblem
 from facetrain.core.errors import FacetrainError
 from facetrain.core.files import sha256
 from facetrain.core.images import decode_image, opencv
@@ -34,7 +34,7 @@ _PACKAGES = {
 _CODECS = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif", "AVIF": ".avif"}
 
 
-def describe_environment() -> dict[str, Any]:
+def describe_environment() -> InfoDocument:
     """Versions, devices, codecs, bundled weights and problems with their remedies, ready for JSON."""
     wheels = {name: _installed(choices) for name, choices in _PACKAGES.items()}
     problems = [_missing(name, choices[0]) for name, choices in _PACKAGES.items() if not wheels[name]]
@@ -70,7 +70,7 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def environment_text(found: dict[str, Any]) -> str:
+def environment_text(found: InfoDocument) -> str:
     """The same as plain text for a bug report."""
     devices = found["devices"]
     lines = [f"facetrain    {__version__}"]
@@ -88,7 +88,7 @@ def environment_text(found: dict[str, Any]) -> str:
         f"cpu          {devices['cpu']}, {devices['cores']} cores, {bf16}, {memory}",
         f"gpu          {gpus}",
         f"providers    {', '.join(devices['onnxruntime']) or 'none'}",
-        f"images     {', '.join(readable) or 'none'}",
+        f"images       {', '.join(readable) or 'none'}",
         f"video        {'ffmpeg' if found['video'] else 'no ffmpeg'}",
         f"weights      {', '.join(weights) or 'none'}",
         "",
@@ -112,18 +112,18 @@ def _installed(choices: tuple[str, ...]) -> list[tuple[str, str]]:
     return found
 
 
-def _missing(name: str, install: str) -> dict[str, str]:
+def _missing(name: str, install: str) -> InstallationProblem:
     return {"what": f"{name} is not installed", "hint": f"pip install {install}"}
 
 
-def _gpus(problems: list[dict[str, str]]) -> list[dict[str, Any]]:
+def _gpus(problems: list[InstallationProblem]) -> list[Gpu]:
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: a library of the wheel does not load
         hint = "pip install --force-reinstall torch torchvision"
         problems.append({"what": f"torch does not load: {_first_line(error)}", "hint": hint})
         return []
-    gpus: list[dict[str, Any]] = []
+    gpus: list[Gpu] = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         card = torch.cuda.get_device_properties(index)
         gpus.append(
@@ -139,12 +139,12 @@ def _gpus(problems: list[dict[str, str]]) -> list[dict[str, Any]]:
     return gpus
 
 
-def _gpu_text(gpu: dict[str, Any]) -> str:
+def _gpu_text(gpu: Gpu) -> str:
     details = f", {gpu['memory_mb']} MB, compute {gpu['capability']}" if gpu["memory_mb"] else ""
     return f"{gpu['device']} {gpu['name']}{details}"
 
 
-def _providers(problems: list[dict[str, str]]) -> list[str]:
+def _providers(problems: list[InstallationProblem]) -> list[str]:
     try:
         import onnxruntime
     except (ImportError, OSError) as error:
@@ -154,7 +154,7 @@ def _providers(problems: list[dict[str, str]]) -> list[str]:
     return list(onnxruntime.get_available_providers())
 
 
-def _codecs(problems: list[dict[str, str]]) -> tuple[dict[str, bool], bool | None]:
+def _codecs(problems: list[InstallationProblem]) -> tuple[dict[str, bool], bool | None]:
     """Which formats survive writing and reading, and whether ffmpeg is built in."""
     try:
         cv2 = opencv()
@@ -172,7 +172,7 @@ def _codecs(problems: list[dict[str, str]]) -> tuple[dict[str, bool], bool | Non
     return codecs, cv2.CAP_FFMPEG in backends
 
 
-def _bundled(name: str) -> dict[str, Any]:
+def _bundled(name: str) -> BundledWeights:
     path = FOLDER / f"{name}.onnx"
     return {"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from facetrain.cli import console
+from facetrain.core.documents.train import TrainDocument
 from facetrain.core.inert import for_terminal
 from facetrain.train.events import Progress
 from facetrain.train.loop import TrainResult
@@ -220,7 +221,7 @@ class _NoteHandler(logging.Handler):
         self.screen.note(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
-def result_document(result: TrainResult) -> dict[str, Any]:
+def result_document(result: TrainResult) -> TrainDocument:
     """The JSON document of a run's end."""
     return {
         "run": str(result.run.path) if result.run else None,

@@ -4,12 +4,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from facetrain.core.boxes import box_iou
 from facetrain.core.compiler import Compiler
+from facetrain.core.documents.export import CppCheckDocument, FacesDifference
 from facetrain.core.errors import ExportError
 from facetrain.core.faces import Faces, Floats, Image
 from facetrain.detect.detector import FaceDetector
@@ -35,7 +35,7 @@ class Difference:
     score: float
     pixels: float
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> FacesDifference:
         """For JSON."""
         return {"faces": self.faces, "alone": self.alone, "score": self.score, "pixels": self.pixels}
 
@@ -55,7 +55,7 @@ class CppCheck:
     found: Difference
     digits: Difference | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> CppCheckDocument:
         """For JSON."""
         return {
             "compiler": self.compiler,

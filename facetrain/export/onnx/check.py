@@ -7,13 +7,13 @@ The network itself is the judge: raw numbers against torch, faces against `FaceD
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
 
 from facetrain.core.boxes import box_iou, pad_image, padded_size
+from facetrain.core.documents.export import CheckDocument
 from facetrain.core.faces import Faces, Floats, Image
 from facetrain.core.images import fit_image, opencv
 from facetrain.core.onnx_session import cpu_session
@@ -45,7 +45,7 @@ class Check:
     largest: float | None = None
     limit: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> CheckDocument:
         """For JSON."""
         return {
             "name": self.name,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from facetrain.core.documents.export import Latency, LostAp, PrecisionDocument
 from facetrain.core.errors import DataError
 from facetrain.core.machine import cpu_name
 from facetrain.core.onnx_session import cpu_session
@@ -33,7 +34,7 @@ def measure(
     protocol: EvalProtocol | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> PrecisionDocument:
     """What `after` loses and gains against `before`, ready for JSON.
 
     data: a set in one of facetrain's layouts, whose validation part is judged: WIDER FACE's easy, medium and hard
@@ -43,7 +44,8 @@ def measure(
     threads: images at once while AP is measured; latency is of one thread always.
     """
     protocol = protocol or EvalProtocol()
-    ap, worst, far = None, None, None
+    ap: LostAp | None = None
+    worst, far = None, None
     if data is not None:
         benchmark = load_benchmark(data, widerface=has_ground_truth(data), present_only=True)
         sources = [Source(weights=str(path), threads=threads) for path in (before, after)]
@@ -91,7 +93,7 @@ def _far_end(spans: Mapping[str, Difference]) -> float | None:
     return max(known) if known and len(known) == len(ends) else None
 
 
-def latency(before: Path, after: Path) -> dict[str, Any]:
+def latency(before: Path, after: Path) -> Latency:
     """Milliseconds of one image of noise on one thread of this processor: the fastest of a few calls, timed in turn,
     and the median of that over many turns, so that other work on the machine counts little.
 
@@ -128,15 +130,16 @@ def latency(before: Path, after: Path) -> dict[str, Any]:
     }
 
 
-def text(result: Mapping[str, Any], name: str = "after") -> str:
+def text(result: PrecisionDocument, name: str = "after") -> str:
     """A measurement as a table for people. name: what `after` is, such as int8."""
     rows = [["", "fp32", name, "difference", ""]]
     if result["ap"] is not None:
         for subset, lost in result["ap"]["drop"].items():
             values = [result["ap"][when][subset] for when in ("before", "after")]
             cells = ["-" if value is None else f"{value:.4f}" for value in values]
-            span = result["ap"]["intervals"].get(subset, {"low": None})
-            ends = "" if span["low"] is None else brackets(-span["high"], -span["low"], 4, sign=True)
+            span = result["ap"]["intervals"].get(subset)
+            low, high = (span["low"], span["high"]) if span else (None, None)
+            ends = "" if low is None or high is None else brackets(-high, -low, 4, sign=True)
             rows.append([f"AP {subset}", *cells, "-" if lost is None else f"{-lost:+.4f}", ends])
     size, speed = result["bytes"], result["latency"]
     rows.append(

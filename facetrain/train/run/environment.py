@@ -16,6 +16,7 @@ import torch
 from facetrain import __version__
 from facetrain.config.load import config_to_yaml
 from facetrain.config.schema import Config
+from facetrain.core.documents.train import EnvironmentDocument
 from facetrain.core.files import write_json, write_text
 from facetrain.core.machine import available_cores, cpu_name
 from facetrain.core.run_dir import RunDir
@@ -35,7 +36,7 @@ def describe_environment(run: RunDir, config: Config, setup: Setup, teacher: Tea
         except PackageNotFoundError:
             continue
     cuda = setup.device.type == "cuda"
-    document = {
+    document: EnvironmentDocument = {
         "versions": versions,
         "platform": platform.platform(),
         "processor": cpu_name(),

@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from facetrain.core.documents.train import PlanLine, TrainLine, ValidationLine
 from facetrain.core.errors import OutputError
 from facetrain.core.files import replacing, write_text
 from facetrain.core.inert import for_plot
@@ -35,19 +36,20 @@ class MetricsLog:
         self.file = run.metrics.open("ab", buffering=0)
         self.board = open_board(run, step)
 
-    def write(self, kind: str, step: int, **values: Any) -> None:
+    def write(self, line: TrainLine | ValidationLine | PlanLine) -> None:
         """One line. Raises OutputError where the disk is full."""
         if self.run is None or self.file is None:
             return
         try:
-            self.file.write((json.dumps({"kind": kind, "step": step, **values}) + "\n").encode())
+            self.file.write((json.dumps(line) + "\n").encode())
         except OSError as error:
             raise OutputError(
                 f"{self.run.metrics}: cannot be written: {error.strerror or error}",
                 f"free some space, then go on with `resume` {quote(str(self.run.path))}",
             ) from error
         if self.board is not None:
-            self.board.add(kind, step, values)
+            numbers = {name: value for name, value in line.items() if name not in ("kind", "step")}
+            self.board.add(line["kind"], line["step"], numbers)
 
     def close(self) -> None:
         """Close the file."""
