@@ -28,7 +28,7 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
 @dataclass(frozen=True)
-class Settings:
+class CompareSettings:
     """How to compare.
 
     protocol:     how images are shown for AP and for the one image that is looked at
@@ -66,11 +66,11 @@ def compare_models(
     models: Sequence[str | Path],
     *,
     families: Mapping[str, str] | None = None,
-    widerface: Path | None = None,
-    ground_truth: Path | None = None,
+    widerface: str | Path | None = None,
+    ground_truth: str | Path | None = None,
     present_only: bool = False,
-    image: Path | None = None,
-    settings: Settings | None = None,
+    image: str | Path | None = None,
+    settings: CompareSettings | None = None,
     progress: Progress | None = None,
     report: Callable[[FacetrainError], None] | None = None,
 ) -> Comparison:
@@ -85,9 +85,10 @@ def compare_models(
     A model that fails has its error in its row and the others go on; after Ctrl-C what was finished is returned.
     Raises InputError or DataError for data and images that are not there, before any model is begun.
     """
-    settings = settings or Settings()
+    settings = settings or CompareSettings()
     cores = available_cores()  # before the work, which may be moved to other ones
     threads = settings.threads or cores
+    widerface, ground_truth, image = (None if p is None else Path(p) for p in (widerface, ground_truth, image))
     known = None if widerface is None else load_widerface(widerface, ground_truth, present_only=present_only)
     pixels = None if image is None else read_image(image)
     given = [str(model) for model in models]
@@ -126,7 +127,7 @@ class _Run:
 
     rows: list[Row]
     opened: dict[int, OpenModel]
-    settings: Settings
+    settings: CompareSettings
     progress: Progress
     report: Callable[[FacetrainError], None]
 

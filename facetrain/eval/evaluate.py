@@ -107,14 +107,14 @@ class Source:
 
 
 def evaluate_model(
-    source: Source,
-    data: Path,
-    protocol: EvalProtocol,
+    source: Source | str | Path,
+    data: str | Path,
+    protocol: EvalProtocol | None = None,
     *,
     widerface: bool = False,
-    ground_truth: Path | None = None,
+    ground_truth: str | Path | None = None,
     present_only: bool = False,
-    save_predictions: Path | None = None,
+    save_predictions: str | Path | None = None,
     score: float = 0.5,
     precision: float = 0.95,
     draws: int = DRAWS,
@@ -123,11 +123,20 @@ def evaluate_model(
 ) -> Evaluation:
     """Measure on WIDER FACE, or on any labelled set in one of facetrain's layouts (its val part).
 
+    source:       weights, or a `Source`, which may be a folder of result files
+    data:         the set's folder; `sample` is the set that facetrain draws itself
+    protocol:     how images are shown and which detections count; None: the published one
     ground_truth: folder of the three official .mat files; by default found below `data`
     present_only: measure on the images that are there; otherwise a missing one is an error
     score, precision: where false alarms are counted, and what a threshold is looked for
     draws, seed:  of the bootstrap that gives the 95 % intervals; 0: none
+
+    Raises InputError for what is missing, DataError for what is damaged, UsageError for rules that mean nothing.
     """
+    source = source if isinstance(source, Source) else Source(str(source))
+    protocol, data = protocol or EvalProtocol(), Path(data)
+    ground_truth = None if ground_truth is None else Path(ground_truth)
+    save_predictions = None if save_predictions is None else Path(save_predictions)
     if save_predictions is not None:
         check_free(save_predictions)  # now, and not after all the work
     began = time.perf_counter()

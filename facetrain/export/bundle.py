@@ -13,7 +13,7 @@ from facetrain.config.schema import Config, DataConfig
 from facetrain.core.files import sha256
 from facetrain.detect.bundled import FOLDER
 from facetrain.export.network.fold import fold
-from facetrain.export.onnx.model import export_onnx
+from facetrain.export.onnx.model import write_onnx
 from facetrain.model.weights import load_checkpoint, load_model, save_checkpoint
 
 
@@ -22,7 +22,7 @@ def write_bundle(checkpoint: Path, name: str, folder: Path = FOLDER) -> list[Pat
     loaded = load_checkpoint(checkpoint)
     weights, graph = folder / f"{name}.pt", folder / f"{name}.onnx"
     save_checkpoint(weights, loaded.state, portable(loaded.config or Config(model=loaded.model)), loaded.info)
-    export_onnx(fold(load_model(weights)), graph, {"checkpoint_sha256": sha256(weights), "precision": "fp32"})
+    write_onnx(fold(load_model(weights)), graph, {"checkpoint_sha256": sha256(weights), "precision": "fp32"})
     return [weights, graph]
 
 

@@ -59,22 +59,29 @@ class OnnxExport:
         }
 
 
-def export_checked(
-    weights: str,
-    output: Path | None = None,
+def export_onnx(
+    weights: str | Path,
+    output: str | Path | None = None,
     options: OnnxOptions | None = None,
     quantised: Quantised | None = None,
-    images: Path | None = None,
+    images: str | Path | None = None,
     say: Say = lambda what: None,
     advance: Advance = lambda done=1, total=None: None,
 ) -> OnnxExport:
     """Export the weights, check the file, and only then put it where it belongs.
 
-    output: None is `<name>.onnx` here; images: folder to check on. Raises UsageError before anything is done,
+    weights:   a bundled name, a checkpoint, or a run
+    output:    None is `<name>.onnx` here
+    options:   form, sizes, opset and what a form with decoding inside needs
+    quantised: a lower precision, what it is calibrated and judged on, and how much AP it may lose
+    images:    folder to check on
+
+    Raises UsageError before anything is done,
     ExportError where a check fails, OutputError where the file cannot be written; then a file that was there stays.
     """
     options, quantised = options or OnnxOptions(), quantised or Quantised()
-    checkpoint, output = check_places(weights, output, options, quantised, images)
+    output, images = (None if place is None else Path(place) for place in (output, images))
+    checkpoint, output = check_places(str(weights), output, options, quantised, images)
     shown, calibration = check_images(images), _calibration(quantised)
     model = load_model(checkpoint)
     options.check(model.config.strides)

@@ -56,12 +56,13 @@ class Checkpoint:
     info: dict[str, Any]
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a facetrain checkpoint, or the original trainer's (also wrapped in `state_dict`, prefixed `module.`).
 
     Raises InputError where there is no file, DataError where it is no checkpoint that can be used, and ConfigError if
     its configuration is not one: nothing in the file is used before it was looked at.
     """
+    path = Path(path)
     document = read_tensors(path)
     kind = document.get("format") if isinstance(document, Mapping) else None
     if kind in (FORMAT, STATE_FORMAT):
@@ -94,7 +95,7 @@ def config_of(document: Mapping[Any, Any], path: Path) -> Config:
     return config_from_dict(document["config"], str(path))
 
 
-def save_checkpoint(path: Path, state: Mapping[str, Tensor], config: Config, info: Mapping[str, Any]) -> None:
+def save_checkpoint(path: str | Path, state: Mapping[str, Tensor], config: Config, info: Mapping[str, Any]) -> None:
     """Write weights with their configuration, atomically. `info` holds plain values only."""
     document = {
         "format": FORMAT,
@@ -102,7 +103,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Tensor], config: Config, inf
         "model": {key: value.detach().cpu().contiguous() for key, value in state.items()},
         "info": dict(info),
     }
-    write_bytes(path, tensor_bytes(document))
+    write_bytes(Path(path), tensor_bytes(document))
 
 
 def tensor_bytes(document: Mapping[str, Any]) -> bytes:
@@ -112,8 +113,9 @@ def tensor_bytes(document: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def load_model(path: Path) -> YuNet:
+def load_model(path: str | Path) -> YuNet:
     """The network of a checkpoint with its weights, on the CPU, in evaluation mode."""
+    path = Path(path)
     checkpoint = load_checkpoint(path)
     check_extent(checkpoint.model, checkpoint.state, path)
     model = build(checkpoint.model)

@@ -52,10 +52,10 @@ def train_model(
     *,
     config_name: str = "run",
     device: str = "cpu",
-    runs: Path = Path("runs"),
+    runs: str | Path = "runs",
     name: str | None = None,
     resume: RunDir | None = None,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     data: str | None = None,
     teacher: str | None = None,
     budget: float | None = None,
@@ -86,14 +86,14 @@ def train_model(
         def begin() -> Beginning:
             if resume is not None:
                 return begin_again(resume, data, teacher, hold, dry_run=dry_run)
-            return begin_new(config or Config(), runs, name, config_name, hold, dry_run=dry_run)
+            return begin_new(config or Config(), Path(runs), name, config_name, hold, dry_run=dry_run)
 
         # what can be refused is refused here, before images are decoded
         beginning = world.share(begin)
         for line in beginning.notes:
             events.note(line)
         check_batch(beginning.config.train.batch, world)
-        start = load_checkpoint(weights) if weights is not None and world.is_rank_0 else None
+        start = load_checkpoint(Path(weights)) if weights is not None and world.is_rank_0 else None
         training = assemble(beginning, start, place, world, limits, events)
         with training.guarded() as ending:
             if training.run is not None:

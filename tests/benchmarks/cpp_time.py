@@ -31,7 +31,7 @@ from facetrain.export.cpp.targets.options import CppOptions
 from facetrain.export.cpp.targets.standalone import files
 from facetrain.export.network.fold import fold
 from facetrain.export.network.folded import FoldedNet
-from facetrain.export.onnx.model import export_onnx
+from facetrain.export.onnx.model import write_onnx
 from facetrain.model.cost import convolutions
 from facetrain.model.weights import load_model
 
@@ -111,7 +111,7 @@ def measure(weights: Path, options: argparse.Namespace, folder: Path) -> list[di
     folder.mkdir()
     model = load_model(weights)
     net = fold(model)
-    export_onnx(net, folder / "model.onnx")
+    write_onnx(net, folder / "model.onnx")
     built = {name: Harness(net, name, options.flags, folder / name) for name in options.compilers}
     results = []
     for width, height in SIZES:

@@ -12,13 +12,13 @@ import pytest
 from compare.nets import PARAMETERS, multiply_adds, write_classifier, write_custom_operator, write_net
 
 from facetrain.compare import compare
-from facetrain.compare.compare import Settings, compare_models
+from facetrain.compare.compare import CompareSettings, compare_models
 from facetrain.compare.models import Works, distinct_names, open_model, timed_image, timed_work
 from facetrain.core.errors import DataError, FacetrainError, InputError, UsageError
 from facetrain.core.faces import Faces
 from facetrain.detect.detector import FaceDetector
 
-QUICK = Settings(rounds=2, repeats=2, threads=1)
+QUICK = CompareSettings(rounds=2, repeats=2, threads=1)
 
 
 def test_a_row_says_what_the_file_is(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_models_are_timed_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(compare, "timed_work", recorded)
     files = [write_net(tmp_path / f"{name}.onnx") for name in "abc"]
-    compare_models(files, settings=Settings(rounds=2, repeats=1, threads=1))
+    compare_models(files, settings=CompareSettings(rounds=2, repeats=1, threads=1))
     assert "".join(calls) == "aaaAAAbbbBBBcccCCC" + 2 * "aaAAbbBBccCC"
 
 
@@ -239,4 +239,4 @@ def test_what_is_missing_is_said_before_anything_begins(tmp_path: Path, widerfac
         compare_models([net], widerface=widerface)
     for wrong in ({"timed_size": (0, 4)}, {"timed_size": (9999, 4)}, {"at_score": 1.5}, {"threads": 0}):
         with pytest.raises(UsageError):
-            Settings(**wrong)  # type: ignore[arg-type]
+            CompareSettings(**wrong)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from facetrain.export.cpp.targets.options import CppOptions
 from facetrain.export.cpp.targets.standalone import files
 from facetrain.export.cpp.targets.standalone_plan import plan, working_memory
 from facetrain.export.network.fold import fold
-from facetrain.export.onnx.model import export_onnx
+from facetrain.export.onnx.model import write_onnx
 from facetrain.model.weights import load_model
 
 pytestmark = pytest.mark.slow
@@ -62,7 +62,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     for name, config in MODELS.items():
         checkpoint = write_checkpoint(lively_model(config), folder / f"{name}.pt")
         found[name] = Model(checkpoint, folder / f"{name}.onnx")
-        export_onnx(fold(load_model(checkpoint)), found[name].onnx)
+        write_onnx(fold(load_model(checkpoint)), found[name].onnx)
     return found
 
 

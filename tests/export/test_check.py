@@ -16,7 +16,7 @@ from facetrain.detect.bundled import bundled_weights
 from facetrain.export.images import check_images
 from facetrain.export.network.fold import fold
 from facetrain.export.onnx.check import Check, check_lower, check_onnx, compare_faces, failed
-from facetrain.export.onnx.model import export_onnx, onnx_model
+from facetrain.export.onnx.model import onnx_model, write_onnx
 from facetrain.export.onnx.request import Form, OnnxOptions, Quantised, check_places
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import YuNet, build
@@ -159,7 +159,7 @@ def test_faces_of_huge_boxes_are_compared_by_their_size() -> None:
 def test_a_lower_precision_where_nobody_finds_a_face_is_no_failure(tmp_path: Path) -> None:
     model = build(ModelConfig(objectness_bias=-20.0), seed=0).eval()
     path = tmp_path / "net.onnx"
-    export_onnx(fold(model), path)
+    write_onnx(fold(model), path)
     blank = np.zeros((64, 64, 3), np.uint8)
     *_, faces = check_lower(path, path, model, OnnxOptions(), [blank])
     assert faces.ok is None

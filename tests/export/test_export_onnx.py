@@ -14,7 +14,7 @@ from facetrain.core.faces import Image
 from facetrain.detect.detector import FaceDetector
 from facetrain.export.bundle import write_bundle
 from facetrain.export.network.fold import fold
-from facetrain.export.onnx.model import export_onnx
+from facetrain.export.onnx.model import write_onnx
 from facetrain.model.weights import load_checkpoint, load_model, save_checkpoint
 from facetrain.model.yunet import YuNet, build
 
@@ -57,7 +57,7 @@ def trained(config: ModelConfig) -> YuNet:
 def test_outputs_equal_the_networks(name: str, tmp_path: Path) -> None:
     model = trained(MODELS[name])
     path = tmp_path / "model.onnx"
-    export_onnx(fold(model), path)
+    write_onnx(fold(model), path)
     session = onnxruntime.InferenceSession(path)
     for batch, height, width in ((1, 64, 64), (2, 96, 160), (1, 32, 256)):
         images = np.random.default_rng(height).integers(0, 256, (batch, 3, height, width)).astype(np.float32)
@@ -74,7 +74,7 @@ def test_outputs_equal_the_networks(name: str, tmp_path: Path) -> None:
 
 def test_names_metadata_and_nodes_are_what_runtimes_need(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    export_onnx(fold(trained(MODELS["yunet_n"])), path, {"note": "kept"})
+    write_onnx(fold(trained(MODELS["yunet_n"])), path, {"note": "kept"})
     model = onnx.load(path)
     kinds = ("cls", "obj", "bbox", "kps")
     assert [o.name for o in model.graph.output] == [f"{kind}_{stride}" for kind in kinds for stride in (8, 16, 32)]
@@ -86,14 +86,14 @@ def test_names_metadata_and_nodes_are_what_runtimes_need(tmp_path: Path) -> None
     assert metadata["strides"] == "[8, 16, 32]"
     assert model.ir_version <= 8
     again = tmp_path / "again.onnx"
-    export_onnx(fold(trained(MODELS["yunet_n"])), again, {"note": "kept"})
+    write_onnx(fold(trained(MODELS["yunet_n"])), again, {"note": "kept"})
     assert path.read_bytes() == again.read_bytes()
 
 
 def test_released_weights_give_the_released_file(shared: Path, tmp_path: Path) -> None:
     for variant in "ns":
         path = tmp_path / f"{variant}.onnx"
-        export_onnx(fold(load_model(shared / f"reference/yunet/yunet_{variant}.pth")), path)
+        write_onnx(fold(load_model(shared / f"reference/yunet/yunet_{variant}.pth")), path)
         ours = onnxruntime.InferenceSession(path)
         theirs = onnxruntime.InferenceSession(shared / f"reference/yunet/yunet_{variant}_dynamic.onnx")
         image = np.random.default_rng(5).integers(0, 256, (1, 3, 352, 480)).astype(np.float32)

@@ -13,7 +13,7 @@ from facetrain.core.images import read_image
 from facetrain.detect.bundled import bundled_weights
 from facetrain.export.images import check_images
 from facetrain.export.network.fold import fold
-from facetrain.export.onnx.model import export_onnx
+from facetrain.export.onnx.model import write_onnx
 from facetrain.export.onnx.opencv_yn import Thresholds, _select, candidates, possible_and_certain
 from facetrain.model.weights import load_model
 
@@ -61,7 +61,7 @@ def test_it_selects_what_opencv_selects(score: float, nms: float, top_k: int) ->
 def test_exports_of_the_released_weights_find_the_known_faces(shared: Path, tmp_path: Path, name: str) -> None:
     expected = json.loads((shared / "reference/expected-export.json").read_text())["pictures"]
     path = tmp_path / "model.onnx"
-    export_onnx(fold(load_model(shared / f"reference/yunet/{name}.pth")), path)
+    write_onnx(fold(load_model(shared / f"reference/yunet/{name}.pth")), path)
     faces = 0
     for file, known in expected.items():
         image = read_image(shared / "reference/images" / file)

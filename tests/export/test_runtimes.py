@@ -22,7 +22,7 @@ from facetrain.core.faces import Floats, Image
 from facetrain.core.images import read_image
 from facetrain.data.sample_set.make import draw_image
 from facetrain.export.network.fold import fold
-from facetrain.export.onnx.model import export_onnx
+from facetrain.export.onnx.model import write_onnx
 from facetrain.export.onnx.opencv_yn import Thresholds, candidates, possible_and_certain
 from facetrain.export.onnx.request import OPSETS, OnnxOptions
 from facetrain.model.weights import load_model
@@ -195,7 +195,7 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Case:
     files = {"as it is": BUNDLED.with_suffix(".onnx")}
     for name, options in RAW.items():
         files[name] = folder / f"{name}.onnx"
-        export_onnx(net, files[name], options=options)
+        write_onnx(net, files[name], options=options)
     drawn = {f"drawn {index}": draw_image(7, 1, index)[0] for index in (3, 10, 23)}
     drawn["black"] = np.zeros((100, 60, 3), np.uint8)
     expected = dict.fromkeys(files, files["as it is"])
@@ -208,7 +208,7 @@ def released(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Case:
     folder = tmp_path_factory.mktemp("released")
     files = {name: folder / f"{name}.onnx" for name in RELEASED}
     for name, path in files.items():
-        export_onnx(fold(load_model(shared / f"reference/yunet/{name}.pth")), path)
+        write_onnx(fold(load_model(shared / f"reference/yunet/{name}.pth")), path)
     images = {path.name: read_image(path) for path in sorted((shared / "reference/images").glob("*.jpg"))}
     expected = {name: shared / f"reference/yunet/{name}_dynamic.onnx" for name in files}
     return Case(folder, files, expected, raw_inputs() | images, tuple(images))
@@ -221,7 +221,7 @@ def decoded(tmp_path_factory: pytest.TempPathFactory) -> Case:
     net = fold(load_model(BUNDLED.with_suffix(".pt")))
     files = {name: folder / f"{name}.onnx" for name in (*DECODED, *ROWS)}
     for name, path in files.items():
-        export_onnx(net, path, options=(DECODED | ROWS)[name])
+        write_onnx(net, path, options=(DECODED | ROWS)[name])
     drawn = as_input(pad_image(draw_image(7, 1, 10)[0], *FIXED))
     # An input without a face comes last: a runtime that does not survive it has shown the rest.
     arrays = {"faces": drawn, "two": np.concatenate([drawn, drawn[..., ::-1]]), "none": np.zeros_like(drawn)}

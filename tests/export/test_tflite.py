@@ -16,7 +16,7 @@ from facetrain.config.load import load_config
 from facetrain.config.schema import Config
 from facetrain.data.sample_set.make import draw_image
 from facetrain.export.network.fold import fold
-from facetrain.export.onnx.model import export_onnx
+from facetrain.export.onnx.model import write_onnx
 from facetrain.model.weights import load_model, save_checkpoint
 from facetrain.model.yunet import build
 
@@ -113,7 +113,7 @@ def test_the_file_gives_the_onnx_files_numbers_under_its_names(converter: Path, 
 
 def test_another_model_with_channels_last(converter: Path, converted: tuple[Path, Path], tiny: Path) -> None:
     onnx = tiny.with_suffix(".onnx")
-    export_onnx(fold(load_model(tiny)), onnx)
+    write_onnx(fold(load_model(tiny)), onnx)
     compare(converter, converted[1], onnx, channels_last=True)
 
 

@@ -50,7 +50,7 @@ def run(
     """Compare detectors: size, operations, speed, AP, and what they find."""
     from facetrain.cli.text.compare import comparison_text
     from facetrain.cli.text.compare_files import check_files, families_of, write_files
-    from facetrain.compare.compare import Settings, compare_models
+    from facetrain.compare.compare import CompareSettings, compare_models
     from facetrain.core.errors import UsageError
     from facetrain.eval.protocol import EvalProtocol
 
@@ -62,7 +62,7 @@ def run(
         ground_truth=ground_truth,
         present_only=present_only,
         image=image,
-        settings=Settings(
+        settings=CompareSettings(
             protocol=EvalProtocol(size=size, score=score, nms=nms),
             timed_size=console.parse_size(fps_size, "--fps-size"),
             threads=threads,

@@ -87,9 +87,9 @@ def run(
         console.interruptible("nothing was written"),
         console.progress("images", shown=precision != "fp32") as advance,
     ):
-        from facetrain.export.export_onnx import export_checked
+        from facetrain.export.export_onnx import export_onnx
 
-        result = export_checked(weights, output, options, lower, check_images, console.say, advance)
+        result = export_onnx(weights, output, options, lower, check_images, console.say, advance)
     console.result(result.as_dict(), _text(result), as_json=json)
 
 

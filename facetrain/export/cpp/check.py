@@ -16,7 +16,7 @@ from facetrain.detect.detector import FaceDetector
 from facetrain.export.cpp.compiler import compile_program, run_program
 from facetrain.export.cpp.targets.options import EXACT_DIGITS, Program, Rules
 from facetrain.export.network.folded import FoldedNet, with_digits
-from facetrain.export.onnx.model import export_onnx
+from facetrain.export.onnx.model import write_onnx
 
 SCORE_LIMIT, PIXEL_LIMIT = 1e-4, 0.05
 # Tried in turn until a face is found: comparing nothing with nothing proves nothing.
@@ -87,7 +87,7 @@ def check_cpp(
         weights = checkpoint
         if digits < EXACT_DIGITS:
             weights = folder / "rounded.onnx"
-            export_onnx(with_digits(net, digits), weights)
+            write_onnx(with_digits(net, digits), weights)
         expected, rules = _detect_some(weights, program.rules, images)
         assert rules.score is not None
         found = _run(binary, rules, images, folder)

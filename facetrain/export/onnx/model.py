@@ -32,7 +32,7 @@ _LICENCE = (
 )
 
 
-def export_onnx(
+def write_onnx(
     net: FoldedNet, path: Path, extra: Mapping[str, str] | None = None, options: OnnxOptions | None = None
 ) -> None:
     """Write the network to `path`, unchecked. The same weights give the same bytes. extra: further metadata."""
