@@ -7,17 +7,11 @@ from pathlib import Path
 from facetrain.core.documents.eval import AgainstDocument
 from facetrain.core.errors import InputError
 from facetrain.detect.detector import find_weights
-from facetrain.eval.difference import BESIDE_AP, Difference, check_same_protocol, difference, verdict
+from facetrain.eval.difference import LANDMARKS, Difference, check_same_protocol, difference, verdict
 from facetrain.eval.evaluate import Evaluation, Source, evaluate_on
+from facetrain.eval.metrics import METRICS
 from facetrain.eval.prediction_files import read_protocol
 from facetrain.eval.protocol import EvalProtocol
-
-_TITLES = {
-    "recall": "recall",
-    "precision": "precision",
-    "false_alarms": "false alarms per image",
-    "landmark_error.mean": "landmark error",
-}
 
 
 @dataclass(frozen=True)
@@ -43,17 +37,18 @@ class Against:
     def sentences(self) -> list[str]:
         """What can be said of each AP."""
         return [
-            f"{key}: {verdict(d, self.own, self.name)}" for key, d in self.differences.items() if key not in BESIDE_AP
+            f"{key}: {verdict(d, self.own, self.name)}" for key, d in self.differences.items() if not _is_beside_ap(key)
         ]
 
     def others(self) -> list[str]:
         """The numbers beside AP, a line each."""
         lines = []
         for key, found in self.differences.items():
-            if key in BESIDE_AP:
+            if _is_beside_ap(key):
                 own, other = self.numbers[key]
                 span = "" if found.low is None or found.high is None else f" [{found.low:+.4f}, {found.high:+.4f}]"
-                lines.append(f"{_TITLES[key]}: {own:.4f} against {other:.4f}, {found.value:+.4f}{span}")
+                title = METRICS[key].title if key in METRICS else "landmark error"
+                lines.append(f"{title}: {own:.4f} against {other:.4f}, {found.value:+.4f}{span}")
         return lines
 
     def note(self) -> str:
@@ -61,7 +56,7 @@ class Against:
         first = next(iter(self.differences.values()), None)
         if first is None or not first.draws:
             return "no draws, no intervals"
-        aps = sum(key not in BESIDE_AP for key in self.differences)
+        aps = sum(not _is_beside_ap(key) for key in self.differences)
         several = f"; {aps} APs looked at together, told apart at 5 % in all (Holm)" if aps > 1 else ""
         return (
             f"in brackets: 95 % intervals of the difference, {first.draws:,} draws of the same images for both{several}"
@@ -120,6 +115,10 @@ def against(
             "both must be of the same images",
         )
     return Against.of(result, measured, _names(source, other))
+
+
+def _is_beside_ap(key: str) -> bool:
+    return key in METRICS or key == LANDMARKS
 
 
 def _names(*sources: Source) -> tuple[str, str]:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from facetrain.core.faces import Faces, LabelledImage
 from facetrain.eval.average_precision import Curve, Matches, Tally, curve, match, tally
-from facetrain.eval.details import Details, Outcome, measure_details, outcomes_of
+from facetrain.eval.details import Details, measure_details
 from facetrain.eval.intervals import DRAWS, SEED, Estimate, Resampling, ap_estimate, mean_estimate
+from facetrain.eval.outcomes import Outcome, outcomes_of
 
 Mask = NDArray[np.bool_]
 Item = TypeVar("Item")

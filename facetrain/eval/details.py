@@ -1,8 +1,6 @@
 """What an AP does not tell: which faces are missed, how many alarms are false, where a score threshold should lie.
 
-Everything rests on the official matching (eval/average_precision.py): a detection belongs to the one box it overlaps
-most, with an IoU of at least 0.5 on boxes one pixel longer. The best detection of a face finds it, later ones are
-false, and what belongs to an ignored box is dropped: neither true nor false.
+Everything rests on what became of detections and faces (eval/outcomes.py).
 
 Images, their detections and what became of them come as sequences of equal length; detections are best first. N
 detections, F faces and L landmarks of an image. A number that has no value, such as the recall of no faces, is None and
@@ -18,30 +16,13 @@ from numpy.typing import NDArray
 
 from facetrain.core.documents.eval import DetailsDocument
 from facetrain.core.faces import Faces, LabelledImage
-from facetrain.eval.average_precision import Matches
 from facetrain.eval.intervals import Estimate, Resampling, Sums, sum_estimates
+from facetrain.eval.metrics import METRICS
+from facetrain.eval.outcomes import Flags, Outcome, above
 
-Flags = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
 
 SIZE_EDGES = (8, 16, 32, 64, 128, 256)  # pixels
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One image at a score threshold.
-
-    true, false, dropped: (N,) bool, what each detection is; below the threshold it is none of them
-    found, missed:        (F,) bool, what became of each face; an ignored one is neither
-    owner:                (N,) int64, the face that a true detection found, else -1
-    """
-
-    true: Flags
-    false: Flags
-    dropped: Flags
-    found: Flags
-    missed: Flags
-    owner: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -92,8 +73,8 @@ class Details:
     """Everything of this module in one.
 
     faces:            that count, in all images
-    score:            the threshold of recall, precision, false_alarms and by_size
-    false_alarms:     per image
+    score:            the threshold of `numbers` and by_size
+    numbers:          by the names of `METRICS`: recall, precision, false_alarms (per image), …
     by_size:          recall by the shorter side of the face
     by_size_any:      the same with every detection, however low its score: what no threshold can bring back
     wanted_precision: the one that operating_point keeps; it is None where no threshold does
@@ -104,9 +85,7 @@ class Details:
     images: int
     faces: int
     score: float
-    recall: float | None
-    precision: float | None
-    false_alarms: float | None
+    numbers: Mapping[str, float | None]
     by_size: list[SizeRecall]
     by_size_any: list[SizeRecall]
     wanted_precision: float
@@ -114,11 +93,37 @@ class Details:
     landmark_error: LandmarkError | None
     intervals: Mapping[str, Estimate] = field(default_factory=dict)
 
+    @property
+    def recall(self) -> float | None:
+        """Share of the faces found."""
+        return self.numbers["recall"]
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the detections that are faces."""
+        return self.numbers["precision"]
+
+    @property
+    def false_alarms(self) -> float | None:
+        """Per image."""
+        return self.numbers["false_alarms"]
+
     def as_dict(self) -> DetailsDocument:
         """Plain values for JSON."""
-        plain = asdict(replace(self, intervals={}))
-        intervals = {place: estimate.as_dict() for place, estimate in self.intervals.items()}
-        return cast("DetailsDocument", plain | {"intervals": intervals})
+        point, error = self.operating_point, self.landmark_error
+        document = {
+            "images": self.images,
+            "faces": self.faces,
+            "score": self.score,
+            **self.numbers,
+            "by_size": [asdict(size) for size in self.by_size],
+            "by_size_any": [asdict(size) for size in self.by_size_any],
+            "wanted_precision": self.wanted_precision,
+            "operating_point": None if point is None else asdict(point),
+            "landmark_error": None if error is None else asdict(error),
+            "intervals": {place: estimate.as_dict() for place, estimate in self.intervals.items()},
+        }
+        return cast("DetailsDocument", document)
 
 
 def measure_details(
@@ -139,72 +144,28 @@ def measure_details(
     """
     at_score = [above(outcome, faces, score) for outcome, faces in zip(everything, found, strict=True)]
     errors = landmark_errors(everything, found, images)
+    rates = [Sums(name, *metric.sums(at_score, found, images), metric.share) for name, metric in METRICS.items()]
     details = Details(
         images=len(images),
         faces=_count(~image.ignore for image in images),
         score=score,
-        recall=None,
-        precision=None,
-        false_alarms=None,
+        numbers={some.name: _share(float(some.numerator.sum()), float(some.denominator.sum())) for some in rates},
         by_size=recall_by_size(at_score, images),
         by_size_any=recall_by_size(everything, images),
         wanted_precision=precision,
         operating_point=operating_point(everything, found, images, precision),
         landmark_error=landmark_error(errors),
     )
-    hits, alarms = _count(o.true for o in at_score), _count(o.false for o in at_score)
-    details = replace(
-        details,
-        recall=_share(hits, details.faces),
-        precision=_share(hits, hits + alarms),
-        false_alarms=_share(alarms, len(images)),
-    )
     if resampling is None or not resampling.draws:
         return details
-    sums = [*_rate_sums("", at_score, images), *_size_sums("by_size", at_score, images)]
+    sums = [*rates, *_size_sums("by_size", at_score, images)]
     sums += _size_sums("by_size_any", everything, images)
     point = details.operating_point
     if point is not None:
         there = [above(outcome, faces, point.score) for outcome, faces in zip(everything, found, strict=True)]
-        sums += _rate_sums("operating_point.", there, images)
+        sums += _point_sums(there, found, images)
     sums += _landmark_sums(errors, len(images))
     return replace(details, intervals=sum_estimates(sums, resampling))
-
-
-def outcomes_of(matches: Matches, images: Sequence[LabelledImage]) -> list[Outcome]:
-    """What became of every detection, whatever its score, and of every face."""
-    ends = np.bincount(matches.image, minlength=len(images)).cumsum()
-    results = []
-    start = 0
-    for image, whole in zip(images, np.split(matches.box, ends[:-1]) if len(images) else [], strict=True):
-        box = np.where(whole >= 0, whole - start, -1)
-        start += len(image.boxes)
-        hit = box >= 0
-        dropped = np.zeros(len(box), bool)
-        dropped[hit] = image.ignore[box[hit]]
-        candidates = np.flatnonzero(hit & ~dropped)
-        # detections are best first, so the first that belongs to a face is the one that finds it
-        true = np.zeros(len(box), bool)
-        true[candidates[np.unique(box[candidates], return_index=True)[1]]] = True
-        owner = np.where(true, box, -1)
-        seen = np.zeros(len(image.boxes), bool)
-        seen[owner[true]] = True
-        results.append(Outcome(true, ~true & ~dropped, dropped, seen, ~seen & ~image.ignore, owner))
-    return results
-
-
-def above(outcome: Outcome, faces: Faces, score: float) -> Outcome:
-    """The outcome of what scores at least `score`, from that of all detections.
-
-    The best detection of a face is the last to fall below a threshold.
-    """
-    passed = faces.scores >= score
-    true = outcome.true & passed
-    owner = np.where(true, outcome.owner, -1)
-    found = np.zeros(len(outcome.found), bool)
-    found[owner[true]] = True
-    counted = outcome.found | outcome.missed
-    return Outcome(true, outcome.false & passed, outcome.dropped & passed, found, counted & ~found, owner)
 
 
 def recall_by_size(
@@ -320,18 +281,12 @@ def _by_size(
     return faces.reshape(-1, classes), found.reshape(-1, classes)
 
 
-def _rate_sums(place: str, results: Sequence[Outcome], images: Sequence[LabelledImage]) -> list[Sums]:
-    """What recall, precision and false alarms are made of, an image each."""
-    hits, alarms = (
-        np.array([float(some.sum()) for some in kind])
-        for kind in zip(*((result.true, result.false) for result in results), strict=True)
-    )
-    faces = np.array([float((~image.ignore).sum()) for image in images])
-    reached = "reached" if place else "precision"
+def _point_sums(there: Sequence[Outcome], found: Sequence[Faces], images: Sequence[LabelledImage]) -> list[Sums]:
+    """What recall, precision and false alarms of the operating point are made of, an image each."""
+    names = {"recall": "recall", "precision": "reached", "false_alarms": "false_alarms"}
     return [
-        Sums(f"{place}recall", hits, faces, share=True),
-        Sums(f"{place}{reached}", hits, hits + alarms, share=True),
-        Sums(f"{place}false_alarms", alarms, np.ones(len(images)), share=False),
+        Sums(f"operating_point.{place}", *METRICS[name].sums(there, found, images), METRICS[name].share)
+        for name, place in names.items()
     ]
 
 
@@ -366,5 +321,5 @@ def _count(flags: Iterable[Flags]) -> int:
     return sum(int(some.sum()) for some in flags)
 
 
-def _share(part: float, whole: int) -> float | None:
+def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None

@@ -16,6 +16,7 @@ import numpy as np
 from facetrain.core.documents.common import DifferenceDocument
 from facetrain.core.errors import UsageError
 from facetrain.eval.intervals import Estimate, Resampling, critical, estimate, two_sided
+from facetrain.eval.metrics import METRICS
 
 if TYPE_CHECKING:
     from facetrain.eval.benchmark import Benchmark
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 _IN_FOUR_OF_FIVE = NormalDist().inv_cdf(0.8)
 _SHOWN = 3  # names of images in a message
-BESIDE_AP = ("recall", "precision", "false_alarms", "landmark_error.mean")
+LANDMARKS = "landmark_error.mean"  # its place among the intervals of details
 
 
 @dataclass(frozen=True)
@@ -158,9 +159,8 @@ def difference(a: "Evaluation", b: "Evaluation") -> dict[str, Difference]:
     found = differences(a.intervals, b.intervals, first)
     if a.details.score == b.details.score:
         here, there = a.details.intervals, b.details.intervals
-        found |= {
-            name: difference_of(here[name], there[name], first) for name in BESIDE_AP if name in here and name in there
-        }
+        both = [name for name in (*METRICS, LANDMARKS) if name in here and name in there]
+        found |= {name: difference_of(here[name], there[name], first) for name in both}
     return found
 
 

@@ -4,6 +4,9 @@ import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from facetrain.core.documents.eval import DetailsDocument
+from facetrain.eval.metrics import METRICS
+
 
 def hints(document: type) -> dict[str, tuple[Any, str, bool]]:
     """By field: its type, what it means, and whether it is always there."""
@@ -12,6 +15,8 @@ def hints(document: type) -> dict[str, tuple[Any, str, bool]]:
         required = name in document.__required_keys__
         kind, meaning = get_args(get_args(hint)[0] if get_origin(hint) is NotRequired else hint)
         found[name] = (kind, meaning, required)
+    if document is DetailsDocument:  # a metric's meaning stands in its row
+        found |= {name: (float | None, row.title, True) for name, row in METRICS.items() if name not in found}
     return found
 
 

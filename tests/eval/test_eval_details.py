@@ -17,11 +17,10 @@ from facetrain.eval.details import (
     Details,
     LandmarkError,
     OperatingPoint,
-    Outcome,
     SizeRecall,
-    above,
 )
 from facetrain.eval.labelled import labelled_benchmark
+from facetrain.eval.outcomes import Outcome, above
 
 Case = tuple[list[Faces], list[LabelledImage]]
 

@@ -12,8 +12,10 @@ from facetrain import __version__
 from facetrain.core.faces import LabelledImage
 from facetrain.eval.against import Against
 from facetrain.eval.average_precision import Curve
-from facetrain.eval.details import Details, Outcome, SizeRecall
+from facetrain.eval.details import Details, SizeRecall
 from facetrain.eval.intervals import Estimate
+from facetrain.eval.metrics import METRICS
+from facetrain.eval.outcomes import Outcome
 
 MARK = '<meta name="generator" content="facetrain eval">'  # tells an earlier report from a folder of something else
 FOUND, MISSED, FALSE, IGNORED = (80, 200, 60), (50, 50, 255), (0, 215, 255), (190, 190, 190)
@@ -144,7 +146,17 @@ def _threshold(details: Details) -> str:
     return (
         f"<p>At a score of <b>{details.score:g}</b> the detector finds <b>{recall}</b> of the faces"
         f"{soft('recall', '.1%')}. {precision} of its detections are right{soft('precision', '.1%')}; "
-        f"{_rate(details.false_alarms)}{soft('false_alarms', '.2f')}.</p>\n<p>{advice}</p>\n"
+        f"{_rate(details.false_alarms)}{soft('false_alarms', '.2f')}.{_further(details)}</p>\n<p>{advice}</p>\n"
+    )
+
+
+def _further(details: Details) -> str:
+    """Metrics that no sentence says already."""
+    told = ("recall", "precision", "false_alarms")
+    return "".join(
+        f" {escape(metric.title)}: {details.numbers[name]:.3f}{_soft_span(details, name, '.3f')}."
+        for name, metric in METRICS.items()
+        if name not in told and details.numbers[name] is not None
     )
 
 

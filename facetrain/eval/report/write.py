@@ -21,8 +21,9 @@ from facetrain.core.plots import load_matplotlib, new_figure
 from facetrain.eval.against import Against
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.benchmark import Scores
-from facetrain.eval.details import Details, Outcome, above
+from facetrain.eval.details import Details
 from facetrain.eval.intervals import Estimate
+from facetrain.eval.outcomes import Outcome, above
 from facetrain.eval.report.page import (
     FALSE,
     FOUND,
