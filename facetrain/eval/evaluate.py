@@ -11,7 +11,7 @@ from facetrain.core.documents.eval import EvalDocument
 from facetrain.core.errors import InputError, UsageError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.core.machine import available_cores
-from facetrain.data.formats.layout import load_split
+from facetrain.data.layout import load_split
 from facetrain.data.sample_set.make import sample_root
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.benchmark import Benchmark, Scores

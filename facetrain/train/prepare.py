@@ -16,7 +16,7 @@ from facetrain.core.faces import LabelledImage
 from facetrain.core.files import sha256, user_cache
 from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batches import steps_per_epoch
-from facetrain.data.formats.layout import find_images, find_split, load_split
+from facetrain.data.layout import find_images, find_split, load_split
 from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store

@@ -11,7 +11,7 @@ from facetrain.config.schema import EvalConfig
 from facetrain.core.documents.train import ValidationLine
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import Detector, Faces, LabelledImage
-from facetrain.data.formats.layout import load_split
+from facetrain.data.layout import load_split
 from facetrain.eval.benchmark import Benchmark
 from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check

@@ -32,7 +32,7 @@ from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batch import Batch
 from facetrain.data.batches import ahead, epoch_batches, make_batch, mirror_order
 from facetrain.data.crops import draw_crop
-from facetrain.data.formats.layout import load_split
+from facetrain.data.layout import load_split
 from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store

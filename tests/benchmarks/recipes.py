@@ -166,7 +166,7 @@ def relabelled() -> Path:
     """The training images with boxes by the far better detector in place of their labels; made once."""
     from facetrain.core.files import user_cache, write_text
     from facetrain.core.images import read_image
-    from facetrain.data.formats.layout import load_split
+    from facetrain.data.layout import load_split
     from facetrain.detect.detector import FaceDetector
 
     root = user_cache() / "facetrain" / "relabelled"

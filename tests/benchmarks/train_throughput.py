@@ -33,7 +33,7 @@ from facetrain.core.machine import cpu_name
 from facetrain.data.augmentations import augmented
 from facetrain.data.batches import epoch_batches, mirror_order
 from facetrain.data.crops import crop_faces, draw_crop
-from facetrain.data.formats.layout import load_split
+from facetrain.data.layout import load_split
 from facetrain.data.store.open import open_store
 from facetrain.data.view import View
 from facetrain.model.kernels.choose import use_fused

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from facetrain.core.errors import DataError
 from facetrain.core.faces import LabelledImage
 from facetrain.data.formats import labelv2
-from facetrain.data.formats.label_file import LabelFile
+from facetrain.data.label_file import LabelFile
 
 HEADER = "# 0--Parade/a.jpg 640 480"
 POINTS = "12.5 24.25 0.0 13 25 2 14 26 1 15 27 3.5 16 28 0"
@@ -598,6 +598,6 @@ def test_what_is_written_is_read_again(tmp_path_factory, case):
 
 
 def test_labels_are_read_without_torch():
-    code = "import sys, facetrain.data.formats.layout; print('torch' in sys.modules, 'cv2' in sys.modules)"
+    code = "import sys, facetrain.data.layout; print('torch' in sys.modules, 'cv2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from facetrain.core.errors import DataError, InputError
-from facetrain.data.formats.layout import LAYOUT, Split, find_split, load_split
+from facetrain.data.layout import LAYOUT, Split, find_split, load_split
 
 LINES = "# 0--Parade/a.jpg 64 48\n1 2 3 4\n"
 
@@ -101,7 +101,7 @@ def test_the_shown_layouts_are_the_accepted_ones(tmp_path):
 
 def test_load_split_logs_one_line(tmp_path, caplog):
     put(tmp_path, "train/labelv2.txt", "train/images")
-    with caplog.at_level(logging.INFO, "facetrain.data.formats.layout"):
+    with caplog.at_level(logging.INFO, "facetrain.data.layout"):
         labels = load_split(tmp_path, "train", 3)
     assert labels.images[0].landmarks.shape == (1, 3, 3)
     [record] = caplog.records

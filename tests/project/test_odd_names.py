@@ -12,7 +12,7 @@ import pytest
 
 from facetrain.cli.app import run_cli
 from facetrain.core.files import as_spelled, user_cache, write_json, write_text
-from facetrain.data.formats.layout import load_split
+from facetrain.data.layout import load_split
 from facetrain.detect.bundled import bundled_weights
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems keep no such names")

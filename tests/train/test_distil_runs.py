@@ -106,7 +106,7 @@ def test_windows_are_drawn_around_what_the_teacher_sees(
     photographs: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """… which is looked for once, and kept."""
-    from facetrain.data.formats.layout import find_images
+    from facetrain.data.layout import find_images
 
     model = make_teacher(read_teacher(str(teacher), MODEL), CPU)
     images = find_images(photographs, 5)

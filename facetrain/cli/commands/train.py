@@ -212,7 +212,7 @@ def _check_places(config: "Config", runs: Path, name: str | None, config_name: s
     """Judge the folders of data and runs before torch is imported, which takes seconds. Raises UsageError."""
     from facetrain.core.files import check_folder
     from facetrain.core.run_dir import new_run
-    from facetrain.data.formats.layout import find_split
+    from facetrain.data.layout import find_split
     from facetrain.detect.bundled import find_teacher
 
     if config.train.teacher is not None:

@@ -1,1 +1,1 @@
-"""Label files and the layouts of folders."""
+"""Label formats, one file each: FILE, its name in a data set; `recognises`, `read` and `write`."""

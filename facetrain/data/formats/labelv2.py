@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from facetrain.core.errors import DataError
 from facetrain.core.faces import Floats, LabelledImage
 from facetrain.core.files import as_spelled, is_lfs_pointer, write_text
-from facetrain.data.formats.label_file import LabelFile, LabelProblem, LabelStatistics
+from facetrain.data.label_file import LabelFile, LabelProblem, LabelStatistics
 
 # Looser than a good header (a path with blanks, sizes of 0): such a file is meant, and `read` says what is wrong.
+FILE = "labelv2.txt"  # its name in a data set
+
 _FIRST_LINE = re.compile(r"\s*#\s*\S.*?\s-?\d+\s+-?\d+(\s|$)")
 
 _LARGEST = float(2**24)  # beyond it float32 no longer holds every whole pixel

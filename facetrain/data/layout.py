@@ -3,7 +3,9 @@
 import logging
 import os
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Literal
 
 import numpy as np
@@ -11,8 +13,8 @@ import numpy as np
 from facetrain.core.errors import InputError
 from facetrain.core.faces import LabelledImage
 from facetrain.core.images import SUFFIXES
-from facetrain.data.formats import labelv2
-from facetrain.data.formats.label_file import LabelFile
+from facetrain.data import formats
+from facetrain.data.label_file import LabelFile
 
 LAYOUT = """\
 WIDER FACE                           your own images
@@ -34,8 +36,9 @@ _log = logging.getLogger(__name__)
 class Split:
     """The training or the validation part of a data set."""
 
-    labels: Path  # a labelv2 file
+    labels: Path
     images: Path  # the folder that the paths in it start from
+    format: str = "labelv2"  # of the labels: a file of `formats/`
 
 
 def find_split(root: Path, split: Literal["train", "val"]) -> Split:
@@ -45,12 +48,12 @@ def find_split(root: Path, split: Literal["train", "val"]) -> Split:
     """
     if not root.is_dir():
         raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", _HINT.rstrip())
-    wider = Split(root / "labelv2" / split / "labelv2.txt", root / f"WIDER_{split}" / "images")
-    plain = Split(root / split / "labelv2.txt", root / split / "images")
-    for place in (wider, plain):
+    wider, plain = _places(root, split, "labelv2")
+    others = [place for name in format_names() if name != "labelv2" for place in _places(root, split, name)]
+    for place in (wider, plain, *others):
         if place.labels.is_file() and place.images.is_dir():
             return place
-    for place in (wider, plain):
+    for place in (wider, plain, *others):
         if place.labels.is_file():
             missing = f"the images of {place.labels}: no folder {place.images}"
             break
@@ -62,10 +65,23 @@ def find_split(root: Path, split: Literal["train", "val"]) -> Split:
     raise InputError(f"{root}: cannot find {missing}", _HINT.rstrip())
 
 
+def format_names() -> list[str]:
+    """The names of all label formats, sorted. Each is the name of its file."""
+    return sorted(module.name for module in iter_modules(formats.__path__))
+
+
+def _places(root: Path, split: str, name: str) -> tuple[Split, Split]:
+    """Where a split lies with labels of a format: as WIDER FACE, or as a plain pair."""
+    file = import_module(f"{formats.__name__}.{name}").FILE
+    wider = Split(root / "labelv2" / split / file, root / f"WIDER_{split}" / "images", name)
+    return wider, Split(root / split / file, root / split / "images", name)
+
+
 def load_split(root: Path, split: Literal["train", "val"], landmarks: int) -> LabelFile:
     """Find a split, read its labels and log what they hold. Raises InputError, or DataError on any bad line."""
     place = find_split(root, split)
-    labels = labelv2.read(place.labels, place.images, landmarks)
+    read = import_module(f"{formats.__name__}.{place.format}").read
+    labels: LabelFile = read(place.labels, place.images, landmarks)
     labels.raise_on_problems()
     _log.info("%s: %s", place.labels, labels.statistics.summary())
     return labels
