@@ -38,7 +38,7 @@ from torch import nn
 
 from facetrain.core.errors import FacetrainError
 from facetrain.core.files import write_bytes
-from facetrain.export.checkpoint import find_checkpoint
+from facetrain.detect.find_weights import find_weights
 from facetrain.export.network.fold import fold
 from facetrain.export.onnx.model import OnnxOptions, onnx_bytes, onnx_model, output_names
 from facetrain.model.weights import load_model
@@ -109,7 +109,7 @@ def main():
     except ValueError:
         parser.error(f"--size {given.size}: write it as WxH, for example 320x256")
     try:
-        model = load_model(find_checkpoint(given.weights)).eval()
+        model = load_model(find_weights(given.weights, "export")).eval()
         OnnxOptions(size=size).check(model.config.strides)
         with redirect_stdout(sys.stderr):  # the converter tells of its steps
             content = convert(model, size, given.channels_last)

@@ -74,7 +74,7 @@ def compare_models(
     progress: Progress | None = None,
     report: Callable[[FacetrainError], None] | None = None,
 ) -> Comparison:
-    """Compare models: bundled names, ONNX files and checkpoints.
+    """Compare models: ONNX files and checkpoints, runs and names, see `find_weights`.
 
     families:  the family to take a model for, by the model as it stands in `models`
     widerface: folder of the WIDER FACE images to measure AP on; ground_truth, present_only: see `evaluate_model`

@@ -166,7 +166,7 @@ class TrainConfig:
     )
     assign: AssignConfig = field(default_factory=AssignConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    teacher: str | None = None  # a checkpoint or bundled name whose network teaches every prior; null: none
+    teacher: str | None = None  # a checkpoint, a run or a name whose network teaches every prior; null: none
     teacher_weight: float = within("[0, inf)", 1.0)  # of the teacher's loss terms
     # of the labels' loss terms; 0: images are enough, labels are not read
     label_weight: float = within("[0, inf)", 1.0)

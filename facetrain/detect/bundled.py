@@ -1,11 +1,10 @@
 """The weights that come with facetrain: `weights/<name>.onnx` to detect with, `weights/<name>.pt` to train from."""
 
+import re
 from pathlib import Path
 
-from facetrain.core.errors import InputError
-from facetrain.core.suggest import choices_hint
-
 FOLDER = Path(__file__).parent / "weights"
+_AP = re.compile(r"(\d\.\d+) \[(\.\d+), (\.\d+)\]")
 
 
 def bundled_names(suffix: str = ".onnx") -> list[str]:
@@ -14,22 +13,14 @@ def bundled_names(suffix: str = ".onnx") -> list[str]:
 
 
 def bundled_weights(name: str, suffix: str = ".onnx") -> Path:
-    """The bundled file of a model. Raises InputError with the names there are."""
-    names = bundled_names(suffix)
-    if name in names:
-        return FOLDER / f"{name}{suffix}"
-    hint = choices_hint(name, names) if names else "this installation has none: give a file"
-    raise InputError(f"{name}: neither a file nor bundled weights", hint)
+    """The file of a bundled model, one of `bundled_names`."""
+    return FOLDER / f"{name}{suffix}"
 
 
-def find_teacher(name: str) -> Path:
-    """The file of a teacher: a path, or the name of bundled weights. Raises InputError."""
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    if name in bundled_names(".pt"):
-        return bundled_weights(name, ".pt")
-    raise InputError(
-        f"train.teacher: {name}: no such file, and no bundled weights of this name",
-        f"a checkpoint (.pt, .pth), or one of: {', '.join(bundled_names('.pt'))}",
-    )
+def bundled_ap(name: str) -> dict[str, tuple[float, float, float]]:
+    """AP and its 95 % interval (value, low, high) of each subset, as the model's card has them; empty without."""
+    card = bundled_weights(name, ".md")
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    [row] = re.findall(r"(?m)^\| these weights \|(.*)$", text) or [""]
+    found = [(float(value), float(low), float(high)) for value, low, high in _AP.findall(row)]
+    return dict(zip(("easy", "medium", "hard"), found, strict=True)) if found else {}

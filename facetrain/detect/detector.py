@@ -10,15 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facetrain.core.errors import DataError, DeviceError, FacetrainError, InputError, UsageError
+from facetrain.core.errors import DeviceError, FacetrainError, InputError, UsageError
 from facetrain.core.faces import Detector, Faces, Image
-from facetrain.core.files import is_lfs_pointer
 from facetrain.core.images import read_image
-from facetrain.core.suggest import nearest
-from facetrain.detect.bundled import bundled_weights
+from facetrain.detect.find_weights import find_weights
 from facetrain.detect.recognise import check_family
 
-CHECKPOINT_SUFFIXES = (".pt", ".pth")
 _CHECKPOINT_FAMILY = "yunet"
 ImageLike = Image | str | os.PathLike[str]
 
@@ -26,7 +23,7 @@ ImageLike = Image | str | os.PathLike[str]
 class FaceDetector:
     """Finds faces in images.
 
-    weights:        a bundled name, an ONNX file, or a checkpoint (which needs torch)
+    weights:        a name, an ONNX file, or a checkpoint or a run (these need torch): see `find_weights`
     device:         cpu, cuda, cuda:1 or 1; mps for checkpoints
     score:          least sigmoid(cls) * sigmoid(obj) that counts, 0 to 1
     nms:            a face that overlaps a better one by a higher IoU is dropped, above 0, at most 1
@@ -98,36 +95,6 @@ def as_image(image: ImageLike) -> Image:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise InputError(f"an image cannot be an array of shape {image.shape} and type {image.dtype}", expected)
     return image
-
-
-def find_weights(weights: str | Path) -> Path:
-    """The file that `weights` means, an ONNX file or a checkpoint: a path wins over a bundled name.
-
-    Raises InputError where there is none, DataError where it is something else.
-    """
-    path = Path(weights)
-    # os.path answers no for a file behind a closed folder, Path.is_file raises
-    if not os.path.isfile(path):  # noqa: PTH113
-        if os.path.isdir(path):  # noqa: PTH112
-            raise InputError(f"{path}: a folder, not weights", "a run keeps its best weights in best.pt")
-        if path.suffix.lower() not in (".onnx", *CHECKPOINT_SUFFIXES) and path.name == str(weights) != "":
-            return bundled_weights(str(weights))
-        if os.path.exists(path):  # noqa: PTH110
-            raise InputError(f"{path}: not a file")
-        near = nearest(path.name, [other.name for other in path.parent.glob("*")])
-        raise InputError(f"{path}: no such file", f"did you mean {path.parent / near}?" if near else None)
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    if is_lfs_pointer(start):
-        raise DataError(f"{path}: a git-lfs pointer, not weights", "run `git lfs pull` where it came from")
-    if not start:
-        raise DataError(f"{path}: the file is empty")
-    if path.suffix.lower() not in (".onnx", *CHECKPOINT_SUFFIXES):
-        raise DataError(f"{path}: not weights by its name", "an ONNX file ends in .onnx, a checkpoint in .pt or .pth")
-    return path
 
 
 def parse_device(device: str) -> str:

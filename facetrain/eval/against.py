@@ -6,7 +6,7 @@ from pathlib import Path
 
 from facetrain.core.documents.eval import AgainstDocument
 from facetrain.core.errors import InputError
-from facetrain.detect.detector import find_weights
+from facetrain.detect.find_weights import best_of_run, find_weights
 from facetrain.eval.difference import LANDMARKS, Difference, check_same_protocol, difference, verdict
 from facetrain.eval.evaluate import Evaluation, Source, evaluate_on
 from facetrain.eval.metrics import METRICS
@@ -75,11 +75,11 @@ class Against:
 
 
 def other_source(what: str, protocol: EvalProtocol, device: str, threads: int | None) -> Source:
-    """Weights, or a folder of result files. Raises InputError where there is neither.
+    """Weights, or a folder of result files, which is none of a run. Raises InputError where there is neither.
 
     UsageError where the files say that they came about by another protocol than this one, what differs being named.
     """
-    if Path(what).is_dir():
+    if Path(what).is_dir() and best_of_run(Path(what)) is None:
         check_same_protocol(protocol.as_dict(), {**read_protocol(Path(what)), "source": "prediction files"})
         return Source(None, Path(what))
     find_weights(what)

@@ -19,7 +19,8 @@ from facetrain.core.documents.export import CppDocument
 from facetrain.core.errors import ExportError, InputError, OutputError, UsageError
 from facetrain.core.files import check_folder, replacing
 from facetrain.core.suggest import choices_hint
-from facetrain.export.checkpoint import export_name, find_checkpoint
+from facetrain.detect.find_weights import find_weights
+from facetrain.export.checkpoint import export_name
 from facetrain.export.cpp import targets
 from facetrain.export.cpp.targets.options import EXACT_DIGITS, CppOptions, Program
 from facetrain.export.network.folded import FoldedNet, check_finite
@@ -99,7 +100,7 @@ def export_cpp(request: CppRequest, progress: Progress = lambda what: None) -> C
     target = find_target(request.target)
     if request.check is False and request.images is not None:
         raise UsageError("`no_check` and `check_images` exclude each other")
-    checkpoint = find_checkpoint(request.weights)
+    checkpoint = find_weights(request.weights, "export")
     options = _options(request, target, checkpoint)
     library_folder = _library_folder(request, target)
     folder = request.output or library_folder or Path(f"{export_name(checkpoint)}_{request.target}")

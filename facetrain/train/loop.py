@@ -10,6 +10,7 @@ import torch
 from facetrain.config.schema import Config
 from facetrain.core.files import user_cache
 from facetrain.core.run_dir import RunDir
+from facetrain.detect.find_weights import find_weights
 from facetrain.model.detector import torch_device
 from facetrain.model.weights import Checkpoint, load_checkpoint
 from facetrain.model.yunet import build
@@ -67,7 +68,7 @@ def train_model(
     """Train a detector, or continue a run.
 
     config:   what to train, by default the published YuNet-n; `resume` brings its own
-    weights:  a checkpoint to start from (fine-tuning)
+    weights:  a checkpoint to start from (fine-tuning): a file, a run or a name, see `find_weights`
     data, teacher: where these lie now for a run that is resumed; a new run's stand in its configuration
     budget:   seconds that a new run may take; its steps are planned so that its schedule ends with them
     max_time: seconds after which the run saves, validates and stops, wherever its schedule is
@@ -84,6 +85,8 @@ def train_model(
         events = events if events is not None and world.is_rank_0 else LogEvents()
 
         def begin() -> Beginning:
+            if weights is not None:
+                find_weights(weights, "train", Path(runs))
             if resume is not None:
                 return begin_again(resume, data, teacher, hold, dry_run=dry_run)
             return begin_new(config or Config(), Path(runs), name, config_name, hold, dry_run=dry_run)
@@ -93,7 +96,9 @@ def train_model(
         for line in beginning.notes:
             events.note(line)
         check_batch(beginning.config.train.batch, world)
-        start = load_checkpoint(Path(weights)) if weights is not None and world.is_rank_0 else None
+        start = None
+        if weights is not None and world.is_rank_0:
+            start = load_checkpoint(find_weights(weights, "train", Path(runs)))
         training = assemble(beginning, start, place, world, limits, events)
         with training.guarded() as ending:
             if training.run is not None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from facetrain.config.schema import Config, LossConfig, ModelConfig
 from facetrain.core.errors import DataError, InputError, UsageError
 from facetrain.core.files import sha256
-from facetrain.detect.bundled import find_teacher
+from facetrain.detect.find_weights import RUNS, find_teacher, lasting_name
 from facetrain.model.frozen import freeze
 from facetrain.model.kernels.plain import FOLDED, Kernels
 from facetrain.model.priors import decode_boxes
@@ -25,7 +25,7 @@ from facetrain.train.losses import BOX_LOSSES, LANDMARK_BETA
 
 @dataclass(frozen=True)
 class TeacherFile:
-    """A teacher's weights as they were read. name: as it was given, a file's path made absolute."""
+    """A teacher's weights as they were read. name: what finds it from any folder, a name or a path."""
 
     name: str
     sha256: str
@@ -33,23 +33,16 @@ class TeacherFile:
     state: dict[str, Tensor]
 
 
-def read_teacher(name: str, student: ModelConfig) -> TeacherFile:
-    """Read a teacher, a checkpoint's path or a bundled name, and check that it can teach this student.
+def read_teacher(name: str, student: ModelConfig, runs: Path = RUNS) -> TeacherFile:
+    """Read a teacher, a checkpoint's path, a run or a name, and check that it can teach this student.
 
-    Raises InputError where there is no such file, DataError where it is no YuNet with the student's strides and
+    Raises InputError where there is no such checkpoint, DataError where it is no YuNet with the student's strides and
     landmarks and finite weights.
     """
-    path = find_teacher(name)
-    if path.suffix.lower() == ".onnx":
-        raise DataError(
-            f"{path}: an ONNX file cannot teach: its numbers before the sigmoid are gone",
-            "give a YuNet checkpoint (.pt, .pth); detectors of other families teach by labels that they make",
-        )
-    if Path(name).expanduser().is_file():
-        name = str(path.resolve())
+    path = find_teacher(name, runs)
     checkpoint = load_checkpoint(path)
     _check(checkpoint.model, checkpoint.state, student, path)
-    return TeacherFile(name, sha256(path), checkpoint.model, checkpoint.state)
+    return TeacherFile(lasting_name(name, path), sha256(path), checkpoint.model, checkpoint.state)
 
 
 def _check(teacher: ModelConfig, state: dict[str, Tensor], student: ModelConfig, path: Path) -> None:
@@ -75,11 +68,14 @@ def _named(names: tuple[str, ...]) -> str:
     return f"{len(names)} ({', '.join(names)})" if names else "none"
 
 
-def with_teacher(config: Config, moved: str | None, known: str | None) -> tuple[Config, TeacherFile | None]:
-    """Read a run's teacher; the configuration comes back with its absolute path.
+def with_teacher(
+    config: Config, moved: str | None, known: str | None, runs: Path = RUNS
+) -> tuple[Config, TeacherFile | None]:
+    """Read a run's teacher; the configuration comes back with what finds it from any folder.
 
     moved: where it lies now, by default where the configuration says
     known: SHA-256 of the teacher that a run to be resumed began with: another one is refused
+    runs:  the folder of the runs that may be named
     """
     train = config.train
     name = moved or train.teacher
@@ -88,10 +84,11 @@ def with_teacher(config: Config, moved: str | None, known: str | None) -> tuple[
     if moved is not None and train.teacher is None:
         raise UsageError("`teacher`: this run has no teacher", "start a new run from its weights to give it one")
     try:
-        teacher = read_teacher(name, config.model)
+        teacher = read_teacher(name, config.model, runs)
     except InputError as error:
         if known is not None:
-            error.hint = f"`resume` with `teacher` FILE names its new place (SHA-256 {known[:12]}…)"
+            place = f"`resume` with `teacher` FILE names its new place (SHA-256 {known[:12]}…)"
+            error.hint = f"{error.hint}\n{place}" if error.hint else place
         raise
     if known not in (None, teacher.sha256):
         raise DataError(

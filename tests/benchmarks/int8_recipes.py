@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from facetrain.detect.detector import find_weights
+from facetrain.detect.find_weights import find_weights
 from facetrain.export.network.fold import fold
 from facetrain.export.network.folded import FoldedNet, joined
 from facetrain.export.onnx.model import onnx_bytes, onnx_model

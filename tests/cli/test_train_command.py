@@ -27,7 +27,7 @@ from facetrain.cli.commands.train import _seconds
         ),
         (["nosuch", "--resume", "--for", "2h"], "--resume continues a run with its own settings"),
         (["yunet_n", "--recipe", "distil"], "train.label_weight: 0 with no train.teacher leaves nothing"),
-        (["yunet_n", "--teacher", "nowhere.pt"], "train.teacher: nowhere.pt: no such file, and no bundled weights"),
+        (["yunet_n", "--teacher", "nowhere.pt"], "train.teacher: nowhere.pt: no such file"),
         (["yunet_n", "--teacher", "yunet_n", "--set", "train.teacher_weight=-1"], "teacher_weight: must be at least 0"),
         (["yunet_n", "--teacher", "yunet_n", "--set", "train.teacher_weight=much"], "teacher_weight: must be a number"),
         ([], "no CONFIG given"),
@@ -82,4 +82,19 @@ def test_weights_that_are_not_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_cli(["train", "yunet_n", "--weights", "best.pt"]) == 2
-    assert "best.pt: neither a file nor bundled weights" in capsys.readouterr().err
+    assert "best.pt: no such file" in capsys.readouterr().err
+
+
+def test_runs_and_names_as_weights_and_teachers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept" / "mine-1").mkdir(parents=True)
+    (tmp_path / "kept" / "mine-1" / "best.pt").write_bytes(b"PK")
+    for options in (["--weights", "mine-1", "--teacher", "mine-1"], ["--weights", "kept/mine-1"]):
+        assert run_cli(["train", "yunet_n", "--data", "nowhere", "--runs", "kept", *options]) == 2
+        assert "nowhere" in capsys.readouterr().err  # the weights were found
+    assert run_cli(["train", "yunet_n", "--data", "nowhere", "--weights", "mien-1", "--runs", "kept"]) == 2
+    assert "did you mean 'mine-1'?" in capsys.readouterr().err
+    assert run_cli(["train", "yunet_n", "--data", "nowhere", "--teacher", "yunet_n.onnx"]) == 2
+    assert "train.teacher: yunet_n.onnx: no such file" in capsys.readouterr().err

@@ -97,8 +97,8 @@ def test_preset_names_and_spellings():
 
 def test_unknown_preset_text():
     with pytest.raises(InputError, match="no such preset") as caught:
-        preset_text("yunet_m")
-    assert "did you mean 'yunet_" in caught.value.hint
+        preset_text("yunt_n")
+    assert "did you mean 'yunet_n'?" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from facetrain.cli.app import run_cli
 from facetrain.config.load import load_config
 from facetrain.core.compiler import Compiler, find_compiler
 from facetrain.core.errors import OutputError
+from facetrain.detect.bundled import bundled_weights
 from facetrain.export import export_cpp as cpp
 from facetrain.export.cpp.targets.options import CppOptions
 from facetrain.export.network.fold import fold
@@ -313,7 +314,7 @@ def test_every_file_of_a_target_says_who_wrote_it(target: str) -> None:
 
 
 def test_weights_of_fewer_digits() -> None:
-    net = fold(load_model(cpp.find_checkpoint("yunet_n")))
+    net = fold(load_model(bundled_weights("yunet_n", ".pt")))
     for digits in (3, 9):
         rounded = with_digits(net, digits)
         assert list(rounded.weights) == list(net.weights)

@@ -11,7 +11,8 @@ from facetrain import FaceDetector
 from facetrain.core.errors import DataError, DeviceError, FacetrainError, InputError, UsageError
 from facetrain.core.faces import Detector, Faces
 from facetrain.detect import bundled
-from facetrain.detect.detector import find_weights, parse_device
+from facetrain.detect.detector import parse_device
+from facetrain.detect.find_weights import find_weights
 
 
 @pytest.fixture

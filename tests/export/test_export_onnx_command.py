@@ -127,7 +127,7 @@ WRONG = {
     "a folder": (["--output", "{folder}/sub.onnx"], 2, "a folder"),
     "suffix": (["--output", "{folder}/model"], 2, "must end in .onnx"),
     "no weights": (["--weights", "{folder}/none.pt"], 2, "no such file"),
-    "unknown name": (["--weights", "yunet_x"], 2, "neither a file nor bundled weights"),
+    "unknown name": (["--weights", "yunet_x"], 2, "neither a file, nor a run, nor weights with this name"),
     "onnx": (["--weights", "{folder}/old.onnx"], 2, "cannot be exported again"),
     "other shape": (["--weights", "{folder}/other.pt"], 1, "do not fit the model"),
     "old opset": (["--opset", "10"], 2, "--opset 10"),

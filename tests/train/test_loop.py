@@ -224,6 +224,18 @@ def test_fine_tuning_takes_what_fits_and_lists_the_rest(data: Path, tmp_path: Pa
     assert any(f"{len(weights)}" in n or "weights taken over" in n for n in events.notes)
 
 
+def test_fine_tuning_starts_from_a_run_by_its_name(data: Path, tmp_path: Path) -> None:
+    best = tmp_path / "runs" / "mine-1" / "best.pt"
+    best.parent.mkdir(parents=True)
+    save_checkpoint(best, build(MODEL, seed=9).state_dict(), Config(model=MODEL), {})
+    events = Recorder()
+    train_model(tiny_config(data), runs=tmp_path / "runs", weights="mine-1", dry_run=True, events=events)
+    assert any(note.startswith(f"starting from {best}") for note in events.notes)
+    with pytest.raises(InputError, match="mine-2: neither a file, nor a run"):
+        train_model(tiny_config(data), runs=tmp_path / "other", weights="mine-2")
+    assert not (tmp_path / "other").exists()
+
+
 def test_weights_of_which_nothing_fits_are_refused(data: Path, tmp_path: Path) -> None:
     other = Config(model=ModelConfig(stem=(3, 6, 6), stages=((6, 6),), maps=(1,), strides=(4,), pool_after=(0,)))
     foreign = {f"other.{key}": value for key, value in build(other.model, seed=0).state_dict().items()}

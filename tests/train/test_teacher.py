@@ -202,8 +202,8 @@ def test_weights_that_are_missing_cannot_teach(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("nowhere.pt", InputError, "no such file, and no bundled weights"),
-        ("detector.onnx", DataError, "an ONNX file cannot teach"),
+        ("nowhere.pt", InputError, r"^train\.teacher: nowhere\.pt: no such file"),
+        ("detector.onnx", InputError, "an ONNX file cannot teach"),
         ("text.pt", DataError, "not a checkpoint"),
     ],
 )
@@ -224,7 +224,16 @@ def test_names_teach_and_files_get_their_whole_path(teacher_path: Path, monkeypa
     assert read_teacher("yunet_n", load_config("yunet_n").model).sha256 == sha256(bundled_weights("yunet_n", ".pt"))
 
 
-def test_a_moved_teacher_must_be_the_same(teacher_path: Path, tmp_path: Path) -> None:
+def test_a_run_teaches_by_its_name_and_is_written_down_by_its_path(tmp_path: Path, teacher_path: Path) -> None:
+    best = tmp_path / "runs" / "mine-1" / "best.pt"
+    best.parent.mkdir(parents=True)
+    best.write_bytes(teacher_path.read_bytes())
+    assert read_teacher("mine-1", MODEL, tmp_path / "runs").name == str(best.resolve())
+    assert read_teacher(str(best.parent), MODEL).name == str(best.resolve())
+
+
+def test_a_moved_teacher_must_be_the_same(teacher_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACETRAIN_CACHE", str(tmp_path))
     config = Config(model=MODEL, train=TrainConfig(teacher=str(tmp_path / "gone.pt")))
     known = sha256(teacher_path)
     moved, teacher = with_teacher(config, str(teacher_path), known)
@@ -236,6 +245,12 @@ def test_a_moved_teacher_must_be_the_same(teacher_path: Path, tmp_path: Path) ->
         with_teacher(config, None, known)
     assert "`resume` with `teacher`" in str(caught.value.hint)
     assert known[:12] in str(caught.value.hint)
+    with pytest.raises(InputError) as caught:
+        with_teacher(replace(config, train=TrainConfig(teacher="yunet_n_released")), None, known)
+    assert str(caught.value.hint).splitlines() == [
+        "fetch them: facetrain weights get yunet_n_released",
+        f"`resume` with `teacher` FILE names its new place (SHA-256 {known[:12]}…)",
+    ]
     with pytest.raises(UsageError, match="has no teacher"):
         with_teacher(Config(model=MODEL), str(teacher_path), None)
     assert with_teacher(Config(model=MODEL), None, None) == (Config(model=MODEL), None)

@@ -10,7 +10,7 @@ from facetrain.cli import console
 
 def run(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL", help="ONNX files of any known family, checkpoints, bundled names.")
+        list[str], typer.Argument(metavar="MODEL", help="ONNX files of any known family, checkpoints, runs, names.")
     ],
     *,
     widerface: Annotated[

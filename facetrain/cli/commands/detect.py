@@ -64,7 +64,8 @@ def run(
     ],
     *,
     weights: Annotated[
-        str, typer.Option("--weights", "-w", help="A bundled model's name, an ONNX file or a checkpoint.")
+        str,
+        typer.Option("--weights", "-w", help="A name, a file (ONNX or checkpoint) or a run; see `facetrain weights`."),
     ] = "yunet_n",
     family: Annotated[
         str | None, typer.Option(help="Detector family of an ONNX file; by default it is recognised.")

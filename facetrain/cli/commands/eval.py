@@ -19,7 +19,7 @@ def run(
     ] = "data/widerface",
     weights: Annotated[
         str | None,
-        typer.Option("--weights", "-w", help="A bundled name, an ONNX file or a checkpoint; by default yunet_n."),
+        typer.Option("--weights", "-w", help="A name, a file (ONNX or checkpoint) or a run; by default yunet_n."),
     ] = None,
     family: Annotated[
         str | None, typer.Option(help="Detector family of an ONNX file; by default it is recognised.")
@@ -57,7 +57,7 @@ def run(
 ) -> None:
     """Measure a detector on WIDER FACE or on your own labelled images."""
     from facetrain.cli.text.eval import evaluation_text
-    from facetrain.detect.detector import find_weights
+    from facetrain.detect.find_weights import find_weights
     from facetrain.eval.against import against, other_source
     from facetrain.eval.evaluate import Source, evaluate_model
     from facetrain.eval.intervals import check_draws

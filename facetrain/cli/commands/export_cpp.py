@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def run(
     *,
-    weights: Annotated[str, typer.Option("--weights", "-w", help="A checkpoint, or a bundled model's name.")] = (
-        "yunet_n"
-    ),
+    weights: Annotated[
+        str, typer.Option("--weights", "-w", help="A checkpoint, a run, or a name; see `facetrain weights`.")
+    ] = ("yunet_n"),
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder to write: new, empty, or with an earlier export of this target."),

@@ -41,14 +41,14 @@ def run(
         ),
     ] = "auto",
     weights: Annotated[
-        str | None, typer.Option(help="Start from these weights: a checkpoint or a bundled name.")
+        str | None, typer.Option(help="Start from these weights: a checkpoint, a run or a name.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run that CONFIG names; without CONFIG the newest.")
     ] = False,
     teacher: Annotated[
         str | None,
-        typer.Option(help="Learn from this network: a YuNet checkpoint or a bundled name. With --resume: its place."),
+        typer.Option(help="Learn from this network: a checkpoint, a run or a name. With --resume: its place now."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; by default <config>-<n>.")] = None,
     recipe: Annotated[
@@ -73,6 +73,7 @@ def run(
     """Train a face detector, or continue a run."""
     from facetrain.config.load import config_name, load_config
     from facetrain.core.run_dir import find_run
+    from facetrain.detect.find_weights import find_weights
     from facetrain.train.parallel.launch import has_launcher, is_rank_0, run_workers
 
     devices = _devices(gpus)
@@ -88,7 +89,7 @@ def run(
     _check_options(config, settings or [], resume=resume, new=new, epochs=epochs, budget=budget)
     chosen = None if resume else _recipe(recipe, data)
     resolved = None if resume or config is None else load_config(config, settings or [], chosen, fields)
-    start = None if weights is None else _checkpoint(weights)
+    start = None if weights is None else find_weights(weights, "train", runs)
     if resolved is not None and not has_launcher():
         _check_places(resolved, runs, name, config_name(config or ""))
     order = Order(
@@ -181,13 +182,6 @@ def train(order: Order) -> int:
     return 130
 
 
-def _checkpoint(weights: str) -> Path:
-    """The checkpoint that `weights` means, a file or a bundled name."""
-    from facetrain.detect.bundled import bundled_weights
-
-    return Path(weights) if Path(weights).is_file() else bundled_weights(weights, ".pt")
-
-
 def _check_options(
     config: str | None, settings: Sequence[str], *, resume: bool, new: bool, epochs: int | None, budget: float | None
 ) -> None:
@@ -213,10 +207,10 @@ def _check_places(config: "Config", runs: Path, name: str | None, config_name: s
     from facetrain.core.files import check_folder
     from facetrain.core.run_dir import new_run
     from facetrain.data.layout import find_split
-    from facetrain.detect.bundled import find_teacher
+    from facetrain.detect.find_weights import find_teacher
 
     if config.train.teacher is not None:
-        find_teacher(config.train.teacher)
+        find_teacher(config.train.teacher, runs)
     check_folder(new_run(runs, name, config_name).path, "runs")
     root = Path(config.data.root)
     if config.data.root == "sample" and not root.is_dir():

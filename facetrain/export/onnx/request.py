@@ -6,7 +6,8 @@ from typing import Literal
 
 from facetrain.core.errors import InputError, UsageError
 from facetrain.core.files import check_file
-from facetrain.export.checkpoint import export_name, find_checkpoint
+from facetrain.detect.find_weights import find_weights
+from facetrain.export.checkpoint import export_name
 
 Form = Literal["raw", "rows", "decoded"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -116,7 +117,7 @@ def check_places(
     """
     check_request(options, quantised)
     options.check((1,))
-    checkpoint = find_checkpoint(weights)
+    checkpoint = find_weights(weights, "export")
     output = output or Path(default_name(export_name(checkpoint), options, quantised.precision))
     check_output(output)
     for field, path in (("calibrate", quantised.calibrate), ("data", quantised.data), ("check_images", images)):

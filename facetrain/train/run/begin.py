@@ -41,7 +41,7 @@ def begin_new(
     Raises UsageError where the name is taken, InputError or DataError for a teacher that does not fit.
     """
     config, teacher = with_teacher(
-        replace(config, data=replace(config.data, root=_absolute(config.data.root))), None, None
+        replace(config, data=replace(config.data, root=_absolute(config.data.root))), None, None, runs
     )
     if dry_run:
         return Beginning(config, new_run(runs, name, config_name), None, teacher, ())
@@ -72,7 +72,7 @@ def begin_again(run: RunDir, data: str | None, teacher: str | None, hold: ExitSt
             f"{config.data.root}: the data that the run began with is no longer there",
             "`resume` with `data` FOLDER names its new place",
         )
-    config, taught = with_teacher(config, teacher, saved["state"].get("teacher"))
+    config, taught = with_teacher(config, teacher, saved["state"].get("teacher"), run.path.parent)
     return Beginning(config, run, saved, taught, notes)
 
 
