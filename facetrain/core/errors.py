@@ -52,6 +52,10 @@ class OutputError(FacetrainError):
     """A result cannot be written."""
 
 
+class DownloadError(FacetrainError):
+    """A file cannot be fetched from the network, or is another one than it should be."""
+
+
 class UsageError(FacetrainError):
     """The call itself is wrong; nothing was begun."""
 
