@@ -60,11 +60,12 @@ def describe(source: str, size: tuple[int, int]) -> ModelDocument:
 
     size: (width, height) in pixels, rounded up to the multiple of the largest stride that the network needs.
     """
-    if source.endswith(".onnx"):
+    suffix = Path(source).suffix.lower()
+    if suffix == ".onnx":
         from facetrain.model.graph_cost import describe_graph
 
         return describe_graph(existing(Path(source)), size)
-    if source.endswith((".pt", ".pth")):
+    if suffix in (".pt", ".pth"):
         from facetrain.model.weights import load_checkpoint
 
         config, kind = load_checkpoint(Path(source)).model, "checkpoint"

@@ -1,5 +1,6 @@
 import importlib.metadata
 import json
+import shutil
 import sys
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from facetrain import __version__
 from facetrain.cli.app import run_cli
 from facetrain.cli.text import environment
+from facetrain.detect.bundled import bundled_weights
 
 PACKAGES = ["torch", "torchvision", "onnxruntime", "onnx", "opencv", "numpy", "matplotlib", "typer", "rich", "yaml"]
 
@@ -96,6 +98,33 @@ def test_the_cost_of_a_model_as_json(capsys):
     document = json.loads(capsys.readouterr().out)
     assert list(document)[:5] == ["schema", "facetrain", "source", "kind", "size"]
     assert (document["kind"], document["size"], document["total"]["parameters"]) == ("config", [640, 480], 54608)
+
+
+def test_weights_by_name_and_runs(capsys, tmp_path, monkeypatch):
+    """A configuration's name goes first; the rest is what weights can be called."""
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "mine-1"
+    run.mkdir(parents=True)
+    shutil.copy(bundled_weights("yunet_s", ".pt"), run / "best.pt")
+    for name in ("mine-1", "runs/mine-1"):
+        assert run_cli(["info", name, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert (document["source"], document["kind"], document["total"]["parameters"]) == (name, "checkpoint", 54608)
+        assert document["known_as"] == {"name": "yunet_s", "file": "the bundled yunet_s.pt"}
+    assert run_cli(["info", "yunet_n", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["kind"], document["known_as"]) == ("config", None)
+    assert run_cli(["info", "yunet_s_relased"]) == 2
+    assert "did you mean 'yunet_s_released'?" in capsys.readouterr().err
+
+
+def test_a_released_file_is_recognised(capsys, shared, tmp_path):
+    path = tmp_path / "MODEL.ONNX"
+    shutil.copy(shared / "reference/yunet/yunet_s_640_640.onnx", path)
+    assert run_cli(["info", str(path)]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.startswith("these are yunet_s_released: the file is onnx/yunet_s_640_640.onnx of its authors")
+    assert line.endswith("byte for byte OpenCV zoo's face_detection_yunet_2023mar.onnx")
 
 
 @pytest.mark.parametrize("arguments", [["yunet_n", "--size", "big"], ["absent.yaml"], ["yunet_x"]])

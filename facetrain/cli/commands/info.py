@@ -1,5 +1,7 @@
 """`facetrain info`: what is installed, or what a model costs."""
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +16,8 @@ def run(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="CONFIG|WEIGHTS", help="A configuration, checkpoint or ONNX file; none: the installation."
+            metavar="CONFIG|WEIGHTS",
+            help="A configuration, or weights (a file, a run, a name); none: the installation.",
         ),
     ] = None,
     *,
@@ -30,8 +33,31 @@ def run(
     else:
         from facetrain.model.cost import describe
 
-        model = describe(source, console.parse_size(size))
+        path = _weights_of(source)
+        model = describe(source if path is None else str(path), console.parse_size(size))
+        known = None if path is None else _known(path)
+        model |= {"source": source, "known_as": known}
         console.result(model, _model_text(model), as_json=json)
+
+
+def _weights_of(source: str) -> Path | None:
+    """The file of weights that is meant; None for a configuration, whose name goes first: `yunet_n` is the preset."""
+    from facetrain.config.load import config_name, preset_names
+    from facetrain.detect.find_weights import SUFFIXES, find_weights
+
+    path = Path(source)
+    is_weights = path.suffix.lower() in SUFFIXES
+    is_config = path.suffix.lower() in (".yaml", ".yml") or os.path.isfile(path)  # noqa: PTH113
+    if not is_weights and (is_config or config_name(source) in preset_names()):
+        return None
+    return find_weights(source)
+
+
+def _known(path: Path) -> "KnownWeights | None":
+    from facetrain.detect.public import recognised
+
+    known = recognised(path)
+    return None if known is None else {"name": known.name, "file": known.what}
 
 
 def _model_text(model: "ModelDocument") -> str:
@@ -42,6 +68,8 @@ def _model_text(model: "ModelDocument") -> str:
         mflops = "-" if part["mflops"] is None else f"{part['mflops']:.1f}"
         rows.append([part["name"], f"{part['parameters']:,}", f"{part['multiply_adds']:,}", mflops])
     lines = [f"{model['source']} ({model['kind']}) on an image of {width}x{height}", "", console.table(rows)]
+    if model["known_as"] is not None:
+        lines.insert(1, f"these are {model['known_as']['name']}: the file is {model['known_as']['file']}")
     if model["strides"]:  # an ONNX file does not say
         strides, landmarks = " ".join(map(str, model["strides"])), ", ".join(model["landmarks"]) or "none"
         lines += ["", f"strides    {strides}", f"landmarks  {landmarks}"]
