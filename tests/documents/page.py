@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from facetrain.core.documents import compare, detect, export, info, train
+from facetrain.core.documents import compare, detect, export, info, train, weights
 from facetrain.core.documents import eval as evaluation
 from facetrain.core.documents.common import Header, ProtocolDocument
 from tests.documents.fields import hints, in_words, parts, title
@@ -18,7 +18,9 @@ DOCUMENTS = {
     "facetrain export-onnx --json": export.OnnxDocument,
     "facetrain export-cpp --json": export.CppDocument,
     "facetrain info --json": info.InfoDocument,
-    "facetrain info MODEL --json": info.ModelDocument,
+    "facetrain info MODEL --json": info.ModelInfo,
+    "facetrain weights --json": weights.WeightsDocument,
+    "facetrain weights get NAME --json": weights.FetchedDocument,
 }
 FILES = {
     "metrics.jsonl, lines of kind train": train.TrainLine,

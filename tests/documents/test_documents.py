@@ -14,7 +14,7 @@ from facetrain.core.documents.compare import CompareDocument
 from facetrain.core.documents.detect import DetectDocument
 from facetrain.core.documents.eval import EvalDocument
 from facetrain.core.documents.export import CppDocument, OnnxDocument
-from facetrain.core.documents.info import InfoDocument, ModelDocument
+from facetrain.core.documents.info import InfoDocument, ModelInfo
 from facetrain.core.documents.train import (
     EnvironmentDocument,
     PlanLine,
@@ -22,6 +22,7 @@ from facetrain.core.documents.train import (
     TrainLine,
     ValidationLine,
 )
+from facetrain.core.documents.weights import WeightsDocument
 from facetrain.data.sample_set.make import write_sample
 from facetrain.detect.bundled import bundled_weights
 from tests.documents.fields import hints, misfits
@@ -85,7 +86,7 @@ def test_compare(document: Callable[..., Any]) -> None:
 def test_info(document: Callable[..., Any]) -> None:
     document(InfoDocument, "info")
     for source in ("yunet_n.yaml", str(bundled_weights("yunet_s", ".pt")), str(bundled_weights("yunet_s"))):
-        document(ModelDocument, "info", source)
+        document(ModelInfo, "info", source)
 
 
 def test_a_run_and_its_files(document: Callable[..., Any]) -> None:
@@ -96,6 +97,10 @@ def test_a_run_and_its_files(document: Callable[..., Any]) -> None:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert {line["kind"] for line in lines} == {"train", "val"}
     assert [misfits(line, LINES[line["kind"]]) for line in lines] == [[]] * len(lines)
+
+
+def test_weights(document: Callable[..., Any]) -> None:
+    assert document(WeightsDocument, "weights")["weights"]
 
 
 @pytest.mark.slow

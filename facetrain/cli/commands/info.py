@@ -9,7 +9,7 @@ import typer
 from facetrain.cli import console
 
 if TYPE_CHECKING:
-    from facetrain.core.documents.info import ModelDocument
+    from facetrain.core.documents.info import KnownWeights, ModelInfo
 
 
 def run(
@@ -34,9 +34,9 @@ def run(
         from facetrain.model.cost import describe
 
         path = _weights_of(source)
-        model = describe(source if path is None else str(path), console.parse_size(size))
+        counted = describe(source if path is None else str(path), console.parse_size(size))
         known = None if path is None else _known(path)
-        model |= {"source": source, "known_as": known}
+        model: ModelInfo = {**counted, "source": source, "known_as": known}
         console.result(model, _model_text(model), as_json=json)
 
 
@@ -60,7 +60,7 @@ def _known(path: Path) -> "KnownWeights | None":
     return None if known is None else {"name": known.name, "file": known.what}
 
 
-def _model_text(model: "ModelDocument") -> str:
+def _model_text(model: "ModelInfo") -> str:
     """A model's cost as a table. Sizes are (width, height) in pixels."""
     width, height = model["size"]
     rows = [["part", "parameters", "multiply-adds", "published MFLOPs"]]

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from facetrain.cli.console import table
+from facetrain.core.documents.weights import ApWithInterval, FetchedDocument, NamedWeights, WeightsDocument
 from facetrain.core.files import sha256
 from facetrain.detect import public
 from facetrain.detect.bundled import bundled_ap, bundled_names, bundled_weights
@@ -17,17 +18,20 @@ if TYPE_CHECKING:
 _SUBSETS = ("easy", "medium", "hard")
 
 
-def list_weights() -> dict[str, Any]:
+def list_weights() -> WeightsDocument:
     """All weights that have a name, ready for JSON. Nothing is asked of the network."""
     names = sorted({*bundled_names(), *bundled_names(".pt")})
     return {
         "weights": [*map(_bundled, names), *map(_public, public.PUBLIC)],
         "cache": str(cache_folder()),
-        "other_files": [{"sha256": digest, **vars(other)} for digest, other in OTHER_FILES.items()],
+        "other_files": [
+            {"sha256": digest, "name": other.name, "path": other.path, "elsewhere": other.elsewhere}
+            for digest, other in OTHER_FILES.items()
+        ],
     }
 
 
-def _bundled(name: str) -> dict[str, Any]:
+def _bundled(name: str) -> NamedWeights:
     paths = [path for suffix in (".onnx", ".pt") if (path := bundled_weights(name, suffix)).is_file()]
     return {
         "name": name,
@@ -43,7 +47,7 @@ def _bundled(name: str) -> dict[str, Any]:
     }
 
 
-def _public(row: PublicWeights) -> dict[str, Any]:
+def _public(row: PublicWeights) -> NamedWeights:
     return {
         "name": row.name,
         "kind": "public",
@@ -64,11 +68,11 @@ def _public(row: PublicWeights) -> dict[str, Any]:
     }
 
 
-def _ap(values: Mapping[str, tuple[float, float, float]]) -> dict[str, Any]:
+def _ap(values: Mapping[str, tuple[float, float, float]]) -> dict[str, ApWithInterval]:
     return {name: {"estimate": value, "low": low, "high": high} for name, (value, low, high) in values.items()}
 
 
-def list_text(document: Mapping[str, Any]) -> str:
+def list_text(document: WeightsDocument) -> str:
     """The list in tables of at most 80 columns."""
     rows = document["weights"]
     kinds = [["name", "kind", "licence", "where"]]
@@ -98,11 +102,11 @@ def list_text(document: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *(f"to fetch: facetrain weights get {name}" for name in missing)])
 
 
-def _score(ap: Mapping[str, float] | None) -> str:
+def _score(ap: ApWithInterval | None) -> str:
     return "-" if ap is None else f"{ap['estimate']:.3f} {brackets(ap['low'], ap['high'], 3)}".removeprefix("0")
 
 
-def _where(row: Mapping[str, Any]) -> str:
+def _where(row: NamedWeights) -> str:
     """Where a row's files are, in a few words."""
     if row["kind"] == "bundled":
         return "comes along"
@@ -114,7 +118,7 @@ def _where(row: Mapping[str, Any]) -> str:
     return "; ".join(words) or "not fetched"
 
 
-def fetched_document(name: str, files: Sequence["CachedFile"]) -> dict[str, Any]:
+def fetched_document(name: str, files: Sequence["CachedFile"]) -> FetchedDocument:
     """What `get` has come to, ready for JSON."""
     row = public_weights(name)
     assert row is not None

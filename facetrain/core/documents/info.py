@@ -13,7 +13,7 @@ class Part(TypedDict):
 
 
 class ModelDocument(TypedDict):
-    """`facetrain info MODEL --json`."""
+    """What a model costs."""
 
     source: Annotated[str, "as it was given"]
     kind: Annotated[str, "config, checkpoint or onnx"]
@@ -22,6 +22,19 @@ class ModelDocument(TypedDict):
     total: Annotated[Part, "of all"]
     strides: Annotated[list[int], "of the outputs; empty where an ONNX file does not say"]
     landmarks: Annotated[list[str], "their names"]
+
+
+class KnownWeights(TypedDict):
+    """Weights that are known by their SHA-256."""
+
+    name: Annotated[str, "for `weights`"]
+    file: Annotated[str, "which of their files it is"]
+
+
+class ModelInfo(ModelDocument):
+    """`facetrain info MODEL --json`."""
+
+    known_as: Annotated[KnownWeights | None, "null for a configuration, and for unknown weights"]
 
 
 class Gpu(TypedDict):
