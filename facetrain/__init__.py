@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from facetrain.core.faces import Faces as Faces
     from facetrain.core.faces import LabelledImage as LabelledImage
     from facetrain.detect.detector import FaceDetector as FaceDetector
+    from facetrain.detect.find_weights import find_weights as find_weights
     from facetrain.eval.difference import Difference as Difference
     from facetrain.eval.difference import difference as difference
     from facetrain.eval.evaluate import Evaluation as Evaluation
@@ -63,6 +64,7 @@ _HOMES = {
     "evaluate_model": "facetrain.eval.evaluate",
     "export_cpp": "facetrain.export.export_cpp",
     "export_onnx": "facetrain.export.export_onnx",
+    "find_weights": "facetrain.detect.find_weights",
     "load_checkpoint": "facetrain.model.weights",
     "load_config": "facetrain.config.load",
     "load_model": "facetrain.model.weights",
