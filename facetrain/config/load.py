@@ -1,7 +1,9 @@
 """From a YAML file, a preset, a recipe and `--set key=value` to one checked, resolved Config; and back to text."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import Field, asdict, is_dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -11,14 +13,14 @@ import yaml
 
 from facetrain.config.check import check_config
 from facetrain.config.problems import Problem, raise_problems, shorten, show
-from facetrain.config.schema import Config
-from facetrain.config.typed import Layer
-from facetrain.config.yaml_source import Node, Scalar, node_of, plain_value, read_yaml
+from facetrain.config.schema import Config, entries
+from facetrain.config.typed import choices, lay
+from facetrain.config.yaml_source import Scalar, Source, plain_document, plain_value, read_yaml
 from facetrain.core.errors import ConfigError, InputError
 from facetrain.core.suggest import choices_hint, nearest
 
-_SUFFIXES = (".yaml", ".yml")
-_LARGEST_FILE = 256 * 1024  # bytes; ours have 4,000, and PyYAML takes seconds for a megabyte
+_LARGEST_FILE = 256 * 1024  # bytes; ours have 7,000, and PyYAML takes seconds for a megabyte
+_COMMENTS_AT = 29  # column
 
 
 def load_config(
@@ -40,14 +42,14 @@ def load_config(
     name, text = _read_source(source)
     layers = [_read_layer(text, name, problems)]
     if recipe is not None:
-        layers.append(_read_layer(_read_recipe(recipe), f"recipes/{_bare(recipe)}.yaml", problems))
-    layers.extend(_field(key, value) for key, value in (fields or {}).items())
+        layers.append(_read_layer(_bundled("recipe", recipe), f"recipes/{_bare(recipe)}.yaml", problems))
+    given = {key: _field(key, value) for key, value in (fields or {}).items()}
+    layers.extend(given.values())
     for override in overrides:
-        node = _read_override(override, problems)
-        layers.append(node)
-        for key, value in (fields or {}).items():
-            if node is not None and _sets(node, key):
-                both = f"{_field(key, value).place} and {node.place}"
+        layers.append(layer := _read_override(override, problems))
+        for key, field in given.items():
+            if layer is not None and _holds(layer.document, key):
+                both = f"{field.name} and {layer.name}"
                 problems.append(Problem(both, "two values for one setting", "leave one of them out"))
     return _resolve([layer for layer in layers if layer], problems, name)
 
@@ -59,24 +61,22 @@ def config_name(source: str | Path) -> str:
 
 def preset_names() -> list[str]:
     """The bundled model files."""
-    return _names("presets")
+    return _names("preset")
 
 
 def recipe_names() -> list[str]:
     """The bundled recipes."""
-    return _names("recipes")
+    return _names("recipe")
 
 
 def preset_text(name: str) -> str:
     """The YAML text of a preset, to be copied and changed. Raises InputError for an unknown name."""
-    if _bare(name) not in preset_names():
-        raise InputError(f"{name}: no such preset", choices_hint(_bare(name), preset_names()))
-    return (_folder("presets") / f"{_bare(name)}.yaml").read_text(encoding="utf-8")
+    return _bundled("preset", name)
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
     """The configuration as plain values: dictionaries, lists, numbers, text, None."""
-    document: dict[str, Any] = _plain(asdict(config))
+    document: dict[str, Any] = json.loads(json.dumps(asdict(config)))  # which makes lists of tuples
     return document
 
 
@@ -86,26 +86,35 @@ def config_from_dict(document: Mapping[str, Any], where: str) -> Config:
     Raises ConfigError whose messages begin with `where`.
     """
     problems: list[Problem] = []
-    return _resolve([node_of(document, where, problems)], problems, where)
+    return _resolve([plain_document(document, where, problems)], problems, where)
 
 
 def config_to_yaml(config: Config) -> str:
-    """The complete configuration as a YAML file that `load_config` turns into an equal Config."""
-    return yaml.dump(
-        config_to_dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20, encoding=None
-    )
+    """The complete configuration as a YAML file with the schema's comments. `load_config` turns it into an equal one.
+
+    Sections are in blocks, and so are lists of lists; other lists are on one line.
+    """
+    lines: list[str] = []
+    for dotted, key, value in entries(config):
+        indent = "  " * dotted.count(".")
+        below = value if isinstance(value, tuple) and any(isinstance(item, tuple) for item in value) else ()
+        if is_dataclass(value):
+            text, comment = "", (type(value).__doc__ or "").partition("\n")[0]
+            lines += [] if indent else [""]
+        else:
+            text, comment = "" if below else f" {_flow(value)}", _comment(key)
+        line = f"{indent}{key.name}:{text}"
+        lines.append(f"{line:<{_COMMENTS_AT - 2}}  # {comment}" if comment else line)
+        lines += [f"{indent}  - {_flow(item)}" for item in below]
+    return "\n".join([*lines[1:], ""])
+
+
+def _comment(key: Field[Any]) -> str:
+    return ": ".join(part for part in (" | ".join(choices(key)), key.metadata.get("comment")) if part)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Sections in blocks, lists of plain values on one line, and quotes wherever any reader might see no text."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _represent_list(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
-    flow = not any(isinstance(item, list) for item in value)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=flow)
+    """Quotes wherever any reader might see no text."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
@@ -115,83 +124,80 @@ def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
 
 
-_Dumper.add_representer(list, _represent_list)
 _Dumper.add_representer(str, _represent_text)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def _flow(value: Any) -> str:
+    """A value on one line."""
+    text: str = yaml.dump([value], Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=1 << 20)
+    return text[1:-2]
 
 
-def _resolve(layers: Sequence[Node], problems: list[Problem], where: str) -> Config:
+def _resolve(layers: Sequence[Source], problems: list[Problem], where: str) -> Config:
     """Lay the layers over the defaults in turn, check the result, and raise all that is wrong."""
     config = Config()
     places: dict[str, tuple[int, str]] = {}  # dotted key -> (layer, place) that set it last
-    for number, node in enumerate(layers):
-        layer = Layer()
-        config = layer.lay(node, config)
-        problems.extend(layer.problems)
-        places |= {key: (number, place) for key, place in layer.places.items()}
+    for number, layer in enumerate(layers):
+        config, set_here = lay(layer, config, problems)
+        places |= {key: (number, place) for key, place in set_here.items()}
     if not config.model.landmarks.names:  # then `names: []` alone is enough to switch landmarks off
         landmarks = replace(config.model.landmarks, mirror=())
         config = replace(config, model=replace(config.model, landmarks=landmarks))
     all_read = not problems
     for violation in check_config(config):
         # Where a value could not be read, a rule that ties it to others would complain about the default in its place.
-        if all_read or len(violation.keys) == 1:
+        if all_read or not violation.others:
             # Of keys that do not fit together, the one set last is the one to look at.
-            set_at = [places[key] for key in violation.keys if key in places]
+            set_at = [places[key] for key in (violation.key, *violation.others) if key in places]
             place = max(set_at, key=lambda at: at[0])[1] if set_at else where
             problems.append(Problem(place, violation.text, violation.hint))
     raise_problems(problems)
     return config
 
 
-def _read_layer(text: str, name: str, problems: list[Problem]) -> Node | None:
-    node = read_yaml(text, name, problems)
-    if node is not None and node.value in (None, {}):
+def _read_layer(text: str, name: str, problems: list[Problem]) -> Source | None:
+    layer = read_yaml(text, name, problems)
+    if layer is not None and layer.document in (None, {}):
         problems.append(Problem(name, "the file is empty", "start from a copy of a preset, such as yunet_n.yaml"))
         return None
-    return node
+    return layer
 
 
-def _field(key: str, value: Scalar) -> Node:
-    place = f"`{key}` {shorten(value) if isinstance(value, str) else show(value)}"
-    node = Node(value, place)
-    for part in reversed(key.split(".")):
-        node = Node({part: node}, place)
-    return node
+def _field(key: str, value: Scalar) -> Source:
+    return Source(
+        _nested(key.split("."), value), f"`{key}` {shorten(value) if isinstance(value, str) else show(value)}"
+    )
 
 
-def _sets(node: Node, key: str) -> bool:
-    """Whether a layer holds the value of a dotted key."""
-    for part in key.split("."):
-        if not isinstance(node.value, dict) or part not in node.value:
-            return False
-        node = node.value[part]
-    return True
-
-
-def _read_override(override: str, problems: list[Problem]) -> Node | None:
+def _read_override(override: str, problems: list[Problem]) -> Source | None:
     place = f"`set` {shorten(override)}"
     path, equals, text = override.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         problems.append(Problem(place, "must be key=value", "for example `train.lr=0.01`"))
         return None
-    node = read_yaml(text.strip(), place, problems, positions=False)
-    if node is None:
-        return None
+    read = read_yaml(text.strip(), place, problems, in_file=False)
+    return read and Source(_nested(keys, read.document), place)
+
+
+def _nested(keys: Sequence[str], value: Any) -> Any:
     for key in reversed(keys):
-        node = Node({key: node}, place)
-    return node
+        value = {key: value}
+    return value
+
+
+def _holds(document: Any, key: str) -> bool:
+    """Whether a document has a value of a dotted key."""
+    for part in key.split("."):
+        if not isinstance(document, dict) or part not in document:
+            return False
+        document = document[part]
+    return True
 
 
 def _read_source(source: str | Path) -> tuple[str, str]:
     """The source's name in messages, and its text."""
-    path = Path(source)
+    path, name = Path(source), _bare(str(source))
     try:
         exists, folder = path.exists(), path.is_dir()
     except PermissionError:  # of a folder above; opening it says so
@@ -200,12 +206,13 @@ def _read_source(source: str | Path) -> tuple[str, str]:
         exists, folder = False, False
     if exists and not folder:
         return str(source), _read_file(path)
-    if _bare(str(source)) in preset_names():
-        return f"{_bare(str(source))}.yaml", preset_text(str(source))
+    if name in preset_names():
+        return f"{name}.yaml", preset_text(name)
+    listed = f"presets: {', '.join(preset_names())}"
     if folder:
-        raise InputError(f"{source}: a folder, not a YAML file", f"presets: {', '.join(preset_names())}")
+        raise InputError(f"{source}: a folder, not a YAML file", listed)
     close = nearest(_bare(path.name).lower(), preset_names())
-    listed = f"presets: {', '.join(preset_names())}; or give the path of a YAML file"
+    listed = f"{listed}; or give the path of a YAML file"
     raise InputError(
         f"{shorten(str(source))}: no such file, and no preset of this name",
         f"did you mean '{close}'? {listed}" if close else listed,
@@ -228,25 +235,21 @@ def _read_file(path: Path) -> str:
         raise ConfigError(f"{path}:{line}: not UTF-8 text (byte {seen})", "save the file as UTF-8") from error
 
 
-def _read_recipe(name: str) -> str:
-    if _bare(name) not in recipe_names():
-        raise InputError(f"{name}: no such recipe", choices_hint(_bare(name), recipe_names()))
-    return (_folder("recipes") / f"{_bare(name)}.yaml").read_text(encoding="utf-8")
-
-
-def _folder(kind: str) -> Traversable:
-    return files("facetrain.config") / kind
+def _bundled(kind: str, name: str) -> str:
+    """The text of a preset or a recipe."""
+    if _bare(name) not in _names(kind):
+        raise InputError(f"{name}: no such {kind}", choices_hint(_bare(name), _names(kind)))
+    return (_folder(kind) / f"{_bare(name)}.yaml").read_text(encoding="utf-8")
 
 
 def _names(kind: str) -> list[str]:
-    folder = _folder(kind)
-    return (
-        sorted(_bare(file.name) for file in folder.iterdir() if file.name.endswith(".yaml")) if folder.is_dir() else []
-    )
+    return sorted(_bare(file.name) for file in _folder(kind).iterdir() if file.name.endswith(".yaml"))
+
+
+def _folder(kind: str) -> Traversable:
+    return files("facetrain.config") / f"{kind}s"
 
 
 def _bare(name: str) -> str:
-    for suffix in _SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
+    """A name without .yaml or .yml."""
+    return re.sub(r"\.ya?ml\Z", "", name, flags=re.IGNORECASE)

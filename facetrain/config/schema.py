@@ -1,200 +1,226 @@
 """Everything that a model file can say, as frozen dataclasses. Defaults are the published YuNet-n and its recipe.
 
-A field's comment gives its unit and its allowed values; `check_config` holds the rules that tie fields together.
-Types are plain: bool, int, float, str, None, tuples of these, and the dataclasses below. What is `named` is a key of
-the table at that place, and numbers lie `within` an interval.
+A key is said once, by its line here: type, default, comment, range, names. What reads, checks and writes YAML takes all
+from there; `check` has only the rules that tie keys together. Types are plain: bool, int, float, str, None, Literal of
+words, tuples of these, and the dataclasses below, whose docstring is their comment.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
-from facetrain.config.names import named
 
+def key(
+    default: Any, comment: str = "", within: str | None = None, *, names: str | None = None, may_change: bool = False
+) -> Any:
+    """A field of the schema. Words of a Literal and names are told in YAML before the comment.
 
-def within(interval: str, default: Any) -> Any:
-    """A field whose numbers lie in an interval such as `(0, 1]`, which leaves 0 out.
-
-    A null is always fine; of a list, every item must lie inside.
+    within:     the interval of the number, of every one in a list, such as `(0, 1]`, which leaves 0 out; null is fine
+    names:      the table whose keys it may hold, such as `facetrain.train.losses:BOX_LOSSES`
+    may_change: whether a run that goes on takes it over from its edited config.yaml
     """
-    return field(default=default, metadata={"range": interval})
+    said = {"comment": comment, "range": within, "names": names, "may_change": may_change}
+    return field(default=default, metadata={name: value for name, value in said.items() if value})
+
+
+def entries(section: Any, start: str = "") -> Iterator[tuple[str, Field[Any], Any]]:
+    """All below a section in turn: dotted key, field, value. Sections are among them, each before its keys."""
+    for each in fields(section):
+        dotted, value = f"{start}{each.name}", getattr(section, each.name)
+        yield dotted, each, value
+        if is_dataclass(value):
+            yield from entries(value, f"{dotted}.")
 
 
 @dataclass(frozen=True)
 class LandmarksConfig:
-    """The points of a face. Names are the person's own left and right; no names: no landmark branch."""
+    """The points of a face."""
 
-    names: tuple[str, ...] = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
-    mirror: tuple[tuple[str, str], ...] = (("right_eye", "left_eye"), ("right_mouth", "left_mouth"))
+    names: tuple[str, ...] = key(
+        ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth"), "the person's own right and left; [] for none"
+    )
+    mirror: tuple[tuple[str, str], ...] = key(
+        (("right_eye", "left_eye"), ("right_mouth", "left_mouth")), "exchanged when an image is flipped"
+    )
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The network: stem and stages, a neck, a head per level."""
 
-    # channels: image, after the 3x3, after the stem's unit
-    stem: tuple[int, int, int] = within("[1, 4096]", (3, 16, 16))
-    # (in, out) of stages 1, 2, …
-    stages: tuple[tuple[int, int], ...] = within("[1, 4096]", ((16, 64), (64, 64), (64, 64), (64, 64), (64, 64)))
-    pool_after: tuple[int, ...] = (0, 2, 3, 4)  # stages followed by a 2x2 max pool; 0 is the stem
-    maps: tuple[int, ...] = (3, 4, 5)  # stages whose result (before its pool) goes to the neck
-    strides: tuple[int, ...] = (8, 16, 32)  # strides of these maps; consecutive powers of two
-    block: str = named("facetrain.model.blocks:BLOCKS", "separable")  # of stages, neck, shared and tower units
-    neck: str = named("facetrain.model.neck:NECKS", "top_down")  # how the maps learn of each other
-    shared_convs: int = within("[0, 64]", 1)  # units per level before the outputs split
-    tower_convs: int = within("[0, 64]", 0)  # further units for cls, and for box + obj + landmarks
-    head_channels: int = within("[1, 4096]", 64)  # width of shared and tower units
-    # initial bias of the objectness output; 0.02 as published, -4.6 starts near 1 %
-    objectness_bias: float = within("[-50, 50]", 0.02)
-    landmarks: LandmarksConfig = field(default_factory=LandmarksConfig)
+    stem: tuple[int, int, int] = key(
+        (3, 16, 16), "channels: image, after the first 3x3 (stride 2), after the stem's unit", "[1, 4096]"
+    )
+    stages: tuple[tuple[int, int], ...] = key(
+        ((16, 64), (64, 64), (64, 64), (64, 64), (64, 64)), "[in, out] channels of stages; two blocks each", "[1, 4096]"
+    )
+    pool_after: tuple[int, ...] = key((0, 2, 3, 4), "a 2x2 max pool follows these stages (0 is the stem)")
+    maps: tuple[int, ...] = key((3, 4, 5), "stages whose result, before its pool, goes to the neck; of equal channels")
+    strides: tuple[int, ...] = key((8, 16, 32), "what stem and pools make of these maps; checked")
+    block: str = key(
+        "separable", "of all units behind the stem; residual adds its input", names="facetrain.model.blocks:BLOCKS"
+    )
+    neck: str = key(
+        "top_down",
+        "how maps learn of each other; both_ways: also from fine to coarse",
+        names="facetrain.model.neck:NECKS",
+    )
+    shared_convs: int = key(1, "units per level before the outputs split (0: none)", "[0, 64]")
+    tower_convs: int = key(0, "further units for cls, and for box + objectness + landmarks", "[0, 64]")
+    head_channels: int = key(64, "width of shared and tower units", "[1, 4096]")
+    objectness_bias: float = key(0.02, "-4.6 starts with scores near 1 %: a short run gets going sooner", "[-50, 50]")
+    landmarks: LandmarksConfig = LandmarksConfig()
 
 
 @dataclass(frozen=True)
 class RotateConfig:
     """Crops turned around their centre while training, off by default."""
 
-    chance: float = within("[0, 1]", 0.0)  # of a turned crop, 0 … 1
-    degrees: float = within("[0, 180]", 15.0)  # the angle is drawn evenly from ± degrees; 0 … 180
-    right_angles: bool = False  # turned by 90, 180 or 270 degrees instead, without resampling
+    chance: float = key(0.0, "of a crop turned around its centre", "[0, 1]")
+    degrees: float = key(15.0, "the angle is drawn evenly from ± degrees", "[0, 180]")
+    right_angles: bool = key(False, "true: by 90, 180 or 270 degrees instead, without resampling")
 
 
 @dataclass(frozen=True)
 class ColourConfig:
-    """Colour changes while training, off by default as in the published recipe. Chances are 0 … 1."""
+    """Colour changes while training, off by default as in the published recipe."""
 
-    # brightness, contrast and saturation change by a factor in [1 - jitter, 1 + jitter]; 0 … 1
-    jitter: float = within("[0, 1]", 0.0)
-    grey: float = within("[0, 1]", 0.0)  # chance of a grey image
-    blur: float = within("[0, 1]", 0.0)  # chance of a Gaussian blur
+    jitter: float = key(0.0, "brightness, contrast, saturation x (1 ± jitter)", "[0, 1]")
+    grey: float = key(0.0, "chance of a grey image", "[0, 1]")
+    blur: float = key(0.0, "chance of a Gaussian blur", "[0, 1]")
 
 
 @dataclass(frozen=True)
 class CutoutConfig:
     """A rectangle erased from crops while training, off by default."""
 
-    chance: float = within("[0, 1]", 0.0)  # of a crop with an erased rectangle, 0 … 1
-    # smallest and largest share of the crop that is erased; above 0, at most 1
-    area: tuple[float, float] = within("(0, 1]", (0.02, 0.2))
+    chance: float = key(0.0, "of a crop with a rectangle erased", "[0, 1]")
+    area: tuple[float, float] = key((0.02, 0.2), "smallest and largest share of the crop that is erased", "(0, 1]")
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where images come from and how they become square training crops."""
 
-    root: str = "data/widerface"  # folder in the WIDER FACE layout, or `sample`
-    size: int = within("[1, 8192]", 640)  # side of the training crops in pixels, a multiple of the largest stride
-    # side of the crop / shorter side of the image
-    crop_scales: tuple[float, ...] = within("(0, 10]", (0.5, 0.7, 0.9, 1.1, 1.3, 1.5))
+    root: str = key("data/widerface", "a folder in the WIDER FACE layout, or `sample`", may_change=True)
+    size: int = key(640, "side of the square training crops, pixels; a multiple of the largest stride", "[1, 8192]")
+    crop_scales: tuple[float, ...] = key(
+        (0.5, 0.7, 0.9, 1.1, 1.3, 1.5), "crop side / shorter side of the image", "(0, 10]"
+    )
     # Augmentations, each a file in data/augment/, in the order they are applied.
-    flip: float = within("[0, 1]", 0.5)  # chance of a mirrored crop
-    rotate: RotateConfig = field(default_factory=RotateConfig)
-    colour: ColourConfig = field(default_factory=ColourConfig)
-    cutout: CutoutConfig = field(default_factory=CutoutConfig)
-    reproduce: bool = (
-        False  # the original's crops and weights where they are defects (exclusive offsets, kept border landmarks, …)
+    flip: float = key(0.5, "chance of a mirrored crop", "[0, 1]")
+    rotate: RotateConfig = RotateConfig()
+    colour: ColourConfig = ColourConfig()
+    cutout: CutoutConfig = CutoutConfig()
+    reproduce: bool = key(False, "true: crops and landmark weights exactly as the original trainer's, defects too")
+    store: Literal["auto", "device", "ram", "mapped", "disk"] = key(
+        "auto", "where decoded images are kept; mapped: a shared file", may_change=True
     )
-    store: Literal["auto", "device", "ram", "mapped", "disk"] = (
-        "auto"  # where decoded images are kept; mapped: one file in the cache folder, shared by all runs
+    memory: float | None = key(
+        None, "GB that images may take on the GPU or in RAM; null: 60 % of what is free", "[0, inf)", may_change=True
     )
-    # GB that images may take, of the GPU's memory or of RAM; null: 60 % of what is free
-    memory: float | None = within("[0, inf)", None)
-    workers: int | None = within("[1, inf)", None)  # threads that decode and crop; null: one per processor
-    max_broken: float = within("[0, 1]", 0.01)  # share of unreadable images past which the run fails
-    limit: int | None = within("[1, inf)", None)  # use only so many training images
+    workers: int | None = key(
+        None, "threads that decode and crop; null: one per processor", "[1, inf)", may_change=True
+    )
+    max_broken: float = key(0.01, "share of unreadable images past which the run fails", "[0, 1]")
+    limit: int | None = key(None, "use only so many training images", "[1, inf)")
 
 
 @dataclass(frozen=True)
 class AssignConfig:
-    """Which priors learn which face. Defaults: the published YuNet recipe."""
+    """Which priors learn which face."""
 
-    name: str = named("facetrain.train.assign:ASSIGNERS", "simota")
-    center_radius: float = within("(0, inf)", 2.5)  # strides
-    candidates: int = within("[1, inf)", 10)  # best IoUs summed to choose k
-    iou_weight: float = within("[0, inf)", 3.0)  # weight of what overlap costs; of -ln(IoU) for simota
+    name: str = key("simota", names="facetrain.train.assign:ASSIGNERS")
+    center_radius: float = key(2.5, "strides", "(0, inf)")
+    candidates: int = key(10, "best IoUs summed to choose how many priors a face gets", "[1, inf)")
+    iou_weight: float = key(3.0, "of what overlap costs; of -ln(IoU) for simota", "[0, inf)")
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the four loss terms and the function for boxes."""
+    """The function for boxes, and the weights of the four terms."""
 
-    box: str = named("facetrain.train.losses:BOX_LOSSES", "eiou")
-    cls_weight: float = within("[0, inf)", 1.0)
-    obj_weight: float = within("[0, inf)", 1.0)
-    box_weight: float = within("[0, inf)", 5.0)
-    landmark_weight: float = within("[0, inf)", 0.1)
-    ignored: Literal["mask", "background"] = (
-        "mask"  # priors on ignored boxes: no objectness loss, or background as in the original
+    box: str = key("eiou", names="facetrain.train.losses:BOX_LOSSES")
+    cls_weight: float = key(1.0, "of the face's score", "[0, inf)")
+    obj_weight: float = key(1.0, "of objectness", "[0, inf)")
+    box_weight: float = key(5.0, "of boxes", "[0, inf)")
+    landmark_weight: float = key(0.1, "of landmarks", "[0, inf)")
+    ignored: Literal["mask", "background"] = key(
+        "mask", "ignored faces are left out, or are background as in the original"
     )
 
 
 @dataclass(frozen=True)
 class MuonConfig:
-    """What Muon needs besides `train.lr`, the rate of its matrices, and `train.weight_decay`, that of the rest."""
+    """What Muon needs besides lr, the rate of its matrices, and weight_decay, that of the rest."""
 
-    # rate of the parameters that are no matrices, scaled with the batch as lr is
-    adamw_lr: float = within("(0, inf)", 0.004)
-    weight_decay: float = within("[0, inf)", 0.01)  # of the matrices, in units of the rate
+    adamw_lr: float = key(0.004, "rate of all that is no matrix, scaled with the batch as lr is", "(0, inf)")
+    weight_decay: float = key(0.01, "of the matrices, in units of the rate", "[0, inf)")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The optimisation recipe. Fractions are of the whole run, so that a shorter run keeps its shape."""
+    """The optimisation recipe. Fractions are of the whole run: a shorter one keeps its shape."""
 
-    epochs: int = within("[1, inf)", 640)
-    batch: int = within("[1, inf)", 32)  # images of one step, over all devices
-    optimizer: str = named("facetrain.train.optim.optimizers:OPTIMIZERS", "sgd")
-    lr: float = within("(0, inf)", 0.01)  # at a batch of lr_batch; scaled in proportion
-    lr_batch: int = within("[1, inf)", 32)
-    momentum: float = within("[0, 1)", 0.9)  # SGD's momentum; AdamW's first beta
-    weight_decay: float = within("[0, inf)", 5e-4)  # on every parameter
-    muon: MuonConfig = field(default_factory=MuonConfig)
-    schedule: str = named("facetrain.train.optim.schedules:SCHEDULES", "steps")
-    # of the epochs: rate x gamma at their start (steps)
-    milestones: tuple[float, ...] = within("(0, 1)", (0.625, 0.85))
-    gamma: float = within("(0, 1]", 0.1)
-    final_lr: float = within("[0, 1]", 0.01)  # last rate / first rate (cosine)
-    warmup_steps: int = within("[0, inf)", 1500)
-    warmup_limit: float = within("[0, 1]", 0.1)  # warm-up takes at most this share of the run
-    warmup_start: float = within("[0, 1]", 0.001)  # first rate / full rate
-    clip: float | None = within("(0, inf)", None)  # largest gradient norm; null: no clipping
-    # the same where warmup_limit cuts the warm-up: there the published rate diverges
-    short_run_clip: float | None = within("(0, inf)", 10.0)
-    ema: float | None = within("(0, 1)", None)  # decay of the averaged weights; null: none
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"  # torch.compile and CUDA graphs; auto: on a GPU, if the run is long
-    fused: Literal["auto", "on", "off"] = (
-        "auto"  # facetrain's own kernels for the network; auto: on a CPU with a C++ compiler, if the run is long
+    epochs: int = key(640, "passes over the images", "[1, inf)", may_change=True)
+    batch: int = key(32, "images of one step, over all devices", "[1, inf)")
+    optimizer: str = key("sgd", names="facetrain.train.optim.optimizers:OPTIMIZERS")
+    lr: float = key(0.01, "at a batch of lr_batch, scaled in proportion", "(0, inf)")
+    lr_batch: int = key(32, "the batch that lr is meant for", "[1, inf)")
+    momentum: float = key(0.9, "SGD's momentum; AdamW's first beta", "[0, 1)")
+    weight_decay: float = key(
+        5e-4, "on every parameter, biases and batch norm too; muon: on all but its matrices", "[0, inf)"
     )
-    assign: AssignConfig = field(default_factory=AssignConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    teacher: str | None = None  # a checkpoint, a run or a name whose network teaches every prior; null: none
-    teacher_weight: float = within("[0, inf)", 1.0)  # of the teacher's loss terms
-    # of the labels' loss terms; 0: images are enough, labels are not read
-    label_weight: float = within("[0, inf)", 1.0)
-    plan: tuple[tuple[int, int], ...] | None = (
-        None  # [step, total]: from this step on the run is to end after `total` steps; what --for has planned
+    muon: MuonConfig = MuonConfig()
+    schedule: str = key("steps", names="facetrain.train.optim.schedules:SCHEDULES")
+    milestones: tuple[float, ...] = key((0.625, 0.85), "steps only: fractions of the epochs", "(0, 1)")
+    gamma: float = key(0.1, "steps only: rate x gamma at each milestone", "(0, 1]")
+    final_lr: float = key(0.01, "cosine only: last rate / first rate", "[0, 1]")
+    warmup_steps: int = key(1500, "in which the rate rises", "[0, inf)")
+    warmup_limit: float = key(0.1, "… but at most this share of the run", "[0, 1]")
+    warmup_start: float = key(0.001, "first rate / full rate", "[0, 1]")
+    clip: float | None = key(None, "largest gradient norm; null: no clipping", "(0, inf)")
+    short_run_clip: float | None = key(
+        10.0, "the same in runs too short for the whole warm-up, where the published rate diverges", "(0, inf)"
     )
-    # keep numbered weights every so many epochs; below 1: shares of the run
-    keep_every: float | None = within("(0, inf)", None)
-    keep_last: int | None = within("[1, inf)", None)  # of these only the newest; null: all
-    seed: int = within("[0, inf)", 0)
+    ema: float | None = key(None, "decay of averaged weights, such as 0.999; null: none", "(0, 1)")
+    precision: Literal["auto", "fp32", "bf16"] = key("auto", "auto is bf16 where the hardware has it")
+    compile: Literal["auto", "on", "off"] = key("auto", "torch.compile and CUDA graphs; auto: on a GPU, in long runs")
+    fused: Literal["auto", "on", "off"] = key(
+        "auto", "facetrain's own kernels; auto: on a CPU with a C++ compiler, in long runs"
+    )
+    assign: AssignConfig = AssignConfig()
+    loss: LossConfig = LossConfig()
+    teacher: str | None = key(None, "a checkpoint, a run or a name that teaches every prior", may_change=True)
+    teacher_weight: float = key(1.0, "of the teacher's loss terms", "[0, inf)")
+    label_weight: float = key(1.0, "of the labels' loss terms; 0: images are enough, labels are not read", "[0, inf)")
+    plan: tuple[tuple[int, int], ...] | None = key(
+        None, "[[step, total], …]: what was planned by the clock; repeats such a run without one"
+    )
+    keep_every: float | None = key(
+        None, "keep numbered weights every so many epochs; below 1: shares of the run", "(0, inf)", may_change=True
+    )
+    keep_last: int | None = key(None, "of these only the newest; null: all", "[1, inf)", may_change=True)
+    seed: int = key(0, "of weights, crops and order", "[0, inf)")
 
 
 @dataclass(frozen=True)
 class EvalConfig:
     """Validation while training."""
 
-    # epochs between validations; below 1: shares of the run; its end is always validated
-    every: float = within("(0, inf)", 10.0)
-    score: float = within("[0, 1]", 0.02)  # detections below are left out
-    nms: float = within("(0, 1]", 0.45)  # IoU above which the weaker of two detections goes
-    limit: int | None = within("[1, inf)", None)  # use only so many validation images
+    every: float = key(
+        10.0, "epochs between validations; below 1: shares of the run; its end always", "(0, inf)", may_change=True
+    )
+    score: float = key(0.02, "detections below are left out", "[0, 1]", may_change=True)
+    nms: float = key(0.45, "IoU above which the weaker of two detections goes", "(0, 1]", may_change=True)
+    limit: int | None = key(None, "use only so many validation images", "[1, inf)", may_change=True)
 
 
 @dataclass(frozen=True)
 class Config:
     """A complete, resolved configuration."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    eval: EvalConfig = field(default_factory=EvalConfig)
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()

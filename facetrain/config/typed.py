@@ -4,110 +4,108 @@ Understood are bool, int, float, str, `X | None`, Literal of words, tuple[X, ...
 a new field of one of these types needs nothing here.
 """
 
-import math
-from dataclasses import dataclass, field, is_dataclass, replace
+import sys
+from collections.abc import Iterable
+from dataclasses import Field, is_dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from facetrain.config.names import names_at
 from facetrain.config.problems import Problem, shorten, show
-from facetrain.config.yaml_source import Node, plain_value
+from facetrain.config.schema import entries
+from facetrain.config.yaml_source import Path, Source, plain_value
 from facetrain.core.suggest import nearest
 
 T = TypeVar("T")
 
 _LARGEST = 2**63 - 1  # what an integer may be: torch holds seeds and indices in 64 bits
 _BOOLS_OF_YAML_1_1 = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_WORDS = {  # of one value, and of several
+    bool: ("true or false", "true or false"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("text", "texts"),
+}
 _REFUSED = object()
 
 
-@dataclass
-class Layer:
-    """What is found while one source is laid over a configuration."""
+def lay(source: Source, base: T, problems: list[Problem]) -> tuple[T, dict[str, str]]:
+    """The dataclass `base` with the values of a source, and the places of its dotted keys.
 
-    problems: list[Problem] = field(default_factory=list)
-    places: dict[str, str] = field(default_factory=dict)  # dotted key -> where its value stands
+    Wrong values are left out and become problems.
+    """
+    layer = _Layer(source, base, problems)
+    return cast(T, layer.section(source.document, base, ())), layer.places
 
-    def lay(self, node: Node, base: T) -> T:
-        """Return the dataclass `base` with the values of `node`. Wrong values are left out and become problems."""
-        return cast(T, self._section(node, base, (), type(base)))
 
-    def _section(self, node: Node, base: Any, path: tuple[str, ...], root: type) -> Any:
-        if not isinstance(node.value, dict):
-            seen = show(node.plain())
-            text = f"{'.'.join(path)}: must be a section with keys" if path else "must hold sections with keys"
-            hint = "leave the section out to keep its defaults" if path and node.value is None else None
-            self._problem(node, f"{text}, not {seen}", hint)
+class _Layer:
+    """One source while it is laid over a configuration."""
+
+    def __init__(self, source: Source, base: Any, problems: list[Problem]) -> None:
+        self.source, self.base, self.problems = source, base, problems
+        self.places: dict[str, str] = {}
+
+    def section(self, document: Any, base: Any, path: Path) -> Any:
+        if not isinstance(document, dict):
+            if not path:
+                self.refuse(path, f"must hold sections with keys, not {show(document)}")
+            else:
+                hint = "leave the section out to keep its defaults" if document is None else None
+                self.refuse(path, f"must be a section with keys, not {show(document)}", hint)
             return base
         hints = get_type_hints(type(base))
         changes = {}
-        for key, child in node.value.items():
-            child_path = (*path, key)
-            dotted = ".".join(child_path)
+        for key, value in document.items():
+            below = (*path, key)
+            place = self.source.place(below)
             if key not in hints:
-                self._problem(child, f"unknown key '{shorten(dotted)}'", unknown_key_hint(root, child_path, hints))
+                hint = unknown_key_hint([known for known, *_ in entries(self.base)], below, hints)
+                self.problems.append(Problem(place, f"unknown key '{shorten(_name(below))}'", hint))
                 continue
-            self.places[dotted] = child.place
+            self.places[_name(below)] = place
             if is_dataclass(hints[key]):
-                changes[key] = self._section(child, getattr(base, key), child_path, root)
-            elif (value := self._value(hints[key], child, dotted)) is not _REFUSED:
-                changes[key] = value
+                changes[key] = self.section(value, getattr(base, key), below)
+            elif (read := self.value(hints[key], value, below)) is not _REFUSED:
+                changes[key] = read
         return replace(base, **changes)
 
-    def _value(self, wanted: Any, node: Node, name: str) -> Any:
-        value = node.value
+    def value(self, wanted: Any, value: Any, path: Path) -> Any:
         hint, optional = without_none(wanted)
-        if value is None and optional:
-            return None
-        if get_origin(hint) is tuple and isinstance(value, list):
-            return self._items(hint, value, node, name)
-        if get_origin(hint) is Literal and isinstance(value, str) and value in get_args(hint):
-            return value
-        if hint is float and type(value) in (int, float):
-            return self._float(cast(float, value), node, name)
-        if hint in (bool, int, str) and type(value) is hint:
-            if hint is int and abs(cast(int, value)) > _LARGEST:
-                return self._problem(node, f"{name}: {show(value)} is too large", f"at most {_LARGEST}")
-            if hint is str and any("\ud800" <= character <= "\udfff" for character in cast(str, value)):
-                return self._problem(node, f"{name}: {show(value)} is not valid Unicode")  # no file could hold it
-            return value
-        return self._wrong(wanted, node, name)
-
-    def _items(self, hint: Any, items: list[Node], node: Node, name: str) -> Any:
         hints = get_args(hint)
-        if hints[-1] is Ellipsis:
-            hints = (hints[0],) * len(items)
-        if len(hints) != len(items):
-            return self._wrong(hint, node, name)
-        pairs = enumerate(zip(hints, items, strict=True), 1)
-        values = [self._value(item_hint, item, f"item {number} of {name}") for number, (item_hint, item) in pairs]
-        return _REFUSED if any(value is _REFUSED for value in values) else tuple(values)
+        if get_origin(hint) is tuple and isinstance(value, list):
+            if hints[-1] is Ellipsis:
+                hints = hints[:1] * len(value)
+            if len(hints) == len(value):
+                items = [self.value(hints[at], item, (*path, at)) for at, item in enumerate(value)]
+                return _REFUSED if any(item is _REFUSED for item in items) else tuple(items)
+        elif hint is float and type(value) in (int, float):
+            finite = abs(value) <= sys.float_info.max  # neither NaN nor an integer past 1e308
+            return float(value) if finite else self.refuse(path, f"must be a finite number, not {show(value)}")
+        elif type(value) is hint and (limit := _past_limits(value)):
+            return self.refuse(path, *limit)
+        elif type(value) is hint or (value is None and optional) or (type(value) is str and value in hints):
+            return value
+        return self.refuse(path, f"must be {describe(wanted)}, not {show(value)}", value_hint(wanted, value))
 
-    def _float(self, value: float, node: Node, name: str) -> Any:
-        try:
-            number = float(value)
-        except OverflowError:  # an integer past 1e308
-            number = math.inf
-        if math.isfinite(number):
-            return number
-        return self._problem(node, f"{name}: must be a finite number, not {show(value)}")
-
-    def _wrong(self, wanted: Any, node: Node, name: str) -> Any:
-        value = node.plain()
-        return self._problem(node, f"{name}: must be {describe(wanted)}, not {show(value)}", value_hint(wanted, value))
-
-    def _problem(self, node: Node, text: str, hint: str | None = None) -> object:
-        self.problems.append(Problem(node.place, text, hint))
+    def refuse(self, path: Path, wrong: str, hint: str | None = None) -> object:
+        text = f"{_name(path)}: {wrong}" if path else wrong
+        self.problems.append(Problem(self.source.place(path), text, hint))
         return _REFUSED
 
 
-def dotted_keys(schema: type) -> tuple[str, ...]:
-    """Every key below a dataclass, sections too, such as `train` and `train.lr`."""
-    keys: list[str] = []
-    for name, hint in get_type_hints(schema).items():
-        keys.append(name)
-        if is_dataclass(hint):
-            keys.extend(f"{name}.{below}" for below in dotted_keys(cast(type, hint)))
-    return tuple(keys)
+def _past_limits(value: Any) -> tuple[str, str | None] | None:
+    """What is wrong with a value of the right type that no file and no tensor could hold, and a hint."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return f"{show(value)} is too large", f"at most {_LARGEST}"
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        return f"{show(value)} is not valid Unicode", None
+    return None
+
+
+def _name(path: Path) -> str:
+    """`item 2 of model.stages` for ("model", "stages", 1)."""
+    items = [f"item {step + 1} of " for step in reversed(path) if isinstance(step, int)]
+    return "".join(items) + ".".join(step for step in path if isinstance(step, str))
 
 
 def without_none(hint: Any) -> tuple[Any, bool]:
@@ -118,24 +116,30 @@ def without_none(hint: Any) -> tuple[Any, bool]:
     return inner, True
 
 
+def choices(key: Field[Any]) -> tuple[str, ...]:
+    """The words that a field of the schema may hold: those of its Literal, or the names of its table; else none."""
+    if "names" in key.metadata:
+        return names_at(key.metadata["names"])
+    hint, _ = without_none(key.type)
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
 def describe(hint: Any, plural: bool = False) -> str:
     """A type in the reader's words: 'a list of 3 whole numbers'."""
     hint, optional = without_none(hint)
     args = get_args(hint)
-    names = {bool: ("true or false",) * 2, int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}
-    names[str] = ("text", "texts")
-    if hint in names:
-        text = names[hint][plural]
+    if hint in _WORDS:
+        text = _WORDS[hint][plural]
     elif get_origin(hint) is Literal:
         text = ("words from " if plural else "one of ") + ", ".join(args)
     elif get_origin(hint) is tuple:
-        lists = "lists of" if plural else "a list of"
         if args[-1] is Ellipsis:
-            text = f"{lists} {describe(args[0], plural=True)}"
+            items = describe(args[0], plural=True)
         elif len(set(args)) == 1:
-            text = f"{lists} {len(args)} {describe(args[0], plural=True)}"
+            items = f"{len(args)} {describe(args[0], plural=True)}"
         else:
-            text = f"{lists} {len(args)} values: {', '.join(describe(arg) for arg in args)}"
+            items = f"{len(args)} values: {', '.join(describe(arg) for arg in args)}"
+        text = f"{'lists' if plural else 'a list'} of {items}"
     else:
         raise TypeError(f"the schema has a field of type {hint}, which YAML values are not checked against")
     return f"{text} or null" if optional else text
@@ -168,21 +172,20 @@ def value_hint(wanted: Any, value: Any) -> str | None:
     return f"write [{show(value)}]" if get_args(hint)[-1] is Ellipsis and not isinstance(value, list | dict) else None
 
 
-def unknown_key_hint(root: type, path: tuple[str, ...], siblings: dict[str, Any]) -> str:
+def unknown_key_hint(known: list[str], path: Path, siblings: Iterable[str]) -> str:
     """Where an unknown key probably belongs: in another section, or a sibling with nearly its name."""
-    keys = dotted_keys(root)
-    *above, key = path
-    if key in keys and "." in key:
+    key = str(path[-1])
+    if key in known and "." in key:
         section, _, name = key.rpartition(".")
         return f"sections are nested: write '{name}' below '{section}'"
     key = key.rpartition(".")[2].lower()
-    meant = [other for other in keys if other.rpartition(".")[2] == key]
+    named = {dotted: dotted.rpartition(".")[2] for dotted in known}
+    meant = [dotted for dotted, name in named.items() if name == key]
     if not meant:
-        close = nearest(key, [*siblings, *(other.rpartition(".")[2] for other in keys)])
+        close = nearest(key, [*siblings, *named.values()]) or ""
+        meant = [dotted for dotted, name in named.items() if name == close]
         if close in siblings:
-            meant = [".".join((*above, close))]
-        else:
-            meant = [other for other in keys if close and other.rpartition(".")[2] == close]
+            meant = [_name((*path[:-1], close))]
     if meant:
-        return "did you mean " + " or ".join(f"'{other}'" for other in meant) + "?"
+        return "did you mean " + " or ".join(f"'{dotted}'" for dotted in meant) + "?"
     return "there are: " + ", ".join(siblings)

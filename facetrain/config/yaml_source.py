@@ -1,4 +1,4 @@
-"""YAML text to plain values that remember where they stand, without YAML's surprises.
+"""YAML text to plain values and the places where they stand, without YAML's surprises.
 
 PyYAML follows YAML 1.1, where `no` is false, `010` is 8, `1:30` is 90 and `1e-3` is text. Here every unquoted word is
 text unless it is true, false, null, ~, or a decimal number. Tags are refused, so that no file can run code, and a
@@ -8,8 +8,8 @@ key that occurs twice is a problem, where PyYAML would let the last one win.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Union
+from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 
@@ -29,24 +29,24 @@ _WORDS = {
 } | {"~": None, "": None}
 
 _DEEPEST = 20  # lists and sections inside each other; ours need 4
-_MOST_NODES = 10_000  # after aliases are followed: nine lines of them can stand for a billion values
+_MOST_VALUES = 10_000  # after aliases are followed: nine lines of them can stand for a billion values
+_TOO_MUCH = f"more than {_MOST_VALUES} values, or nested more than {_DEEPEST} deep"
 _LONGEST_NUMBER = 400  # characters; Python refuses to read integers of some thousand digits
+
+Path = tuple[str | int, ...]  # to a value inside a document: keys of sections, positions in lists
 
 
 @dataclass(frozen=True)
-class Node:
-    """A value and where it came from. Values in a section stand at their key."""
+class Source:
+    """A document of plain values, and where they stand. Values in a section stand at their key."""
 
-    value: Union[Scalar, "list[Node]", "dict[str, Node]"]
-    place: str
+    document: Any
+    name: str  # the file, or what stands in for it in messages; all is there that has no place of its own
+    places: Mapping[Path, str] = field(default_factory=dict)
 
-    def plain(self) -> Any:
-        """The value without places."""
-        if isinstance(self.value, dict):
-            return {key: node.plain() for key, node in self.value.items()}
-        if isinstance(self.value, list):
-            return [node.plain() for node in self.value]
-        return self.value
+    def place(self, path: Path) -> str:
+        """Where a value stands, in a message's words."""
+        return self.places.get(path, self.name)
 
 
 def plain_value(text: str) -> Scalar:
@@ -63,6 +63,44 @@ def plain_value(text: str) -> Scalar:
     return text
 
 
+def read_yaml(text: str, name: str, problems: list[Problem], in_file: bool = True) -> Source | None:
+    """Read one YAML document. Adds what is wrong to `problems`; None where the text is not YAML at all.
+
+    name:    the file's, or what stands in for it in messages
+    in_file: whether places get line and column; without them, a comment that cuts off the value is a problem, since
+             on a command line it is never meant
+    """
+    reader = _Reader(name, problems, in_file)
+    try:
+        root = _Composer(text).get_single_node()
+        if not in_file and "#" in (text[root.end_mark.index :] if root else text):
+            problems.append(Problem(name, "a # after a space starts a comment in YAML", "put the value in quotes"))
+        document = reader.value(root, (), root.start_mark) if root else None
+        return Source(document, name, reader.places if in_file else {})
+    except yaml.MarkedYAMLError as error:
+        place = reader.place(error.problem_mark or error.context_mark)
+        wrong = f"{error.problem or error.context}"
+        if isinstance(error, _RefusedError):
+            problems.append(Problem(place, wrong, error.note))
+        else:
+            problems.append(Problem(place, f"not valid YAML: {wrong}", _syntax_hint(wrong, in_file)))
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position].splitlines() or [""]
+        place = reader.place(yaml.Mark(name, 0, len(before) - 1, len(before[-1]), None, 0))
+        problems.append(Problem(place, f"not valid YAML: the character U+{error.character:04X} is not allowed"))
+    except (ValueError, OverflowError):  # "\UFFFFFFFF" goes to chr() as it is, %YAML 1.999… to int()
+        problems.append(Problem(name, "not valid YAML: a character escape or a version number is out of range"))
+    return None
+
+
+def _syntax_hint(wrong: str, in_file: bool) -> str:
+    if "'\\t'" in wrong:
+        return "indent with spaces, not with tabs"
+    if in_file:
+        return "look at indentation, brackets and quotes here and in the line above"
+    return "put text with special characters in quotes, and key=value as a whole in quotes for the shell"
+
+
 class _RefusedError(yaml.MarkedYAMLError):
     """YAML that is right in itself, but has no place here. `note` is the hint."""
 
@@ -74,14 +112,10 @@ class _Composer(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            name = tag.replace("tag:yaml.org,2002:", "!!")
-            text, hint = (
-                f"tags ({shorten(name)}) are not allowed",
-                "leave it out; put text that starts with ! in quotes",
-            )
-            raise _RefusedError(problem=text, problem_mark=event.start_mark, note=hint)
+        if (tag := getattr(event, "tag", None)) is not None:
+            wrong = f"tags ({shorten(tag.replace('tag:yaml.org,2002:', '!!'))}) are not allowed"
+            hint = "leave it out; put text that starts with ! in quotes"
+            raise _RefusedError(problem=wrong, problem_mark=event.start_mark, note=hint)
         if self.depth == _DEEPEST:
             raise _RefusedError(problem=f"nested more than {_DEEPEST} deep", problem_mark=event.start_mark)
         self.depth += 1
@@ -93,114 +127,65 @@ class _Composer(yaml.SafeLoader):
 _Composer.yaml_implicit_resolvers = {}  # plain_value decides what a word means, not YAML 1.1's table
 
 
-def read_yaml(text: str, source: str, problems: list[Problem], positions: bool = True) -> Node | None:
-    """Read one YAML document. Adds what is wrong to `problems`; None where the text is not YAML at all.
+class _Reader:
+    """PyYAML's node graph to plain values and their places, within limits on depth and size."""
 
-    source:    the file's name, or what stands in for it in messages
-    positions: whether places get line and column; without them, a comment that cuts off the value is a problem,
-               since on a command line it is never meant
-    """
+    def __init__(self, name: str, problems: list[Problem], in_file: bool) -> None:
+        self.name, self.problems, self.in_file = name, problems, in_file
+        self.places: dict[Path, str] = {}
+        self.left = iter(range(_MOST_VALUES))
 
-    def place(line: int, column: int) -> str:
-        return f"{source}:{line + 1}:{column + 1}" if positions else source
+    def place(self, mark: yaml.Mark | None) -> str:
+        return f"{self.name}:{mark.line + 1}:{mark.column + 1}" if mark and self.in_file else self.name
 
-    try:
-        root = _Composer(text).get_single_node()
-        rest = text[root.end_mark.index :] if root else text
-        if not positions and "#" in rest:
-            problems.append(Problem(source, "a # after a space starts a comment in YAML", "put the value in quotes"))
-        if root is None:
-            return Node(None, place(0, 0))
-        return _Converter(source, problems, positions).node(root, 0)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = place(mark.line, mark.column) if mark else source
-        if isinstance(error, _RefusedError):
-            problems.append(Problem(where, f"{error.problem}", error.note))
-        else:
-            text = f"{error.problem or error.context}"
-            problems.append(Problem(where, f"not valid YAML: {text}", _syntax_hint(text, positions)))
-    except yaml.reader.ReaderError as error:
-        before = text[: error.position].splitlines() or [""]
-        where = place(len(before) - 1, len(before[-1]))
-        problems.append(Problem(where, f"not valid YAML: the character U+{error.character:04X} is not allowed"))
-    except (ValueError, OverflowError):  # "\UFFFFFFFF" goes to chr() as it is, %YAML 1.999… to int()
-        problems.append(Problem(source, "not valid YAML: a character escape or a version number is out of range"))
-    return None
-
-
-def _syntax_hint(message: str, in_file: bool) -> str:
-    if "'\\t'" in message:
-        return "indent with spaces, not with tabs"
-    if in_file:
-        return "look at indentation, brackets and quotes here and in the line above"
-    return "put text with special characters in quotes, and key=value as a whole in quotes for the shell"
-
-
-class _Converter:
-    """PyYAML's node graph to a tree of Node, within limits on depth and size."""
-
-    def __init__(self, source: str, problems: list[Problem], positions: bool) -> None:
-        self.source, self.problems, self.positions = source, problems, positions
-        self.nodes = 0
-
-    def place(self, node: yaml.Node) -> str:
-        mark = node.start_mark
-        return f"{self.source}:{mark.line + 1}:{mark.column + 1}" if self.positions else self.source
-
-    def node(self, node: yaml.Node, depth: int, place: str | None = None) -> Node:
-        self.nodes += 1
-        if self.nodes > _MOST_NODES or depth > _DEEPEST:
+    def value(self, node: yaml.Node, path: Path, mark: yaml.Mark) -> Any:
+        """The node's value, which stands at the mark."""
+        if len(path) > _DEEPEST or next(self.left, None) is None:
             # An alias inside its own anchor is endlessly deep; aliases of aliases grow without end.
-            text = f"more than {_MOST_NODES} values, or nested more than {_DEEPEST} deep"
-            raise _RefusedError(problem=text, problem_mark=node.start_mark, note="aliases (*name) count each time")
-        place = place or self.place(node)
+            hint = "aliases (*name) count each time"
+            raise _RefusedError(problem=_TOO_MUCH, problem_mark=node.start_mark, note=hint)
+        self.places[path] = self.place(mark)
         if isinstance(node, yaml.MappingNode):
-            return Node(self.section(node, depth), place)
+            return self.section(node, path)
         if isinstance(node, yaml.SequenceNode):
-            return Node([self.node(child, depth + 1) for child in node.value], place)
+            return [self.value(item, (*path, at), item.start_mark) for at, item in enumerate(node.value)]
         quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
-        return Node(node.value if quoted else plain_value(node.value), place)
+        return node.value if quoted else plain_value(node.value)
 
-    def section(self, node: yaml.MappingNode, depth: int) -> dict[str, Node]:
-        entries: dict[str, Node] = {}
+    def section(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        section: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
-            place = self.place(key_node)
+            mark, key = key_node.start_mark, key_node.value
+            place = self.place(mark)
             if not isinstance(key_node, yaml.ScalarNode):
                 self.problems.append(Problem(place, "a key must be a word, not a list or a section"))
                 continue
-            key = key_node.value
-            line = key_node.start_mark.line + 1
-            if key in entries:
-                text = f"the key '{shorten(key)}' stands here a second time"
-                first = f"; the first is in line {lines[key]}" if self.positions else ""
-                self.problems.append(Problem(place, text + first, "keep one of the two"))
-            lines.setdefault(key, line)
-            entries[key] = self.node(value_node, depth + 1, place)
-        return entries
+            if key in section:
+                first = f"; the first is in line {lines[key]}" if self.in_file else ""
+                wrong = f"the key '{shorten(key)}' stands here a second time{first}"
+                self.problems.append(Problem(place, wrong, "keep one of the two"))
+            lines.setdefault(key, mark.line + 1)
+            section[key] = self.value(value_node, (*path, key), mark)
+        return section
 
 
-def node_of(document: Any, place: str, problems: list[Problem]) -> Node:
-    """A plain value as a tree of Node that all stand at `place`. What is no plain value is added to `problems`."""
-    nodes = 0
+def plain_document(document: Any, name: str, problems: list[Problem]) -> Source:
+    """A document from elsewhere as a source without places. What is no plain value in it is added to `problems`."""
+    left = iter(range(_MOST_VALUES))
 
-    def convert(value: Any, depth: int) -> Node:
-        nonlocal nodes
-        nodes += 1
-        if nodes > _MOST_NODES or depth > _DEEPEST:
-            text = f"more than {_MOST_NODES} values, or nested more than {_DEEPEST} deep"
-            raise ConfigError(f"{place}: {text}", "is this a configuration?")
+    def plain(value: Any, depth: int) -> Any:
+        if depth > _DEEPEST or next(left, None) is None:
+            raise ConfigError(f"{name}: {_TOO_MUCH}", "is this a configuration?")
         if isinstance(value, Mapping):
-            for key in value:
-                if not isinstance(key, str):
-                    problems.append(Problem(place, f"a key must be text, not a value of type {type(key).__name__}"))
-            return Node({k: convert(v, depth + 1) for k, v in value.items() if isinstance(k, str)}, place)
+            for kind in (type(key).__name__ for key in value if not isinstance(key, str)):
+                problems.append(Problem(name, f"a key must be text, not a value of type {kind}"))
+            return {key: plain(item, depth + 1) for key, item in value.items() if isinstance(key, str)}
         if isinstance(value, list | tuple):
-            return Node([convert(item, depth + 1) for item in value], place)
-        if value is not None and type(value) not in (bool, int, float, str):
-            problems.append(Problem(place, f"a value of type {type(value).__name__} has no place in a configuration"))
-            return Node(None, place)
-        return Node(value, place)
+            return [plain(item, depth + 1) for item in value]
+        if value is None or type(value) in (bool, int, float, str):
+            return value
+        problems.append(Problem(name, f"a value of type {type(value).__name__} has no place in a configuration"))
+        return None
 
-    return convert(document, 0)
+    return Source(plain(document, 0), name)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facetrain.config.check import check_config, keys
+from facetrain.config.check import check_config
 from facetrain.config.load import load_config
-from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
+from facetrain.config.schema import Config, LandmarksConfig, ModelConfig, entries
 from facetrain.core.errors import ConfigError
 
-RANGES = {key: field.metadata["range"] for key, field, _ in keys(Config()) if "range" in field.metadata}
+RANGES = {key: field.metadata["range"] for key, field, _ in entries(Config()) if "range" in field.metadata}
 
 
 def error_of(*overrides):
@@ -290,7 +290,7 @@ def test_what_passes_is_a_network_that_the_neck_can_join(pool_after, maps, strid
     assert (violations == []) == right
     for violation in violations:
         assert violation.hint
-        assert violation.text.startswith(violation.keys[0])
+        assert violation.text.startswith(f"{violation.key}: ")
 
 
 # data

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from write_presets import FOLDER, written
 
 from facetrain.config import load
 from facetrain.config.load import config_name, load_config, preset_names, preset_text, recipe_names
@@ -39,7 +40,7 @@ def recipes(tmp_path, monkeypatch):
     folder = tmp_path / "resources"
     (folder / "recipes").mkdir(parents=True)
     bundled = load._folder
-    monkeypatch.setattr(load, "_folder", lambda kind: folder / kind if kind == "recipes" else bundled(kind))
+    monkeypatch.setattr(load, "_folder", lambda kind: folder / "recipes" if kind == "recipe" else bundled(kind))
     return folder / "recipes"
 
 
@@ -64,6 +65,12 @@ def test_presets_show_every_key(preset):
 
     keys = list(shown(yaml.safe_load(preset_text(preset))))
     assert sorted(keys) == sorted(key for key, _ in leaves(Config()))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_presets_are_written_from_the_schema(path):
+    """If not: `python tests/config/write_presets.py`."""
+    assert path.read_text(encoding="utf-8") == written(path)
 
 
 def test_yunet_s_differs_in_exactly_the_published_keys():

@@ -5,7 +5,8 @@ from typing import Literal
 
 import pytest
 
-from facetrain.config.typed import Layer, describe, dotted_keys
+from facetrain.config.schema import entries
+from facetrain.config.typed import describe, lay
 from facetrain.config.yaml_source import read_yaml
 
 
@@ -37,15 +38,14 @@ class Unsupported:
     anything: dict[str, int] = field(default_factory=dict)
 
 
-def lay(text, base=None):
+def laid(text, base=None):
     problems = []
-    layer = Layer()
-    config = layer.lay(read_yaml(text, "x", problems), base or Outer())
-    return config, [str(problem) for problem in problems + layer.problems], layer.places
+    config, places = lay(read_yaml(text, "x", problems), base or Outer(), problems)
+    return config, [str(problem) for problem in problems], places
 
 
 def test_every_kind_of_value():
-    config, problems, places = lay(
+    config, problems, places = laid(
         """
 flag: true
 count: 3
@@ -66,12 +66,12 @@ inner: {ratio: 2, kind: b}
     )
     assert places["count"] == "x:3:1"
     assert places["inner.kind"] == "x:12:19"
-    assert set(places) == set(dotted_keys(Outer))
+    assert set(places) == {key for key, *_ in entries(Outer())}
 
 
 def test_nulls_and_what_is_not_named():
     base = Outer(note="n", maybe=(1.0,), inner=Inner(3.0, "a"))
-    config, problems, _ = lay("note: null\nmaybe:\ninner: {kind: ~}", base)
+    config, problems, _ = laid("note: null\nmaybe:\ninner: {kind: ~}", base)
     assert problems == []
     assert config == Outer(inner=Inner(3.0, None))
 
@@ -92,21 +92,21 @@ def test_nulls_and_what_is_not_named():
     ],
 )
 def test_wrong_values_are_left_out(text, problem):
-    config, problems, _ = lay(text)
+    config, problems, _ = laid(text)
     assert config == Outer()
     assert len(problems) == 1
     assert problem in problems[0]
 
 
 def test_right_values_beside_wrong_ones_are_kept():
-    config, problems, _ = lay("count: x\nname: y")
+    config, problems, _ = laid("count: x\nname: y")
     assert config == Outer(name="y")
     assert len(problems) == 1
 
 
 def test_a_schema_with_another_type_is_a_bug_that_says_so():
     with pytest.raises(TypeError, match="field of type dict"):
-        lay("anything: {a: 1}", Unsupported())
+        laid("anything: {a: 1}", Unsupported())
 
 
 @pytest.mark.parametrize(
