@@ -8,7 +8,9 @@ import pytest
 from facetrain import __version__
 from facetrain.cli.app import run_cli
 from facetrain.cli.text import environment
+from facetrain.config.load import config_to_dict, config_to_yaml, load_config
 from facetrain.detect.bundled import bundled_weights
+from facetrain.model.weights import load_checkpoint
 
 PACKAGES = ["torch", "torchvision", "onnxruntime", "onnx", "opencv", "numpy", "matplotlib", "typer", "rich", "yaml"]
 
@@ -127,7 +129,35 @@ def test_a_released_file_is_recognised(capsys, shared, tmp_path):
     assert line.endswith("byte for byte OpenCV zoo's face_detection_yunet_2023mar.onnx")
 
 
-@pytest.mark.parametrize("arguments", [["yunet_n", "--size", "big"], ["absent.yaml"], ["yunet_x"]])
+def test_the_whole_configuration_to_copy(capsys, tmp_path):
+    assert run_cli(["info", "yunet_s", "--yaml"]) == 0
+    text = capsys.readouterr().out
+    assert text == config_to_yaml(load_config("yunet_s"))
+    (tmp_path / "my.yaml").write_text(text, encoding="utf-8")
+    assert run_cli(["info", str(tmp_path / "my.yaml"), "--yaml", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert list(document) == ["schema", "facetrain", "config"]
+    assert document["config"] == config_to_dict(load_config("yunet_s"))
+
+
+def test_the_configuration_of_a_checkpoint(capsys):
+    path = bundled_weights("yunet_n", ".pt")
+    assert run_cli(["info", str(path), "--yaml"]) == 0
+    assert capsys.readouterr().out == config_to_yaml(load_checkpoint(path).config)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["yunet_n", "--size", "big"],
+        ["absent.yaml"],
+        ["yunet_x"],
+        ["--yaml"],
+        ["yunet_x", "--yaml"],
+        ["absent.pt", "--yaml"],
+        ["any.onnx", "--yaml"],
+    ],
+)
 def test_wrong_usage(capsys, arguments):
     assert run_cli(["info", *arguments]) == 2
     out, err = capsys.readouterr()

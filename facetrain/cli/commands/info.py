@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facetrain.cli import console
+from facetrain.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from facetrain.config.schema import Config
     from facetrain.core.documents.info import KnownWeights, ModelInfo
 
 
@@ -22,10 +24,18 @@ def run(
     ] = None,
     *,
     size: Annotated[str, typer.Option(help="Image size to count for: 320, or WIDTHxHEIGHT.")] = "320",
+    yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print the whole configuration, a comment for each key: a file to copy.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Show versions and devices, or the size and cost of a model."""
-    if source is None:
+    if yaml:
+        from facetrain.config.load import config_to_dict, config_to_yaml
+
+        config = _configuration(source)
+        console.result({"config": config_to_dict(config)}, config_to_yaml(config).rstrip(), as_json=json)
+    elif source is None:
         from facetrain.cli.text.environment import describe_environment, environment_text
 
         environment = describe_environment()
@@ -58,6 +68,22 @@ def _known(path: Path) -> "KnownWeights | None":
 
     known = recognised(path)
     return None if known is None else {"name": known.name, "file": known.what}
+
+
+def _configuration(source: str | None) -> "Config":
+    from facetrain.config.load import load_config
+
+    if source is None:
+        raise UsageError("--yaml needs a CONFIG", "facetrain info yunet_n --yaml")
+    path = _weights_of(source)
+    if path is None:
+        return load_config(source)
+    if path.suffix.lower() != ".onnx":
+        from facetrain.model.weights import load_checkpoint
+
+        if (config := load_checkpoint(path).config) is not None:
+            return config
+    raise UsageError(f"{source}: holds no configuration", "--yaml is for model files and facetrain's own checkpoints")
 
 
 def _model_text(model: "ModelInfo") -> str:
