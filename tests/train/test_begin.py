@@ -12,6 +12,7 @@ import pytest
 from train_runs import assert_same_run, ctrl_c_at, draw_set, leaves, tiny_config, train
 
 from facetrain.config.load import config_to_yaml, load_config
+from facetrain.config.schema import Config, entries
 from facetrain.core.errors import ConfigError, DataError, InputError, UsageError
 from facetrain.core.run_dir import RunDir, claim_run, held
 from facetrain.detect.bundled import bundled_names, bundled_weights
@@ -101,6 +102,14 @@ def test_an_edited_config_is_refused_where_it_matters(stopped: RunDir) -> None:
     assert "without the file the run goes on" in str(broken.value.hint)
     stopped.config.unlink()
     assert train_model(resume=stopped).step == 9
+
+
+def test_these_keys_may_change_while_a_run_goes_on() -> None:
+    assert {key for key, field, _ in entries(Config()) if field.metadata.get("may_change")} == {
+        *("data.root", "data.store", "data.memory", "data.workers"),
+        *("train.epochs", "train.teacher", "train.keep_every", "train.keep_last"),
+        *("eval.every", "eval.score", "eval.nms", "eval.limit"),
+    }
 
 
 def test_what_may_change_is_taken_over_and_said(stopped: RunDir) -> None:

@@ -1,25 +1,17 @@
 """What a run begins with: its folder, held from here on, its configuration, and a resumed one's state."""
 
-from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from facetrain.config.load import config_from_dict, config_to_dict, load_config
+from facetrain.config.load import load_config
 from facetrain.config.problems import show
-from facetrain.config.schema import Config
+from facetrain.config.schema import Config, entries
 from facetrain.core.errors import ConfigError, InputError, UsageError
 from facetrain.core.files import check_folder
 from facetrain.core.run_dir import RunDir, claim_run, held, new_run
 from facetrain.train.run.checkpoint import Saved, load_state, saved_config
 from facetrain.train.teacher import TeacherFile, with_teacher
-
-# What a resumed run takes over from an edited config.yaml. The data and the teacher are checked by their hashes.
-_MAY_CHANGE = (
-    *("train.epochs", "train.keep_every", "train.keep_last", "train.teacher"),
-    *("data.root", "data.workers", "data.store", "data.memory"),
-)
 
 
 @dataclass(frozen=True)
@@ -96,32 +88,20 @@ def _with_changes(config: Config, run: RunDir) -> tuple[Config, tuple[str, ...]]
     except (ConfigError, InputError) as error:
         error.hint = f"{error.hint or 'correct it'}; without the file the run goes on with its own settings"
         raise
-    own, other = _flat(config_to_dict(config)), _flat(config_to_dict(edited))
-    differing = [key for key in own | other if own.get(key) != other.get(key) and key != "train.plan"]
-    fixed = [key for key in differing if key not in _MAY_CHANGE and not key.startswith("eval.")]
-    if fixed:
-        lines = [f"  {key}: {show(own.get(key))} in the run, {show(other.get(key))} in the file" for key in fixed]
+    changes = [
+        (key, field, own, other)
+        for (key, field, own), (_, _, other) in zip(entries(config), entries(edited), strict=True)
+        if own != other and not is_dataclass(own) and key != "train.plan"
+    ]
+    lines = [
+        f"  {key}: {show(own)} in the run, {show(other)} in the file"
+        for key, field, own, other in changes
+        if not field.metadata.get("may_change")  # data and teacher may lie elsewhere now, and are checked by hashes
+    ]
+    if lines:
         raise UsageError(
             "\n".join([f"{run.config}: was changed in what a run cannot change while it goes on:", *lines]),
             "put it back, or start a new run from its weights with `weights` runs/<name>/best.pt",
         )
-    document = config_to_dict(config)
-    for key in differing:
-        _put(document, key, other.get(key))
-    notes = [f"changed in {run.config}: {key} from {show(own.get(key))} to {show(other.get(key))}" for key in differing]
-    return config_from_dict(document, str(run.config)), tuple(notes)
-
-
-def _flat(document: Mapping[str, Any], start: str = "") -> dict[str, Any]:
-    """Values by their dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        flat |= _flat(value, f"{start}{key}.") if isinstance(value, dict) else {f"{start}{key}": value}
-    return flat
-
-
-def _put(document: dict[str, Any], key: str, value: Any) -> None:
-    *above, last = key.split(".")
-    for part in above:
-        document = document[part]
-    document[last] = value
+    notes = tuple(f"changed in {run.config}: {key} from {show(own)} to {show(other)}" for key, _, own, other in changes)
+    return replace(edited, train=replace(edited.train, plan=config.train.plan)), notes
