@@ -4,6 +4,7 @@ The core writes a field in backticks, as Python knows it: `score`, `no_check`, `
 that the command has no option for stays a word, so that no message names a flag that cannot be typed.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,6 @@ SETTINGS = {
     "data.workers": "--workers",
     "data.limit": "--limit",
 }
-_SECTIONS = ("model", "data", "augment", "loss", "train", "eval")
 
 
 def flags_of(command: Any) -> dict[str, str]:
@@ -35,6 +35,9 @@ def flags_of(command: Any) -> dict[str, str]:
 
 def in_flags(text: str, flags: Mapping[str, str]) -> str:
     """A message with the command's flags in place of fields."""
+    from facetrain.config.schema import Config
+
+    sections = {section.name for section in dataclasses.fields(Config)}
 
     def flag(found: re.Match[str]) -> str:
         field, value = found[1], found[2] or ""
@@ -42,7 +45,7 @@ def in_flags(text: str, flags: Mapping[str, str]) -> str:
             return f"--set {field}{value}"
         if field in flags:
             return flags[field] + value.replace("=", " ")
-        if "set" in flags and field.split(".")[0] in _SECTIONS and "." in field:
+        if "set" in flags and field.split(".")[0] in sections and "." in field:
             return f"--set {field}{value}"
         return found[0]
 

@@ -6,6 +6,7 @@ import pytest
 
 from facetrain.cli.app import run_cli
 from facetrain.cli.commands.train import _seconds
+from facetrain.config.load import preset_names, recipe_names
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,17 @@ def test_wrong_calls(
 )
 def test_times(text: str, seconds: float) -> None:
     assert _seconds("--for", text) == seconds
+
+
+def test_help_names_every_preset_and_recipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run_cli(["train", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert f"a preset: {', '.join(preset_names())}." in said
+    recipes = said.partition("Settings over CONFIG: ")[2].partition(", none")[0]
+    assert sorted(recipes.split(", ")) == recipe_names()
 
 
 def test_a_run_of_that_name_is_not_overwritten(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facetrain.cli import console
+from facetrain.cli.flags import SETTINGS
 from facetrain.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,12 +80,10 @@ def run(
     devices = _devices(gpus)
     seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
     given = {
-        "data.root": data,
-        "train.teacher": None if resume else teacher,
-        **{"train.epochs": epochs, "train.batch": batch, "train.seed": seed},
-        **{"data.workers": workers, "data.limit": limit},
+        **{"--data": data, "--teacher": None if resume else teacher, "--epochs": epochs, "--batch": batch},
+        **{"--seed": seed, "--workers": workers, "--limit": limit},
     }
-    fields = {key: value for key, value in given.items() if value is not None}
+    fields = {key: given[flag] for key, flag in SETTINGS.items() if given[flag] is not None}
     new = bool(fields.keys() - {"data.root"} or settings or weights or name or recipe != "auto" or budget or dry_run)
     _check_options(config, settings or [], resume=resume, new=new, epochs=epochs, budget=budget)
     chosen = None if resume else _recipe(recipe, data)
