@@ -185,7 +185,9 @@ class TrainConfig:
     )
     ema: float | None = key(None, "decay of averaged weights, such as 0.999; null: none", "(0, 1)")
     precision: Literal["auto", "fp32", "bf16"] = key("auto", "auto is bf16 where the hardware has it")
-    compile: Literal["auto", "on", "off"] = key("auto", "torch.compile and CUDA graphs; auto: on a GPU, in long runs")
+    compile: Literal["auto", "on", "off"] = key(
+        "auto", "torch.compile and CUDA graphs; auto: on a GPU, in long runs", may_change=True
+    )
     fused: Literal["auto", "on", "off"] = key(
         "auto", "facetrain's own kernels; auto: on a CPU with a C++ compiler, in long runs"
     )

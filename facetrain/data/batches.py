@@ -89,14 +89,13 @@ def collate(images: torch.Tensor, faces: Sequence[CropFaces], points: int) -> Ba
 
 
 def ahead(
-    batches: Iterator[tuple[list[Crop], Batch]], depth: int = 2, device: torch.device | None = None
+    batches: Iterator[tuple[list[Crop], Batch]], depth: int = 2, stream: torch.cuda.Stream | None = None
 ) -> Iterator[tuple[list[Crop], Batch]]:
     """Make batches in a thread of their own, at most `depth` ahead. An error there is raised here.
 
-    device: a GPU on whose side stream the thread works, so that copies and crops overlap with the step
+    stream: of a GPU, beside the step's, on which the thread works, so that copies and crops overlap with the step. One
+            for the whole run (`side_stream`): the allocator keeps memory by stream, and never gives it to another.
     """
-    on_gpu = device is not None and device.type == "cuda"
-    stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
     ready: queue.Queue[_Ready] = queue.Queue(depth)
     done: queue.SimpleQueue[torch.cuda.Event] = queue.SimpleQueue()  # in the order of the batches
     stop = threading.Event()
@@ -126,6 +125,15 @@ def ahead(
     finally:
         stop.set()
         thread.join()
+
+
+def side_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """A stream for `ahead`; None where there are none. It waits once for what made the images that it reads."""
+    if device.type != "cuda":
+        return None
+    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    return stream
 
 
 def _hand_over(item: _Ready, ready: queue.Queue[_Ready], stop: threading.Event) -> bool:

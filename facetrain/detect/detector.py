@@ -45,7 +45,7 @@ class FaceDetector:
     ) -> None:
         check_settings(score, nms, max_candidates, threads)
         check_family(family)
-        device = parse_device(device)
+        self.device = device = parse_device(device)
         self.path = find_weights(weights)
         self.detector: Detector  # an OnnxDetector, or for a checkpoint a ModelDetector
         self.family = _CHECKPOINT_FAMILY  # the name of the network's family
@@ -77,8 +77,10 @@ class FaceDetector:
         return self.detect_batch([image])[0]
 
     def detect_batch(self, images: Sequence[ImageLike]) -> list[Faces]:
-        """Faces of each image, see `detect`. Files are read one at a time."""
-        return [self.detector.detect_batch([as_image(image)])[0] for image in images]
+        """Faces of each image, see `detect`. On a CPU one after the other is as fast, and takes less memory."""
+        if self.device == "cpu":
+            return [self.detector.detect_batch([as_image(image)])[0] for image in images]
+        return self.detector.detect_batch([as_image(image) for image in images])
 
 
 def as_image(image: ImageLike) -> Image:

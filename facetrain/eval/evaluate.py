@@ -18,7 +18,7 @@ from facetrain.eval.benchmark import Benchmark, Scores
 from facetrain.eval.details import Details
 from facetrain.eval.intervals import DRAWS, SEED, Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
-from facetrain.eval.pipeline import detect_images, first_error
+from facetrain.eval.pipeline import batch_of, detect_images, first_error
 from facetrain.eval.prediction_files import (
     check_free,
     check_names,
@@ -29,7 +29,6 @@ from facetrain.eval.prediction_files import (
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 from facetrain.eval.wider_face.benchmark import widerface_benchmark
 
-_GPU_BATCH = 16
 _OF_THE_SET = ("images", "present_only")  # what a protocol says of the images and not of how they are shown
 Progress = Callable[[int, int], None]
 
@@ -263,7 +262,7 @@ def detect_labelled(
         shown,
         [image.path for image in images],
         workers=cores if parallel else 1,
-        batch=1 if source.device == "cpu" else _GPU_BATCH,
+        batch=batch_of(source.device),
         check=size_check(images),
         progress=progress,
     )

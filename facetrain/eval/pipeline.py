@@ -10,11 +10,18 @@ from typing import TypeVar
 from facetrain.core.errors import DataError, about
 from facetrain.core.faces import Detector, Faces, Image
 from facetrain.core.images import read_image
+from facetrain.core.machine import available_cores
 from facetrain.core.memory import no_memory_error
 
+_GPU_BATCH = 16
 Done = Callable[[int, int], None]
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+
+def batch_of(device: str) -> int:
+    """Images that a detector on this kind of device is given together: on a CPU that gains nothing."""
+    return 1 if device == "cpu" else _GPU_BATCH
 
 
 def detect_images(
@@ -52,7 +59,8 @@ def detect_images(
         if workers > 1:
             results = stack.enter_context(closing(ordered(work, paths, workers)))
         else:
-            images = stack.enter_context(closing(ordered(read, paths, 2, batch)))
+            readers = 2 if batch == 1 else max(2, available_cores())  # a GPU waits for decoders, a CPU shares with them
+            images = stack.enter_context(closing(ordered(read, paths, readers, batch)))
             results = _batched(detector, images, batch)
         for done, result in enumerate(results, 1):
             if progress is not None:

@@ -11,6 +11,7 @@ from facetrain.core.boxes import pad_image, padded_size
 from facetrain.core.errors import DeviceError
 from facetrain.core.faces import Faces, Image
 from facetrain.core.memory import taking
+from facetrain.model.exact import exact_float32
 from facetrain.model.priors import decode_boxes, decode_landmarks
 from facetrain.model.weights import load_model
 from facetrain.model.yunet import Predictions, YuNet
@@ -30,7 +31,7 @@ class ModelDetector:
         training = self.model.training
         self.model.eval()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), exact_float32():
                 return self._detect(images)
         finally:
             self.model.train(training)

@@ -12,13 +12,13 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from facetrain.core.errors import FacetrainError
+from facetrain.core.errors import FacetrainError, TrainingError
 from facetrain.core.files import user_cache
 from facetrain.data.batch import PADDING, Batch
 from facetrain.model.kernels.choose import look_kernels, use_fused
 from facetrain.model.kernels.plain import PLAIN
 from facetrain.model.yunet import YuNet
-from facetrain.train.assign import CHUNK
+from facetrain.train.assign import most_rows
 from facetrain.train.events import Events
 from facetrain.train.optim.pace import Pace, duration
 from facetrain.train.parallel.world import World
@@ -28,12 +28,13 @@ from facetrain.train.terms import Losses
 
 Result = TypeVar("Result")
 
-# Measured on one H100: YuNet-n at 640x640 in images/s, and seconds until the first fast step (45 to 120). A slower GPU
-# gains more seconds, so it is compiled for shorter runs than would pay there at the latest.
+# YuNet-n at 640x640 in images/s on one H100, and seconds until the first fast step (45 to 120): measured with an
+# earlier program of the same network, not with this one, which no card has run yet. A slower GPU gains more seconds, so
+# it is compiled for shorter runs than would pay there at the latest.
 _PLAIN_RATE, _FAST_RATE, _SETUP_S = 700.0, 2400.0, 120.0
 _FEWEST_FUSED = 500  # images of 640x640 that repay the seconds in which the CPU's kernels are compiled
 _PLAIN_STEPS = 2  # of each size before it is recorded: compilers and libraries choose their kernels in them
-_FEWEST_ROWS = 64
+_FEWEST_ROWS, _LARGEST_POWER = 64, 256
 _ENDLESS = 10**9  # steps of a run that ends by time
 
 
@@ -91,12 +92,11 @@ def accelerated(
     compiled = plain_gradients(model, task, compiled_losses())
     fast: Gradients = FallingBack("compiling", compiled, plain, model, events)
     if choice.captured:
-        captured = Captured(fast, model, CudaRecorder(setup.device))
-        fast = FallingBack("recording CUDA graphs", captured, fast, model, events)
+        fast = Captured(fast, model, CudaRecorder(setup.device))
 
     def gradients(batch: Batch) -> Losses:
         # a crowd goes through the assigner in pieces, and nobody at all past it: other programs, too rare to compile
-        usual = 0 < len(batch.boxes) <= CHUNK or config.train.label_weight == 0
+        usual = 0 < len(batch.boxes) <= most_rows(setup.device) or config.train.label_weight == 0
         return (fast if usual else plain)(batch)
 
     return gradients
@@ -146,13 +146,15 @@ class FallingBack:
         self.what, self.fast, self.safe = what, fast, safe
         self.model, self.events = model, events
         self.works: bool | None = None  # None: not tried yet
+        self.tried: set[int] = set()  # numbers of rows: each may be another program
 
     def __call__(self, batch: Batch) -> Losses:
         """Gradients and losses of the batch."""
         if self.works is False:
             return self.safe(batch)
         # a first try may fail after its forward pass, which has moved the statistics of batch norm
-        before = None if self.works else [buffer.clone() for buffer in self.model.buffers()]
+        rows = rows_of(len(batch.boxes))
+        before = None if rows in self.tried else [buffer.clone() for buffer in self.model.buffers()]
         try:
             losses = self.fast(batch)
         except (FacetrainError, torch.OutOfMemoryError):
@@ -167,6 +169,7 @@ class FallingBack:
             self.events.note(f"warning: {self.what} failed, training goes on without: {reason[:200]}")
             return self.safe(batch)
         self.works = True
+        self.tried.add(rows)
         return losses
 
 
@@ -199,10 +202,26 @@ class CudaRecorder:
     def record(self, work: Callable[[], Result]) -> tuple[Result, Callable[[], None]]:
         """Record it. The thread that makes batches may go on meanwhile."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
-            result = work()
+        try:
+            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
+                result = work()
+        except Exception as error:
+            raise recording_failed(error) from error
         torch.cuda.current_stream().wait_stream(self.stream)
         return result, graph.replay
+
+
+def recording_failed(error: Exception) -> TrainingError:
+    """The end of a run whose recording failed.
+
+    torch's allocator then takes all that follows for a part of the recording, and never gives that memory back (2.11).
+    The steps so far are whole; a new process can go on with them.
+    """
+    reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return TrainingError(
+        f"recording CUDA graphs failed: {reason[:200]}",
+        "write `compile: off` into the run's config.yaml and go on with it",
+    )
 
 
 class Captured:
@@ -258,5 +277,10 @@ class Captured:
 
 
 def rows_of(count: int) -> int:
-    """Rows of the buffers for so many faces: powers of two, so that a run needs few recordings."""
+    """Rows of the buffers for so many faces: few different ones, so that a run needs few recordings.
+
+    Powers of two up to 256, and multiples of that beyond: twice as many rows are twice the assigner's work.
+    """
+    if count > _LARGEST_POWER:
+        return -(-count // _LARGEST_POWER) * _LARGEST_POWER
     return max(_FEWEST_ROWS, 1 << max(0, count - 1).bit_length())

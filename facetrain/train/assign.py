@@ -22,8 +22,9 @@ from facetrain.train.overlap import box_iou_pairs
 # face's priors by chance, while just above the span it still resolves 2e-5.
 _MAX_SCORE_COST = 100.0
 _MAX_OVERLAP_COST = 17.0  # -ln(1e-7) = 16.1
-# Rows of faces treated at once: bounds memory in a crowd (several float32 arrays of this many rows by P)
-CHUNK = 1024
+# Rows of faces treated at once: bounds memory in a crowd (several float32 arrays of this many rows by P). A GPU takes
+# the crowds of a large batch in one piece, since only that is compiled: at 640x640 an array of 8,192 rows has 275 MB.
+CHUNK, GPU_CHUNK = 1024, 8192
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def assign_simota(
     best_cost = torch.full((images, count), torch.inf, device=device)
     best_face = torch.full((images, count), -1, dtype=torch.int64, device=device)
     rows = torch.arange(len(batch.boxes), device=device)
-    for chunk in _chunks(len(batch.boxes)):
+    for chunk in _chunks(batch.boxes):
         image, row = batch.image[chunk], rows[chunk]
         cost, iou = _costs(predictions.priors, decoded, score_cost, candidate, batch, chunk, config, overlap_cost)
         selected = _select(cost, iou, config.candidates)  # (M, P)
@@ -159,15 +160,21 @@ def _reduce(into: Tensor, image: Tensor, values: Tensor, how: str) -> Tensor:
     return into.scatter_reduce_(0, image[:, None].expand_as(values), values, how)
 
 
-def _chunks(rows: int) -> list[slice]:
-    """Rows in pieces of at most CHUNK. One piece is written so that a compiled step holds for any number of rows."""
-    return [slice(0, rows)] if rows <= CHUNK else [slice(start, start + CHUNK) for start in range(0, rows, CHUNK)]
+def most_rows(device: torch.device) -> int:
+    """Rows that are treated at once on this device."""
+    return GPU_CHUNK if device.type == "cuda" else CHUNK
+
+
+def _chunks(boxes: Tensor) -> list[slice]:
+    """The rows of boxes (M, 4) in pieces. One piece is written so that a compiled step holds for any number of rows."""
+    rows, most = len(boxes), most_rows(boxes.device)
+    return [slice(0, rows)] if rows <= most else [slice(start, start + most) for start in range(0, rows, most)]
 
 
 def _candidates(priors: Tensor, batch: Batch, images: int, config: AssignConfig) -> Tensor:
     """(B, P): priors inside or near any face of their image."""
     found = torch.zeros((images, len(priors)), device=priors.device)
-    for chunk in _chunks(len(batch.boxes)):
+    for chunk in _chunks(batch.boxes):
         inside, near = _inside_and_near(priors, batch.boxes[chunk], config.center_radius)
         hit = (inside | near) & (batch.kind[chunk] == FACE)[:, None]
         found.index_add_(0, batch.image[chunk], hit.float())
@@ -177,7 +184,7 @@ def _candidates(priors: Tensor, batch: Batch, images: int, config: AssignConfig)
 def _on_ignored(priors: Tensor, batch: Batch, images: int) -> Tensor:
     """(B, P): priors whose cell centre lies inside an ignored box of their image."""
     found = torch.zeros((images, len(priors)), device=priors.device)
-    for chunk in _chunks(len(batch.boxes)):
+    for chunk in _chunks(batch.boxes):
         inside = _inside(_centres(priors), batch.boxes[chunk])
         found.index_add_(0, batch.image[chunk], (inside & (batch.kind[chunk] == IGNORED)[:, None]).float())
     return found > 0

@@ -3,7 +3,8 @@
 import ctypes
 import platform
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -55,6 +56,24 @@ def tuned_kernels(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
+
+
+class Lead:
+    """Keeps the host at most two steps ahead of a GPU, so that memory of few steps is in use; a CPU has no lead."""
+
+    def __init__(self, device: torch.device, event: Callable[[], torch.cuda.Event] | None = None) -> None:
+        self.event = event if event is not None else torch.cuda.Event if device.type == "cuda" else None
+        self.events: deque[torch.cuda.Event] = deque()
+
+    def after_step(self) -> None:
+        """Remember where the step ends on the GPU, and wait for the end of the one before the last."""
+        if self.event is None:
+            return
+        event = self.event()
+        event.record()
+        self.events.append(event)
+        if len(self.events) > 2:
+            self.events.popleft().synchronize()
 
 
 @contextmanager

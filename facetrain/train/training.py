@@ -12,11 +12,12 @@ from facetrain.config.schema import Config
 from facetrain.core.files import write_text
 from facetrain.core.run_dir import RunDir
 from facetrain.data.batch import Batch
-from facetrain.data.batches import ahead, epoch_batches
+from facetrain.data.batches import ahead, epoch_batches, side_stream
+from facetrain.model.exact import exact_float32
 from facetrain.model.yunet import YuNet
 from facetrain.train.ema import Ema
 from facetrain.train.events import Events, tell_progress
-from facetrain.train.machine import memory_errors, tuned_kernels
+from facetrain.train.machine import Lead, memory_errors, tuned_kernels
 from facetrain.train.optim.optimizers import set_rate
 from facetrain.train.optim.pace import Clock, Pace
 from facetrain.train.parallel.world import World
@@ -64,6 +65,7 @@ class Training:
     def __post_init__(self) -> None:
         """Start the clocks."""
         self.window = Window(self.setup, self.pace)
+        self.stream, self.lead = side_stream(self.setup.device), Lead(self.setup.device)
         self.started = self.saved_at = self.clock()
 
     def save(self) -> None:
@@ -81,6 +83,7 @@ class Training:
             saving_on_failure(self.run, self.save, self.window.all_finite),
             memory_errors(),
             tuned_kernels(True),
+            exact_float32(),
         ):
             yield Ending(self.pace, self.world, asked, self.clock, self.started, self.max_time, self.dry_run)
 
@@ -103,7 +106,7 @@ class Training:
 
     def run_epoch(self, metrics: MetricsLog, ending: Ending) -> None:
         """The steps of the epoch that are left."""
-        state, window, place = self.state, self.window, self.setup.device
+        state, window = self.state, self.window
         batches = epoch_batches(
             self.setup.store,
             self.config.data,
@@ -117,12 +120,13 @@ class Training:
         window.restart()
         rate = 0.0
         # a GPU computes while the next batch is made; on a CPU both would only fight for the cores
-        for crops, batch in window.timed(ahead(batches, device=place) if place.type == "cuda" else batches):
+        for crops, batch in window.timed(ahead(batches, stream=self.stream) if self.stream else batches):
             if state.step == 0 and self.run is not None:
                 draw_batch(batch, self.config.model.landmarks.names, self.run.first_batch)
             rate = self.pace.rate(state.epoch, state.step)
             set_rate(self.optimizer, rate)
             losses = self.step(batch)
+            self.lead.after_step()
             state.step += 1
             window.add(state.step, crops, losses)
             self.follow_plan(metrics)

@@ -83,9 +83,12 @@ class Validation:
         progress: Callable[[int, int], None],
         stopped: Callable[[], bool] = lambda: False,
         world: World = ALONE,
+        *,
+        batch: int = 1,
     ) -> ValidationResult | None:
         """Run the detector and measure it; None if `stopped` says so meanwhile, in any process.
 
+        batch: images handed to the detector together.
         Several processes take every n-th image each, and all of them get the result. An image that cannot be read,
         or has another size than its label says, counts as without detections.
         """
@@ -93,7 +96,9 @@ class Validation:
         results: list[Faces | DataError] = []
         whole = True
         paths = [image.path for image in own]
-        with closing(detect_images(detector, paths, check=size_check(own), progress=progress)) as detections:
+        with closing(
+            detect_images(detector, paths, batch=batch, check=size_check(own), progress=progress)
+        ) as detections:
             for faces in detections:
                 if stopped():
                     whole = False

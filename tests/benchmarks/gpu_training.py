@@ -30,7 +30,7 @@ from facetrain.config.schema import Config
 from facetrain.core.faces import LabelledImage
 from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batch import Batch
-from facetrain.data.batches import ahead, epoch_batches, make_batch, mirror_order
+from facetrain.data.batches import ahead, epoch_batches, make_batch, mirror_order, side_stream
 from facetrain.data.crops import draw_crop
 from facetrain.data.layout import load_split
 from facetrain.data.sample_set.make import sample_root
@@ -67,9 +67,10 @@ def gradients_of(way: str, model: YuNet, config: Config, device: torch.device) -
 
 def batches_of(store: ImageStore, config: Config, device: torch.device) -> Iterator[Batch]:
     """Batches without end, made as `facetrain train` makes them."""
+    stream = side_stream(device)
     for epoch in itertools.count():
         made = epoch_batches(store, config.data, config.model.landmarks, batch=config.train.batch, seed=0, epoch=epoch)
-        yield from (batch for _, batch in (ahead(made, device=device) if device.type == "cuda" else made))
+        yield from (batch for _, batch in (ahead(made, stream=stream) if stream else made))
 
 
 def timed(items: Iterator[Any], step: Callable[[Any], object], args: argparse.Namespace) -> dict[str, float]:

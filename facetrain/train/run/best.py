@@ -11,6 +11,7 @@ from facetrain.config.schema import Config
 from facetrain.core.run_dir import RunDir
 from facetrain.eval.difference import brackets, difference_of, holm
 from facetrain.eval.intervals import Estimate, Resampling
+from facetrain.eval.pipeline import batch_of
 from facetrain.model.detector import ModelDetector
 from facetrain.model.weights import save_checkpoint
 from facetrain.model.yunet import build
@@ -35,7 +36,7 @@ def validate(
         events.work("validating", done, total)
 
     with tuned_kernels(False):
-        return val.measure(detector, progress, interrupted.is_set, setup.world)
+        return val.measure(detector, progress, interrupted.is_set, setup.world, batch=batch_of(setup.device.type))
 
 
 def keep_best(
