@@ -18,7 +18,7 @@ from facetrain.data.augmentations import augmented
 from facetrain.data.batches import make_batch, mirror_order
 from facetrain.data.crops import Crop
 from facetrain.data.store import placement
-from facetrain.data.store.device import gather_crops
+from facetrain.data.store.gather import gather_crops
 from facetrain.data.store.host import cut
 from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store

@@ -14,7 +14,7 @@ from torch import Tensor
 from facetrain.core.faces import Floats, Image, LabelledImage
 from facetrain.core.images import opencv
 from facetrain.data.crops import Crop
-from facetrain.data.store.device import gather_crops
+from facetrain.data.store.gather import gather_crops
 from facetrain.data.store.images import ImageStore, size_of, upload
 from facetrain.data.view import FILL
 
