@@ -37,6 +37,7 @@ from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store
 from facetrain.data.store.placement import choose_place
+from facetrain.eval.benchmark import thin
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.accelerate import Captured, CudaRecorder, compiled_losses
 from facetrain.train.assign import assign
@@ -45,7 +46,6 @@ from facetrain.train.losses import compute_losses
 from facetrain.train.machine import choose_precision, keep_big_buffers, tuned_kernels
 from facetrain.train.optim.optimizers import make_optimizer
 from facetrain.train.step import Gradients, Task, make_step, plain_gradients
-from facetrain.train.validation import thin
 
 WAYS = ("plain", "eager_fp32", "eager", "compiled", "captured")
 PARTS = ("augment", "forward", "assign", "losses", "backward", "optimiser")
