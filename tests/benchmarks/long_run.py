@@ -315,7 +315,7 @@ def keep(weights: Path, network: str, info: dict[str, Any]) -> None:
 
 
 def install() -> None:
-    """Make kept weights the bundled ones where they are better, with card, hashes and README's rows."""
+    """Make kept weights the bundled ones where they are better, with card, hashes and the rows of PAGES."""
     from facetrain.core.files import sha256
     from facetrain.detect.bundled import FOLDER, bundled_names
     from facetrain.export.bundle import write_bundle
@@ -331,12 +331,13 @@ def install() -> None:
         cells = table_cells(path)
         hashes = {made.suffix: sha256(made) for made in write_bundle(path, network, FOLDER)}
         (FOLDER / f"{network}.md").write_text(card(network, info, hashes, cells), encoding="utf-8")
-        readme = ROOT / "README.md"
-        readme.write_text(with_row(readme.read_text(encoding="utf-8"), network, cells), encoding="utf-8")
+        for page in (ROOT / name for name in PAGES):
+            page.write_text(with_row(page.read_text(encoding="utf-8"), network, cells), encoding="utf-8")
         path.unlink()  # bundled now, and the next stage starts from there
         print(f"{network}: {info['ap']} replaces {bundled}")
 
 
+PAGES = ("README.md", "examples/compare.md")  # with tables that hold the bundled weights' AP
 RELEASED = {
     "yunet_n": "0.909 [.879, .931] | 0.888 [.854, .914] | 0.799 [.745, .842]",
     "yunet_s": "0.901 [.870, .923] | 0.875 [.838, .903] | 0.751 [.686, .801]",
@@ -378,16 +379,16 @@ In brackets: 95 % intervals, of what other images of the same kinds would have g
 Where every face matters, train longer or use the released weights: facetrain reads them. Errors have not been measured
 by age, sex or skin colour.
 
-**Terms.** WIDER FACE allows research; see the README's licence section before using these weights in a product.
+**Terms.** WIDER FACE allows research; see examples/licences.md before using these weights in a product.
 """
 
 
-def with_row(readme: str, network: str, cells: str) -> str:
-    """README with a network's AP in compare's table and in that of the bundled weights, where it may be new."""
+def with_row(page: str, network: str, cells: str) -> str:
+    """A page with a network's AP in the tables of detectors and in that of the bundled weights, where it may be new."""
     bundled = f"| bundled `{network}` | {cells} |"
-    readme = re.sub(rf"(?m)^(\| {network} \|.*?)(?:\| [\d.]+(?: \[[^|]*\])? ){{3}}\|$", rf"\1| {cells} |", readme)
-    readme, known = re.subn(rf"(?m)^\| bundled `{network}` \|.*$", bundled, readme)
-    return readme if known else re.sub(r"(?m)^(\| released YuNet-n, )", rf"{bundled}\n\1", readme, count=1)
+    page = re.sub(rf"(?m)^(\| {network} \|.*?)(?:\| 0?\.\d+(?: \[[^|]*\])? ){{3}}\|$", rf"\1| {cells} |", page)
+    page, known = re.subn(rf"(?m)^\| bundled `{network}` \|.*$", bundled, page)
+    return page if known else re.sub(r"(?m)^(\| released YuNet-n, )", rf"{bundled}\n\1", page, count=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

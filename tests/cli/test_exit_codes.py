@@ -1,4 +1,4 @@
-"""The table of exit codes in README.md, walked; and wrong calls are refused before anything heavy is imported."""
+"""The exit codes of examples/detect.md, walked; and wrong calls are refused before anything heavy is imported."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import pytest
 
 from facetrain.cli.app import run_cli
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "examples/detect.md"
 
 # What a call does, its arguments, its exit code. Folder: in/a.png, in/broken.png, good/a.png, set (labelled), file.
 CALLS = [
@@ -101,8 +101,8 @@ def test_exit_codes(folder, monkeypatch, capfd, what, call, code):
         assert json.loads(out)
 
 
-def test_readme_has_the_same_table():
-    rows = re.findall(r"^\| ([^|]+) \| ([0-9]+) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
+def test_the_page_has_the_same_table():
+    rows = re.findall(r"^\| ([^|]+) \| ([0-9]+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert {(what, int(code)) for what, code in rows} >= {(what, code) for what, _, code in CALLS}
 
 

@@ -87,17 +87,23 @@ def test_what_is_better_becomes_bundled_without_any_path(
     }  # fmt: skip
     long_run.keep(checkpoint(tmp_path / "best.pt"), "yunet_n", info)
     row = "| yunet_n | yunet | 320x320 | 73,840 | 3.38 (3.46) ± 1% | 131 | {} | {} | {} |\n"
+    sizes = "| yunet_n | yunet | 320x320 | 73,840 | 1.4 | 135.6 | 271 | 312 |\n"
     other = "| yunet_n_dynamic.onnx | yunet | 0.909 | 0.888 | 0.799 |\n"
     released = "| released YuNet-n, 640 epochs | 0.909 | 0.888 | 0.799 |\n"
-    (tmp_path / "README.md").write_text("before\n" + row.format("0.794", "0.750", "0.618") + other + released)
+    table = "| yunet_n | comes along | 73,840 | {} | {} | {} |\n"
+    (tmp_path / "README.md").write_text("before\n" + table.format("0.794", "0.750 [.7, .8]", "0.618"))
+    (tmp_path / "examples").mkdir()
+    page = tmp_path / "examples/compare.md"
+    page.write_text(sizes + row.format("0.794", "0.750", "0.618") + other + released)
     monkeypatch.setattr(long_run, "measure", lambda path: pytest.fail("nothing was bundled"))
     cells = "0.845 [.7, .9] | 0.826 [.7, .9] | 0.730 [.7, .9]"
     monkeypatch.setattr(long_run, "table_cells", lambda path: cells)
     long_run.install()
-    readme = (tmp_path / "README.md").read_text()
+    assert (tmp_path / "README.md").read_text() == "before\n" + table.format(*cells.split(" | "))
+    compared = page.read_text()
     added = f"| bundled `yunet_n` | {cells} |\n"
-    assert readme == "before\n" + row.format(*cells.split(" | ")) + other + added + released
-    again = long_run.with_row(readme, "yunet_n", "0.900 | 0.800 | 0.700")
+    assert compared == sizes + row.format(*cells.split(" | ")) + other + added + released
+    again = long_run.with_row(compared, "yunet_n", "0.900 | 0.800 | 0.700")
     assert again.count("| bundled `yunet_n` | 0.900 | 0.800 | 0.700 |") == 1
     assert "0.845" not in again
     weights = tmp_path / "weights"
