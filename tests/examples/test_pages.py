@@ -100,7 +100,7 @@ def test_blocks_say_their_language(path: Path) -> None:
 def test_pages_are_read_in_one_sitting(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= MOST_LINES.get(page_name(path), 200)
-    assert [line for line in lines if len(line) > 120] == []
+    assert [line for line in lines if line.startswith("|") and len(line) > 120] == []
 
 
 @names
