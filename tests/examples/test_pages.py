@@ -33,12 +33,13 @@ from facetrain.data.sample_set.make import draw_image
 NOT_RUN = {
     "README.md": 3,
     "examples/coming_from_the_original.md": 1,
+    "examples/compare.md": 1,
     "examples/cpp.md": 2,
     "examples/licences.md": 1,
     "examples/onnx.md": 1,
     "examples/train_widerface.md": 3,
 }
-MOST_LINES = {"README.md": 150, "examples/json.md": 620}  # json.md is written by a program
+MOST_LINES = {"README.md": 150, "examples/json.md": 900}  # json.md is written by a program
 PAGES = page_paths()
 names = pytest.mark.parametrize("path", PAGES, ids=page_name)
 
