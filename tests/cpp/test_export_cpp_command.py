@@ -323,3 +323,9 @@ def test_weights_of_fewer_digits() -> None:
             for before, after in ((layer.weight, other.weight), (layer.bias, other.bias)):
                 np.testing.assert_allclose(after, before, rtol=0.5 * 10 ** (1 - digits), atol=0)
                 assert digits == 3 or (after == before).all()
+
+
+def test_the_licence_goes_along(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run_cli(["export-cpp", "--no-check", "--output", str(tmp_path / "out")]) == 0
+    licence = Path(__file__).parents[2] / "LICENSE"
+    assert (tmp_path / "out" / "yunet_n_LICENSE.txt").read_text() == licence.read_text()

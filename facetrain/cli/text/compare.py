@@ -158,7 +158,8 @@ def _pairs(found: Comparison) -> str:
         return ""
     every = [difference for pair in found.pairs for difference in pair.differences.values()]
     if all(difference.told is not True and difference.low is None for difference in every):
-        return "no intervals: " + "; ".join(sorted({difference.why for difference in every} - {""}))
+        why = "; ".join(sorted({difference.why for difference in every} - {""}))
+        return f"no intervals: {why}" if why else "no differences: image by image all have the same"
     return console.table([["differences", "", "AP", "95 %", ""], *rows], 2, 3) + "\n" + _about_pairs(found)
 
 

@@ -33,6 +33,7 @@ _TEMPLATES = {
     "CMakeLists.txt": "CMakeLists.txt",
     "example.cpp": "example.cpp",
     "README.md": "README.md",
+    "{name}_LICENSE.txt": "LICENSE.txt",
 }
 
 
