@@ -1,6 +1,7 @@
 import io
 import math
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -189,7 +190,8 @@ def test_a_v4_file(tmp_path):
     buffer = io.BytesIO()
     savemat(buffer, {"x": np.arange(40.0)}, format="4")
     error = refusal(tmp_path, buffer.getvalue())
-    assert "v4" in error.message
+    assert "not a MATLAB v5 file" in error.message
+    assert "if it is a MATLAB v4 file" in (error.hint or "")
     assert "-v7" in (error.hint or "")
 
 
@@ -227,6 +229,20 @@ def test_too_many_variables(tmp_path, monkeypatch):
 
 def test_a_variable_that_stands_there_twice(tmp_path):
     assert "variable x stands in the file twice" in refusal(tmp_path, mat(numbers([1]), numbers([2]))).message
+
+
+def test_memory_stays_near_what_the_limits_say(tmp_path):
+    """The most that text, numbers and empty cells may be, packed into a small file or none of it."""
+    text = compressed(matrix(CHAR, (1, 30 << 20), element(1, bytes(30 << 20)), name="x"))
+    cells = compressed(matrix(CELL, (400_000, 1), element(14, b"") * 400_000, name="x"))
+    for part in (text, cells):
+        content = mat(part)
+        assert len(content) < 100_000
+        tracemalloc.start()
+        assert read_bytes(tmp_path, content, "x")["x"].size
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 300 << 20
 
 
 @pytest.mark.parametrize("pack", [compressed, bytes])
@@ -311,9 +327,14 @@ def test_complex_numbers(tmp_path):
         (matrix(CELL, (1, 1), element(14, b""), element(14, b""), name="x"), "do not add up"),
         (matrix(CELL, (0, 2**31 - 1), name="x"), "impossible dimensions"),
         (matrix(CELL, (-1, -1), element(14, b""), name="x"), "impossible dimensions"),
-        (matrix(CHAR, (1, 2**30), element(1, b""), name="x"), "1 x 1073741824 in 0 bytes"),  # scipy would fill it up
+        (matrix(CHAR, (1, 2**30), element(1, b""), name="x"), "1 x 1073741824 in 0 bytes"),  # none to fill it up with
         (matrix(CHAR, (2**31 - 1, 0), element(1, b""), name="x"), "impossible dimensions"),
         (matrix(CHAR, (1, 1), element(9, bytes(8)), name="x"), "of type 9"),
+        (matrix(CHAR, (2, 2), element(1, b"abcd"), name="x"), "text of several rows (2 x 2)"),
+        (matrix(CHAR, (1, 2), element(16, "é".encode()), name="x"), "1 x 2 in 2 bytes of type 16"),
+        (matrix(CHAR, (1, 2), element(1, b"\xff\xfe"), name="x"), "does not decode"),
+        (matrix(CHAR, (1, 2), element(17, b"\x00\xd8a\x00"), name="x"), "does not decode"),  # half a pair
+        (matrix(CHAR, (1, 1), element(18, b"\xff\xff\xff\xff"), name="x"), "does not decode"),
         (matrix(DOUBLE, (2**31 - 1, 2**31 - 1), element(9, bytes(8)), name="x"), "in 8 bytes"),
         (matrix(DOUBLE, (1, 2), element(9, bytes(8)), name="x"), "1 x 2 in 8 bytes"),
         (matrix(DOUBLE, (1, 1), element(16, bytes(8)), name="x"), "of type 16"),

@@ -1,19 +1,17 @@
-"""MATLAB v5 files, checked before scipy reads them.
+"""Cells, text and numbers of MATLAB v5 files, read here: a file from elsewhere may say anything of itself.
 
-scipy's reader believes what a file says of itself: it unpacks without limit, allocates as many cells as the dimensions
-name, and builds objects. So the file is first walked here, byte by byte as scipy will read it, and only the variables
-that were asked for are handed over, unpacked and in bounds. The format: MathWorks, "MAT-File Format", level 5.
+Nothing is unpacked, and no array made, before its bytes are there and within a limit; scipy's reader does both as the
+file says. The format: MathWorks, "MAT-File Format", level 5.
 """
 
-import io
 import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from facetrain.core.errors import DataError
@@ -21,20 +19,20 @@ from facetrain.core.files import is_lfs_pointer
 
 # A file of WIDER FACE has half a megabyte and unpacks to three; its 61 events are cells of cells.
 _MAX_BYTES = 64 << 20
-_MAX_UNPACKED = 64 << 20  # text takes sixteen times as much while scipy makes strings of it
+_MAX_UNPACKED = 32 << 20  # text takes four times as much in NumPy
 _MAX_VARIABLES = 10_000
 _MAX_MATRICES = 500_000  # an empty one takes 8 bytes in the file and over 100 in memory
 _MAX_DEPTH = 16
 _MAX_DIMENSIONS = 8
-_MAX_EMPTY = 64  # product of the other dimensions of an empty array: scipy makes one blank string of each row
+_MAX_EMPTY = 64  # product of the other dimensions of an empty array: NumPy cannot have any
 
 _SHOWN = 20  # names of variables in a message
 _HEADER = 128
 _HEAD = 512  # enough for flags, dimensions and name of a variable
 _MATRIX, _COMPRESSED = 14, 15  # types of elements
 _INT8, _INT32, _UINT32, _UTF8 = 1, 5, 6, 16
-_NUMBER_SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # bytes of one, by type of element
-_TEXT_TYPES = frozenset({1, 2, 4, 16, 17, 18})
+_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_ENCODINGS = {1: "utf-8", 2: "utf-8", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 _CELL, _CHAR, _OPAQUE = 1, 4, 17  # classes of arrays
 _NUMERIC = frozenset(range(6, 16))
 _COMPLEX = 0x0800
@@ -56,33 +54,24 @@ class _RefusedError(Exception):
 def read_mat(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Read the named variables of a MATLAB v5 file: arrays of numbers, text or cells, nested as scipy nests them.
 
-    Cells come as object arrays, text as arrays of strings. Other variables of the file are not looked into. Raises
-    DataError where the file cannot be read, is not what it should be, lacks a variable, or where a variable holds
-    anything else (objects, function handles, structs, sparse or complex numbers) or more than there is room for.
+    Numbers have the type that they are stored in, cells are object arrays, text is an array of one string. Other
+    variables of the file are not looked into. Raises DataError where the file cannot be read, is not what it should
+    be, lacks a variable, or where a variable holds anything else (objects, function handles, structs, sparse or complex
+    numbers, text of several rows) or more than there is room for.
     """
     try:
         content = _read_bytes(path)
         order = _byte_order(content)
-        variables = _variables(content, order, frozenset(names))
-        if missing := [name for name in names if name not in variables.wanted]:
+        wanted, others = _variables(content, order, frozenset(names))
+        if missing := [name for name in names if name not in wanted]:
             # Objects come with a part that has no name; and a name could be anything, also what moves a cursor.
-            there = sorted(name for name in [*variables.wanted, *variables.others] if name.isidentifier())
+            there = sorted(name for name in [*wanted, *others] if name.isidentifier())
             shown = f"its variables: {', '.join(there[:_SHOWN])}{', …' if len(there) > _SHOWN else ''}"
             raise _RefusedError(f"no variable {', '.join(missing)} in this file", shown if there else "it has none")
-        check = _Check(order)
-        for name, element in variables.wanted.items():
-            check.variable(name, element)
+        reader = _Reader(order)
+        return {name: reader.variable(name, wanted[name]) for name in names}
     except _RefusedError as error:
         raise DataError(f"{path}: {error.message}", error.hint) from error
-    from scipy.io import loadmat
-
-    # A header of our own, without the offset of the objects' data.
-    header = b"MATLAB 5.0 MAT-file".ljust(116) + bytes(8) + content[124:_HEADER]
-    try:
-        loaded = loadmat(io.BytesIO(b"".join([header, *variables.wanted.values()])))
-    except Exception as error:  # text that does not decode, for one; scipy has no common class for what it raises
-        raise DataError(f"{path}: cannot be read: {error}", _DAMAGED) from error
-    return {name: loaded[name] for name in names}
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -112,49 +101,30 @@ def _byte_order(content: bytes) -> str:
         raise _RefusedError("a MATLAB v5 file with a damaged header, or cut off in it")
     if b"\0" not in content[:_HEAD]:
         raise _RefusedError("text, not a MATLAB file", "is it a web page that was saved in place of the download?")
-    if len(content) >= 20 and _looks_like_v4(content):
-        raise _RefusedError("a MATLAB v4 file; only v5 files can be read", _SAVE_V7)
-    raise _RefusedError("not a MATLAB v5 file")
+    raise _RefusedError("not a MATLAB v5 file", f"if it is a MATLAB v4 file, {_SAVE_V7}; else get it again")
 
 
-def _looks_like_v4(content: bytes) -> bool:
-    """Whether the file starts as v4 does: type, rows, columns, whether complex, length of the name and its zero."""
-    for order in "<>":
-        kind, _, _, is_complex, length = struct.unpack_from(f"{order}5I", content)
-        if kind <= 4052 and is_complex <= 1 and 2 <= length <= 64:
-            return True
-    return False
+def _variables(content: bytes, order: str, names: frozenset[str]) -> tuple[dict[str, bytes], list[str]]:
+    """The variables asked for, as uncompressed elements with their tags, and the names of the rest.
 
-
-@dataclass(frozen=True)
-class _Variables:
-    """What a file holds.
-
-    wanted: the variables asked for, as uncompressed elements with their tags
-    others: names of the rest
+    Unpacks what was asked for alone, within the limit for all of it together.
     """
-
-    wanted: dict[str, bytes]
-    others: list[str]
-
-
-def _variables(content: bytes, order: str, names: frozenset[str]) -> _Variables:
-    """Take the file apart and unpack the variables asked for, within the limit for all of them together."""
-    found = _Variables({}, [])
+    wanted: dict[str, bytes] = {}
+    others: list[str] = []
     room = _MAX_UNPACKED
     for kind, body in _top_level(content, order):
         head = _unpack(body, _HEAD) if kind == _COMPRESSED else body[:_HEAD]
         size, name = _describe(head, order)
         if name not in names:
-            found.others.append(name)
+            others.append(name)
             continue
-        if name in found.wanted:
+        if name in wanted:
             raise _RefusedError(f"variable {name} stands in the file twice")
         room -= 8 + size
         if room < 0:
             raise _RefusedError(f"unpacks to more than {_MAX_UNPACKED >> 20} MiB", "the official files unpack to 3 MiB")
-        found.wanted[name] = _unpack(body, 8 + size, whole=True) if kind == _COMPRESSED else bytes(body)
-    return found
+        wanted[name] = _unpack(body, 8 + size, whole=True) if kind == _COMPRESSED else bytes(body)
+    return wanted, others
 
 
 def _top_level(content: bytes, order: str) -> Iterator[tuple[int, memoryview]]:
@@ -222,38 +192,40 @@ def _tag(data: bytes | memoryview, at: int, end: int, order: str) -> tuple[int, 
     return kind, start, size, after
 
 
-class _Check:
-    """Walks the elements of variables as scipy will, and refuses what it should not see. Counts over all variables."""
+class _Reader:
+    """Makes arrays of variables. Counts over all of them."""
 
     def __init__(self, order: str) -> None:
         self._order = order
         self._matrices = 0
         self._data = b""
 
-    def variable(self, name: str, element: bytes) -> None:
-        """Check one variable, given as an uncompressed element with its tag. Raises _RefusedError."""
+    def variable(self, name: str, element: bytes) -> NDArray[Any]:
+        """One variable, given as an uncompressed element with its tag. Raises _RefusedError."""
         self._data = element
         try:
-            self._matrix(8, len(element), 0)
+            return self._matrix(8, len(element), 0)
         except _RefusedError as error:
             raise _RefusedError(f"variable {name}: {error.message}", error.hint) from error
 
-    def _matrix(self, at: int, end: int, depth: int) -> None:
+    def _matrix(self, at: int, end: int, depth: int) -> NDArray[Any]:
         self._matrices += 1
         if self._matrices > _MAX_MATRICES:
             raise _RefusedError(f"more than {_MAX_MATRICES:,} cells", "the official files have some ten thousand")
         if depth > _MAX_DEPTH:
             raise _RefusedError("cells inside cells without end")
         if at == end and depth > 0:
-            return  # an empty cell may be a tag and nothing more
+            return np.zeros((1, 0))  # an empty cell may be a tag and nothing more
         array_class, shape, at = self._header(at, end)
         if array_class == _CELL:
-            at = self._cells(shape, at, end, depth)
+            values, at = self._cells(shape, at, end, depth)
         else:
-            stored, _, size, at = _tag(self._data, at, end, self._order)
-            self._values(array_class, shape, stored, size)
+            stored, start, size, at = _tag(self._data, at, end, self._order)
+            make = _text if array_class == _CHAR else _numbers
+            values = make(self._data[start : start + size], stored, shape, self._order)
         if at != end:
             raise _RefusedError("sizes that do not add up")
+        return values
 
     def _header(self, at: int, end: int) -> tuple[int, tuple[int, ...], int]:
         """Class and dimensions of an array, and where its values start. Refuses classes, flags and shapes."""
@@ -280,29 +252,49 @@ class _Check:
             raise _RefusedError("an array without a name")
         return array_class, shape, at
 
-    def _cells(self, shape: tuple[int, ...], at: int, end: int, depth: int) -> int:
-        """Check the cells one after the other; returns where they end."""
+    def _cells(self, shape: tuple[int, ...], at: int, end: int, depth: int) -> tuple[NDArray[Any], int]:
+        """The cells, one after the other, and where they end."""
         count = math.prod(shape)
         if 8 * count > end - at:
             raise _RefusedError(f"{_times(shape)} cells in {end - at:,} bytes")
-        for _ in range(count):
+        cells = np.empty(count, object)
+        for place in range(count):
             kind, start, size, _ = _tag(self._data, at, end, self._order)
             if kind != _MATRIX:
                 raise _RefusedError("a cell that holds no array")
             at = start + size
-            self._matrix(start, at, depth + 1)
-        return at
+            cells[place] = self._matrix(start, at, depth + 1)
+        return cells.reshape(shape, order="F"), at
 
-    def _values(self, array_class: int, shape: tuple[int, ...], stored: int, size: int) -> None:
-        """Check that numbers or text have as many bytes as their dimensions need."""
-        count = math.prod(shape)
-        if array_class == _CHAR:
-            # A character has one byte or more. Without any, scipy would fill up with blanks.
-            fits = stored in _TEXT_TYPES and count <= size
-        else:
-            fits = stored in _NUMBER_SIZES and count * _NUMBER_SIZES[stored] == size
-        if not fits:
-            raise _RefusedError(f"an array of {_times(shape)} in {size:,} bytes of type {stored}")
+
+def _numbers(data: bytes, stored: int, shape: tuple[int, ...], order: str) -> NDArray[Any]:
+    kind = np.dtype(order + _NUMBERS[stored]) if stored in _NUMBERS else None
+    if kind is None or math.prod(shape) * kind.itemsize != len(data):
+        raise _misfit(data, stored, shape)
+    return np.frombuffer(data, kind).reshape(shape, order="F")
+
+
+def _text(data: bytes, stored: int, shape: tuple[int, ...], order: str) -> NDArray[Any]:
+    """An array (1,) of the string; (0,) for none."""
+    count = math.prod(shape)
+    if stored not in _ENCODINGS or count > len(data):  # a character has one byte or more
+        raise _misfit(data, stored, shape)
+    if count == 0:
+        return np.empty(0, "U1")
+    if count != shape[-1]:
+        raise _RefusedError(f"text of several rows ({_times(shape)})", "this is not one of the official files")
+    encoding = _ENCODINGS[stored]
+    try:
+        text = data.decode(encoding if encoding == "utf-8" else f"{encoding}-{'le' if order == '<' else 'be'}")
+    except UnicodeDecodeError as error:
+        raise _RefusedError("text that does not decode") from error
+    if len(text) != count:
+        raise _misfit(data, stored, shape)
+    return np.array([text])
+
+
+def _misfit(data: bytes, stored: int, shape: tuple[int, ...]) -> _RefusedError:
+    return _RefusedError(f"an array of {_times(shape)} in {len(data):,} bytes of type {stored}")
 
 
 def _times(shape: tuple[int, ...]) -> str:
