@@ -58,7 +58,7 @@ def test_a_new_file_is_a_new_command(capsys, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help_imports_nothing_heavy(command):
-    heavy = ("torch", "torchvision", "cv2", "numpy", "onnxruntime", "onnx", "matplotlib", "yaml")
+    heavy = ("torch", "torchvision", "cv2", "numpy", "onnxruntime", "onnx", "matplotlib", "jinja2", "yaml")
     arguments = [*([command] if command else []), "--help"]
     code = f"""
 import sys

@@ -12,7 +12,8 @@ from facetrain.config.load import config_to_dict, config_to_yaml, load_config
 from facetrain.detect.bundled import bundled_weights
 from facetrain.model.weights import load_checkpoint
 
-PACKAGES = ["torch", "torchvision", "onnxruntime", "onnx", "opencv", "numpy", "matplotlib", "typer", "rich", "yaml"]
+PACKAGES = ["torch", "torchvision", "onnxruntime", "onnx", "opencv", "numpy", "matplotlib"]
+PACKAGES += ["jinja2", "typer", "rich", "yaml"]
 
 
 @pytest.fixture

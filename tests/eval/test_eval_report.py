@@ -88,7 +88,7 @@ def write(folder: Path, results: Material, **settings: object) -> Path:
     scores = labelled_benchmark(images).score(faces)
     given = {
         "title": "mine <v2>",
-        "protocol": {"size": "original", "note": "<i>", "flip": False, "scales": [0.5, 1.0], "limit": None},
+        "protocol": {"size": "original", "note": "<i>{{ 7 * 7 }}", "flip": False, "scales": [0.5, 1.0], "limit": None},
         "scores": scores,
         "details": scores.details(),
         "intervals": {},
@@ -100,8 +100,9 @@ def test_everything_is_there_and_escaped(tmp_path: Path) -> None:
     path = write(tmp_path / "out" / "report", material(tmp_path))
     assert path == tmp_path / "out" / "report" / "index.html"
     page = Page(path)
-    for text in ("mine <v2>", "a<b>/&_1.png", "5 images, 7 faces to find", "<i>", "0.5, 1.0", "flipno", "limit–"):
+    for text in ("mine <v2>", "a<b>/&_1.png", "5 images, 7 faces to find", "0.5, 1.0", "flipno", "limit–"):
         assert text in page.text
+    assert "<i>{{ 7 * 7 }}" in page.text  # neither HTML nor the template's language
     assert "At a score of 0.5 the detector finds 28.6% of the faces." in page.text
     assert "66.7% of its detections are right; 0.20 false alarms per image" in page.text
     assert "For a precision of 0.95, keep what scores at least 0.8: that finds 28.6%" in page.text
@@ -110,6 +111,7 @@ def test_everything_is_there_and_escaped(tmp_path: Path) -> None:
     assert all(link.is_file() and link.resolve().is_relative_to(path.parent.resolve()) for link in links)
     assert {link for link in links if "images" in link.parts} == set((path.parent / "images").iterdir())
     assert not {"script", "link", "iframe"} & set(page.tags)
+    assert "picture" in page.tags  # the one element whose source a browser chooses by light and dark
     assert not any(urlparse(link).scheme for link in page.links)
     assert os.fspath(tmp_path) not in path.read_text(encoding="utf-8")
 
@@ -243,7 +245,7 @@ def test_a_link_to_the_folder_stays_one(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "index.html").is_file()
 
 
-@pytest.mark.parametrize("step", ["_draw_curves", "_draw_sheets", "_drawn", "whole_page"])
+@pytest.mark.parametrize("step", ["_draw_curves", "_draw_sheets", "_drawn", "page"])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_in_the_middle_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: type[BaseException]

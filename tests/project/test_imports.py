@@ -15,7 +15,7 @@ from facetrain.cli import commands
 from facetrain.data import formats
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "torchvision", "cv2", "onnxruntime", "onnx", "numpy", "matplotlib"}
+HEAVY = {"torch", "torchvision", "cv2", "onnxruntime", "onnx", "numpy", "matplotlib", "jinja2"}
 TORCH = {"torch", "torchvision"}
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.glob("facetrain/**/*.py")}
 COMMANDS = sorted(module.name.replace("_", "-") for module in iter_modules(commands.__path__))

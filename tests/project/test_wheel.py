@@ -138,7 +138,7 @@ def test_wheel_has_the_whole_package(wheel_files):
 
 def test_wheel_has_what_is_no_python(wheel_files):
     names = set(wheel_files)
-    assert "facetrain/py.typed" in names
+    assert {"facetrain/py.typed", "facetrain/eval/report/page.html"} <= names
     assert {f"facetrain/config/presets/{name}.yaml" for name in ("yunet_n", "yunet_s")} <= names
     assert {f"facetrain/config/recipes/{name}.yaml" for name in ("quick", "sample")} <= names
     assert wheel_files[f"{DIST_INFO}/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()

@@ -27,6 +27,7 @@ _PACKAGES = {
     ),
     "numpy": ("numpy",),
     "matplotlib": ("matplotlib",),
+    "jinja2": ("Jinja2",),
     "typer": ("typer",),
     "rich": ("rich",),
     "yaml": ("PyYAML",),

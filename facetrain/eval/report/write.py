@@ -24,20 +24,7 @@ from facetrain.eval.benchmark import Scores
 from facetrain.eval.details import Details
 from facetrain.eval.intervals import Estimate
 from facetrain.eval.outcomes import Outcome, above
-from facetrain.eval.report.page import (
-    FALSE,
-    FOUND,
-    IGNORED,
-    MARK,
-    MISSED,
-    Tile,
-    against_section,
-    head_section,
-    numbers_section,
-    sheet_sections,
-    unreadable_section,
-    whole_page,
-)
+from facetrain.eval.report.page import FALSE, FOUND, IGNORED, MARK, MISSED, Tile, page
 
 # What a report may consist of (`pictures` in older ones): a folder that holds anything more is not replaced.
 _PARTS = {"index.html", "curves-light.png", "curves-dark.png", "images", "pictures"}
@@ -77,10 +64,9 @@ def write_report(
             for scheme, ink in (("light", "#1b1f24"), ("dark", "#e4e7eb")):
                 _draw_curves(new / f"curves-{scheme}.png", scores.curves, details, ink)
             sheets, unreadable = _draw_sheets(new, details.score, scores, worst)
-            parts = [head_section(title, scores.curves, details, intervals), against_section(against)]
-            parts.append(numbers_section(protocol, details, scores.benchmark.images))
-            parts += [*sheet_sections(sheets, details.score), unreadable_section(unreadable)]
-            (new / "index.html").write_bytes(as_utf8(whole_page(title, parts)))
+            images = scores.benchmark.images
+            text = page(title, protocol, scores.curves, details, intervals, against, images, sheets, unreadable)
+            (new / "index.html").write_bytes(as_utf8(text))
             _put(new, place, Path(f"{scratch}-earlier"))
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}", "choose another folder") from error
@@ -94,8 +80,8 @@ def check_report_folder(folder: Path) -> None:
         if not folder.exists():
             return
         names = sorted(path.name for path in folder.iterdir())
-        page = folder / "index.html"
-        is_report = page.is_file() and MARK in page.read_text(encoding="utf-8", errors="replace")[:2000]
+        index = folder / "index.html"
+        is_report = index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")[:2000]
     except OSError as error:
         raise UsageError(f"{folder}: not a folder for a report: {error.strerror}", hint) from error
     foreign = [name for name in names if name not in _PARTS or not is_report]
@@ -142,9 +128,7 @@ def _draw_curves(path: Path, curves: Mapping[str, Curve], details: Details, ink:
         figure.savefig(path, dpi=150, transparent=True)
 
 
-def _draw_sheets(
-    folder: Path, score: float, scores: Scores, worst: int
-) -> tuple[tuple[list[Tile], list[Tile]], list[str]]:
+def _draw_sheets(folder: Path, score: float, scores: Scores, worst: int) -> tuple[dict[str, list[Tile]], list[str]]:
     """Draw the images with the most misses and those with the most false alarms, and name the unreadable ones."""
     everything, found, images = scores.outcomes, scores.found, scores.benchmark.images
     results = [above(outcome, faces, score) for outcome, faces in zip(everything, found, strict=True)]
@@ -167,8 +151,8 @@ def _draw_sheets(
         write_image(folder / f"{file}-small.jpg", small, quality=82)
         below = result.missed & everything[number].found
         tiles[number] = Tile(labelled.name, result, below, file, (small.shape[1], small.shape[0]))
-    by_misses, by_alarms = ([n for n in numbers if n in tiles] for numbers in (by_misses, by_alarms))
-    return ([tiles[n] for n in by_misses], [tiles[n] for n in by_alarms]), unreadable
+    sheets = {"Most faces missed": by_misses, "Most false alarms": by_alarms}
+    return {heading: [tiles[n] for n in numbers if n in tiles] for heading, numbers in sheets.items()}, unreadable
 
 
 def _most(counts: Sequence[int], worst: int) -> list[int]:
