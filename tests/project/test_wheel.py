@@ -1,4 +1,4 @@
-"""What is shipped: the built files' contents, their metadata, and detection from the installed wheel.
+"""What is shipped: the built files' contents, their metadata, licences, and the main job from the installed wheel.
 
 Nothing is downloaded: the wheel goes into a fresh environment that borrows its dependencies from the running one.
 """
@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -30,6 +31,13 @@ from facetrain.data.sample_set.make import draw_image
 ROOT = Path(__file__).parents[2]
 MAX_WHEEL = 1_750_000  # bytes: a million of weights, and the code
 DIST_INFO = f"facetrain-{facetrain.__version__}.dist-info"
+# Beside what stands in the repository: hatchling adds both.
+SDIST_EXTRA = {"PKG-INFO", ".gitignore"}
+SDIST_PARTS = {"facetrain", "tests", "examples", "CHANGELOG.md", "README.md", "LICENSE", "pyproject.toml"}
+# Of the licences that a BSD one goes with, those that any dependency has had; as SPDX and classifiers write them.
+PERMISSIVE = re.compile(
+    r"\b(MIT(-CMU)?|HPND|Historical Permission Notice|0?BSD|ISC|Apache|PSF|Python Software Foundation|Zlib|Unlicense)\b"
+)
 
 DETECT = """
 import json, sys
@@ -129,7 +137,7 @@ def test_wheel_has_the_whole_package(wheel_files):
         if path.is_file() and "__pycache__" not in path.parts
     }
     for path in (ROOT / "examples").iterdir():
-        if path.is_file():
+        if path.suffix in (".py", ".yaml"):
             source[f"facetrain/examples/{path.name}"] = path.read_bytes()
     shipped = {name: content for name, content in wheel_files.items() if not name.startswith(f"{DIST_INFO}/")}
     assert sorted(shipped) == sorted(source)
@@ -156,6 +164,33 @@ def test_bundled_weights_are_complete(wheel_files):
 
 def test_wheel_is_small(wheel):
     assert wheel.stat().st_size < MAX_WHEEL
+
+
+def test_twine_has_nothing_to_say(built):
+    if find_spec("twine") is None:
+        pytest.skip("twine is not installed: pip install -e '.[dev]'")
+    done = run(sys.executable, "-m", "twine", "--no-color", "check", "--strict", *built.iterdir(), cwd=built)
+    assert done.stdout.count("PASSED") == 2, done.stdout
+
+
+def test_sdist_is_what_is_or_could_be_under_version_control(sdist_files):
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("needs a git checkout and git")
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = [name for name in run(*command, cwd=ROOT).stdout.split("\0") if (ROOT / name).is_file()]
+    wanted = {
+        name
+        for name in listed
+        if name.partition("/")[0] in SDIST_PARTS and not name.startswith("tests/benchmarks/long_run/")
+    }
+    assert set(sdist_files) - SDIST_EXTRA == wanted
+
+
+def test_nothing_tells_where_it_was_built(built, wheel_files, sdist_files):
+    places = {str(place).encode() for place in (ROOT, Path.home(), built, Path(sys.prefix)) if len(place.parts) > 2}
+    assert places
+    for files in (wheel_files, sdist_files):
+        assert [name for name, content in files.items() if any(place in content for place in places)] == []
 
 
 def test_nothing_foreign_is_shipped(wheel_files, sdist_files):
@@ -207,10 +242,19 @@ def test_metadata_names_every_dependency(metadata):
     assert {Requirement(text) for text in plain} == {Requirement(text) for text in declared}
 
 
-def test_no_dependency_is_under_the_agpl(metadata):
+def test_licences_of_all_dependencies_go_with_bsd(metadata):
+    """By what the installed packages say of themselves, which is not all that is in them: opencv-python says Apache 2.0
+    (MIT in older ones), and its wheels hold FFmpeg and Qt under the LGPL, as libraries that a user can exchange.
+    """
     licences = {name: licence(name) for name in dependencies(metadata.get_all("Requires-Dist"))}
-    assert {"numpy", "torch"} <= set(licences)
-    assert {name: text for name, text in licences.items() if re.search("AGPL|Affero", text, re.IGNORECASE)} == {}
+    assert {"numpy", "torch", "jinja2"} <= set(licences)
+    assert not {"scipy", "pytest", "twine"} & set(licences)
+    # what GCC puts into every program may go everywhere
+    plain = {name: re.sub(r"GPL-3\.0-\S+ WITH GCC-exception-3\.1", "", text) for name, text in licences.items()}
+    assert {name: text for name, text in plain.items() if re.search("GPL|Affero|GNU", text, re.IGNORECASE)} == {}
+    # NVIDIA's own libraries come with torch for Linux; they are used and never passed on
+    others = {name: text for name, text in plain.items() if not name.startswith(("nvidia-", "cuda-"))}
+    assert {name: text for name, text in others.items() if not PERMISSIVE.search(text)} == {}
 
 
 def test_version_of_the_installed_wheel(installed, tmp_path):
@@ -231,6 +275,27 @@ def test_detect_of_the_installed_wheel_finds_a_family(installed, shared, tmp_pat
     document = detect(installed, shared / "reference/images/family.jpg", tmp_path)
     # five faces; one may be missed, since the bundled weights are retrained now and then
     assert len(document["images"][0]["faces"]) >= 4
+
+
+@pytest.mark.slow
+def test_the_main_job_from_the_installed_wheel(installed, tmp_path, monkeypatch):
+    """The README's first command, and what its user does next."""
+    monkeypatch.setenv("FACETRAIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # all cores, unlike the other tests
+    program = installed[0] / "facetrain"
+    trained = json.loads(run(program, "train", "yunet_n.yaml", "--data", "sample", "--json", cwd=tmp_path).stdout)
+    assert trained["ap"] >= 0.90
+    best = tmp_path / "runs" / "yunet_n-1" / "best.pt"
+    run(program, "eval", "--weights", best, "--data", "sample", "--report", "report", cwd=tmp_path)
+    assert "<h2>Precision and recall</h2>" in (tmp_path / "report" / "index.html").read_text("utf-8")
+    exported = run(program, "export-onnx", "--weights", best, "--output", "own.onnx", "--json", cwd=tmp_path)
+    examples = Path(json.loads(exported.stdout)["examples"])
+    assert examples.is_relative_to(installed[1])
+    assert {path.suffix for path in examples.iterdir() if path.is_file()} == {".py", ".yaml"}
+    image, _ = draw_image(0, 0, 0)
+    write_image(tmp_path / "drawn.png", image)
+    found = run(program, "detect", "drawn.png", "--weights", "own.onnx", "--json", cwd=tmp_path)
+    assert json.loads(found.stdout)["images"][0]["faces"]
 
 
 def digest(content):
