@@ -23,9 +23,18 @@ from facetrain.export.onnx.model import onnx_bytes, onnx_model
 from facetrain.export.onnx.request import OnnxOptions
 from facetrain.export.precision import statistics as int8_statistics
 from facetrain.export.precision.equalise import equalise, even_divisors
-from facetrain.export.precision.int8 import calibration_images, integer_convs, map_steps, quantize, step_of
-from facetrain.export.precision.rounding import TOP, round_weight, steps_of
-from facetrain.export.precision.statistics import collect, image_input, second_moments
+from facetrain.export.precision.int8 import (
+    TOP,
+    calibration_images,
+    integer_convs,
+    map_steps,
+    quantize,
+    round_weight,
+    step_of,
+    steps_of,
+)
+from facetrain.export.precision.qdq import Step
+from facetrain.export.precision.statistics import collect, image_input
 from facetrain.model.weights import load_model
 
 IMAGES = 6
@@ -166,7 +175,7 @@ def test_equalising_changes_nothing_but_ranges(name: str, images: list[Path]) ->
     net = joined(network(name))
     convs = integer_convs(net.network)
     shown = lambda path: image_input(path, 32, None)  # noqa: E731
-    found = collect(net, convs, images, shown, lambda done: None)
+    found = collect(net, images, shown, lambda done: None)
     even, seen, divisors = equalise(net, found, convs)
     assert divisors
     image = drawn_image(IMAGES + 1)
@@ -174,14 +183,11 @@ def test_equalising_changes_nothing_but_ranges(name: str, images: list[Path]) ->
     for output, numbers in exact.items():
         np.testing.assert_allclose(same[output], numbers, atol=2e-5 * max(1, np.abs(numbers).max()), err_msg=output)
     # what equalise says of the images is what they make of the new weights
-    again = collect(even, convs, images, shown, lambda done: None)
+    again = collect(even, images, shown, lambda done: None)
     for conv in convs:
         scale = np.abs(again.high[conv.y]).max() + np.abs(again.low[conv.y]).max()
         np.testing.assert_allclose(seen.low[conv.y], again.low[conv.y], atol=1e-4 * scale)
         np.testing.assert_allclose(seen.high[conv.y], again.high[conv.y], atol=1e-4 * scale)
-        np.testing.assert_allclose(
-            seen.moments[conv.y], again.moments[conv.y], atol=1e-3 * np.abs(again.moments[conv.y]).max()
-        )
     # between pointwise and depthwise all channels that live fill the range
     free = [conv for conv in convs if not conv.relu and conv.y in divisors]
     assert free
@@ -218,68 +224,28 @@ def test_steps_hold_zero_and_both_ends(low: float, high: float) -> None:
 
 
 @given(st.integers(0, 10_000), st.booleans())
-def test_rounded_weights_are_within_half_a_step_where_inputs_are_independent(seed: int, apart: bool) -> None:
+def test_rounded_weights_are_within_half_a_step(seed: int, apart: bool) -> None:
     rng = np.random.default_rng(seed)
     weight = (rng.normal(size=(5, 1, 3, 3) if apart else (5, 7, 1, 1)) * rng.lognormal(size=(5, 1, 1, 1))).astype("f")
-    count = weight[0].size
-    moments = np.diag(rng.uniform(0.1, 9, count))
-    steps = steps_of(weight, np.zeros(5, np.float32), 0.1)
-    whole = round_weight(weight, steps, np.repeat(moments[None], 5, 0) if apart else moments)
-    assert (np.abs(whole.astype(int)).reshape(5, -1).max(1) == TOP).all()
-    assert (
-        np.abs(whole * steps[:, None, None, None].astype(float) - weight) <= steps[:, None, None, None] * 0.5001
-    ).all()
-
-
-@given(st.integers(0, 10_000), st.booleans())
-def test_rounding_by_outputs_beats_rounding_to_the_nearest(seed: int, apart: bool) -> None:
-    """On inputs that depend on each other, summed over channels, as the maps of a network do."""
-    rng = np.random.default_rng(seed)
-    count, shape = (9, (16, 1, 3, 3)) if apart else (24, (16, 24, 1, 1))
-    weight = rng.normal(size=shape).astype(np.float32)
-    inputs = rng.normal(size=(count, 3)) @ rng.normal(size=(3, 400)) + 0.3 * rng.normal(size=(count, 400))
-    moments = inputs @ inputs.T
-    steps = steps_of(weight, np.zeros(16, np.float32), 0.1) * 16  # coarse, as 4 bits are
-    whole = round_weight(weight, steps, np.repeat(moments[None], 16, 0) if apart else moments)
-    nearest = np.clip(np.rint(weight / steps[:, None, None, None]), -TOP, TOP)
-
-    def error(rounded: np.ndarray) -> float:
-        rows = (rounded * steps[:, None, None, None].astype(float) - weight).reshape(16, -1)
-        return float(np.einsum("oi,ij,oj->", rows, moments, rows))
-
-    assert error(whole) < error(nearest)
+    rounded = round_weight(Weights(weight, np.zeros(5, np.float32)), Step(0.1, 0))
+    assert (np.abs(rounded.values.astype(int)).reshape(5, -1).max(1) == TOP).all()
+    steps = rounded.steps[:, None, None, None].astype(float)
+    assert (np.abs(rounded.values * steps - weight) <= steps * 0.5001).all()
 
 
 def test_a_bias_that_dwarfs_its_weights_still_fits() -> None:
     weight, bias = np.full((2, 3, 1, 1), 1e-12, np.float32), np.array([5, 0], np.float32)
-    steps = steps_of(weight, bias, 1e-3)
+    steps = steps_of(Weights(weight, bias), Step(1e-3, 0))
     assert np.abs(bias / (steps.astype(float) * 1e-3)).max() < 2**31 - 1
-    assert steps_of(np.zeros((1, 3, 1, 1), np.float32), np.zeros(1, np.float32), 1e-3) == [1]
-
-
-@pytest.mark.parametrize(("kernel", "stride", "groups"), [(1, 1, 1), (3, 1, 4), (3, 2, 1)])
-def test_second_moments_equal_the_loop(kernel: int, stride: int, groups: int) -> None:
-    x = np.random.default_rng(kernel).normal(size=(4, 11, 8)).astype(np.float32)
-    found = second_moments(x, kernel, stride, groups)
-    border = kernel // 2
-    padded = np.pad(x, ((0, 0), (border, border), (border, border))).astype(float)
-    size = kernel * kernel
-    expected = np.zeros((4, size, size) if groups > 1 else (4 * size, 4 * size))
-    for row in range(0, 11, 3 * stride):
-        for column in range(0, 8, 3 * stride):
-            patch = padded[:, row : row + kernel, column : column + kernel].reshape(4, -1)
-            if groups > 1:
-                expected += patch[:, :, None] * patch[:, None]
-            else:
-                expected += np.outer(patch.ravel(), patch.ravel())
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    nothing = Weights(np.zeros((1, 3, 1, 1), np.float32), np.zeros(1, np.float32))
+    assert steps_of(nothing, Step(1e-3, 0)) == [1]
 
 
 def test_steps_cover_what_was_seen(images: list[Path]) -> None:
     name = NAMES[1]
     net = joined(network(name))
     convs = integer_convs(net.network)
-    found = collect(net, convs, images, lambda path: image_input(path, 16, None), lambda done: None)
+    found = collect(net, images, lambda path: image_input(path, 16, None), lambda done: None)
     steps = map_steps(net.network, found, convs)
     assert {conv.x for conv in convs} | {conv.y for conv in convs} <= steps.keys()
     for conv in convs:

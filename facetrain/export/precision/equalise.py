@@ -5,6 +5,8 @@ positive number if whatever reads it multiplies: ReLU, max pooling, enlarging an
 pointwise and a depthwise convolution it is free, since both have a step per channel. Before a pointwise one it
 makes the weights of a row uneven instead, so the ranges are brought together half the way (Nagel et al. 2019,
 arXiv:1906.04721; the half way of Xiao et al. 2023, arXiv:2211.10438).
+
+It gains up to .0034 AP [.0010, .0059], and no loss can be told: tests/benchmarks/int8_recipes.py, over four networks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,15 +36,10 @@ def equalise(
     for names in _groups(net.network):
         if wanted & set(names) and not leaving & set(names) and set(names) <= found.low.keys():
             divisors |= dict.fromkeys(names, _divisors(net, found, names))
-    convs = net.network.convs
-    weights = {conv.y: _scaled(net.weights[conv.y], conv, divisors) for conv in convs}
-    moments = {
-        conv.y: _scaled_moments(found.moments[conv.y], conv, divisors) for conv in convs if conv.y in found.moments
-    }
+    weights = {conv.y: _scaled(net.weights[conv.y], conv, divisors) for conv in net.network.convs}
     seen = Statistics(
         {name: low / divisors.get(name, 1) for name, low in found.low.items()},
         {name: high / divisors.get(name, 1) for name, high in found.high.items()},
-        moments,
     )
     return replace(net, weights=weights), seen, divisors
 
@@ -109,16 +106,6 @@ def _scaled(values: Weights, conv: Conv, divisors: Mapping[str, Doubles]) -> Wei
     if behind is not None:
         weight, bias = weight / behind[:, None, None, None], bias / behind
     return Weights(weight.astype(np.float32), bias.astype(np.float32))
-
-
-def _scaled_moments(moments: Doubles, conv: Conv, divisors: Mapping[str, Doubles]) -> Doubles:
-    before = divisors.get(conv.x)
-    if before is None:
-        return moments
-    if moments.ndim == 3:
-        return moments / (before**2)[:, None, None]
-    repeated = np.repeat(before, len(moments) // len(before))
-    return moments / np.outer(repeated, repeated)
 
 
 def _groups(network: Network) -> list[list[str]]:

@@ -1,6 +1,6 @@
-"""What calibration images make of a network: ranges of all channels, and what convolutions see."""
+"""What calibration images make of a network: the ranges of all channels."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,49 +19,39 @@ from facetrain.eval.pipeline import ordered
 from facetrain.export.network.folded import FoldedNet
 from facetrain.export.onnx.graph import Graph
 from facetrain.export.onnx.wiring import Storage, wire
-from facetrain.model.operations import IMAGE, Conv
+from facetrain.model.operations import IMAGE
 
 Doubles = NDArray[np.float64]
 
 _LONGEST = 1024  # larger images are shrunk: all maps of an image are in memory at once
 _MOST_AT_ONCE = 4
 _OPSET = 13  # of the file that is looked through
-_THIN = 3  # second moments are taken at every third row and column
 
 
 @dataclass
 class Statistics:
-    """Sums over all images.
-
-    low, high: per map (C,)
-    moments:   per convolution, by the map that it gives: sums of products of the numbers that one output is made of,
-               (in·k², in·k²), or (C, k², k²) where channels stay apart
-    """
+    """Over all images, per map: the smallest and the largest number of each channel (C,)."""
 
     low: dict[str, Doubles] = field(default_factory=dict)
     high: dict[str, Doubles] = field(default_factory=dict)
-    moments: dict[str, Doubles] = field(default_factory=dict)
 
     def add(self, other: "Statistics") -> None:
         """Take in another image's."""
         for name in other.low:
             self.low[name] = np.minimum(self.low.get(name, np.inf), other.low[name])
             self.high[name] = np.maximum(self.high.get(name, -np.inf), other.high[name])
-        for name, sums in other.moments.items():
-            self.moments[name] = self.moments.get(name, 0) + sums
 
 
 def collect(
     net: FoldedNet,
-    convs: Sequence[Conv],
     images: Iterable[Path],
     shown: Callable[[Path], Floats],
     progress: Callable[..., None],
 ) -> Statistics:
-    """Ranges of all maps, moments of `convs`. `shown` makes (1, 3, H, W) of an image.
+    """Ranges of all maps. `shown` makes (1, 3, H, W) of an image.
 
-    One thread an image and sums in the images' order: the same numbers whatever the number of processors. Raises
-    ExportError where a map is not finite.
+    One thread an image: the same numbers whatever the number of processors. Raises ExportError where a map is not
+    finite.
     """
     file, tensors = map_model(net)
     session = cpu_session(file.SerializeToString(), threads=1)
@@ -76,8 +66,6 @@ def collect(
             found.high[name] = maps[name].max((0, 2, 3)).astype(np.float64)
             if not np.isfinite(found.low[name] + found.high[name]).all():
                 raise ExportError(f"{path}: the network gives numbers that are not finite", "did the training diverge?")
-        for conv in convs:
-            found.moments[conv.y] = second_moments(maps[conv.x][0], conv.kernel, conv.stride, conv.groups)
         return found
 
     total = Statistics()
@@ -85,24 +73,6 @@ def collect(
         total.add(found)
         progress(1)
     return total
-
-
-def second_moments(x: Floats, kernel: int, stride: int, groups: int) -> Doubles:
-    """Sums over positions of the products of the inputs of one output, see `Statistics`. x: (C, h, w)."""
-    border = kernel // 2
-    padded = np.pad(x, ((0, 0), (border, border), (border, border)))
-    step = stride * _THIN
-    height, width = x.shape[1:]
-    views = [
-        padded[:, row : row + height : step, column : column + width : step].reshape(len(x), -1)
-        for row in range(kernel)
-        for column in range(kernel)
-    ]
-    patches = np.stack(views, 1)  # (C, k², positions)
-    if groups == 1:
-        patches = patches.reshape(1, -1, patches.shape[2])
-    sums = (patches @ patches.transpose(0, 2, 1)).astype(np.float64)
-    return sums[0] if groups == 1 else sums
 
 
 def image_input(path: Path, multiple: int, size: tuple[int, int] | None) -> Floats:
