@@ -352,7 +352,7 @@ def test_another_box_loss_is_a_function_and_its_row(monkeypatch: pytest.MonkeyPa
         return (predicted - target).abs().mean(-1)
 
     config = Config(train=TrainConfig(loss=LossConfig(box="apart", cls_weight=0, obj_weight=0, landmark_weight=0)))
-    assert [violation.keys for violation in check_config(config)] == [("train.loss.box",)]
+    assert [violation.key for violation in check_config(config)] == ["train.loss.box"]
     monkeypatch.setitem(BOX_LOSSES, "apart", apart)
     assert check_config(config) == []
     model = build(MODEL, 0).train()

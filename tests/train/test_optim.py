@@ -123,7 +123,7 @@ def test_schedules_in_words(settings: dict[str, Any], by_epochs: bool, words: st
 
 def test_another_schedule_is_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(schedule="line", warmup_steps=0)
-    assert [violation.keys for violation in check_config(Config(train=config))] == [("train.schedule",)]
+    assert [violation.key for violation in check_config(Config(train=config))] == ["train.schedule"]
     line = Schedule(lambda config, progress, epoch: 1 - progress, lambda config, by_epochs: "down a line")
     monkeypatch.setitem(SCHEDULES, "line", line)
     assert check_config(Config(train=config)) == []
@@ -132,7 +132,7 @@ def test_another_schedule_is_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_optimizer_is_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(optimizer="adagrad")
-    assert [violation.keys for violation in check_config(Config(train=config))] == [("train.optimizer",)]
+    assert [violation.key for violation in check_config(Config(train=config))] == ["train.optimizer"]
     monkeypatch.setitem(
         OPTIMIZERS, "adagrad", lambda model, config: torch.optim.Adagrad(model.parameters(), base_rate(config))
     )
