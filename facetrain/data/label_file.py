@@ -7,6 +7,8 @@ from pathlib import Path
 from facetrain.core.errors import DataError
 from facetrain.core.faces import LabelledImage
 
+# of labelv2, for hints
+FORM = "an image is `# <path> <width> <height>`, and each of its faces a line `x1 y1 x2 y2` below"
 _SHOWN = 60  # characters of a token that a message repeats
 
 
@@ -91,4 +93,4 @@ class LabelFile:
         lines += [f"  {problem}" for problem in self.problems[:limit]]
         if count > limit:
             lines.append(f"  and {count - limit:,} more")
-        raise DataError("\n".join(lines), "correct these lines or take them out")
+        raise DataError("\n".join(lines), f"correct these lines or take them out; {FORM}")

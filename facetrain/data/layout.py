@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from facetrain.core.errors import InputError
+from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import LabelledImage
 from facetrain.core.images import SUFFIXES
 from facetrain.data import formats
@@ -83,6 +83,13 @@ def load_split(root: Path, split: Literal["train", "val"], landmarks: int) -> La
     read = import_module(f"{formats.__name__}.{place.format}").read
     labels: LabelFile = read(place.labels, place.images, landmarks)
     labels.raise_on_problems()
+    counted = labels.statistics
+    if counted.boxes_without_area > counted.faces:
+        every = counted.boxes_without_area + counted.faces
+        raise DataError(
+            f"{place.labels}: {counted.boxes_without_area:,} of {every:,} boxes have no area",
+            "a face is `x1 y1 x2 y2`, two corners in pixels: are these x y width height, or shares of the image?",
+        )
     _log.info("%s: %s", place.labels, labels.statistics.summary())
     return labels
 

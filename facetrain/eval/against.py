@@ -56,6 +56,8 @@ class Against:
         first = next(iter(self.differences.values()), None)
         if first is None or not first.draws:
             return "no draws, no intervals"
+        if all(found.low is None for found in self.differences.values()):
+            return "no intervals of the differences: " + (first.why or "image by image both have the same")
         aps = sum(not _is_beside_ap(key) for key in self.differences)
         several = f"; {aps} APs looked at together, told apart at 5 % in all (Holm)" if aps > 1 else ""
         return (

@@ -174,7 +174,8 @@ def open_run(training: Training, run: RunDir, beginning: Beginning) -> None:
     if beginning.saved is None:
         training.save()  # from now on the run can be resumed, whatever happens
     describe_environment(run, training.config, training.setup, beginning.teacher)
-    step = f", going on after step {training.state.step:,}" if beginning.saved is not None else ""
+    where = "finished" if training.over else "going on"
+    step = "" if beginning.saved is None else f", {where} after step {training.state.step:,}"
     training.events.note(f"run: {run.path}{step}")
 
 

@@ -189,8 +189,7 @@ def tell_cost(setup: Setup, pace: Pace, step_seconds: float, events: Events) -> 
         steps = round(pace.budget.seconds / max(step_seconds, 1e-9))
         text = f"one step took {step_seconds:.1f} s: at least about {steps:,} steps in {duration(pace.budget.seconds)}"
     else:
-        minutes = round(step_seconds * pace.total / 60)
-        whole = f"{minutes // 60} h {minutes % 60:02} min for the whole run"
-        text = f"one step took {step_seconds:.1f} s: at most about {whole}"
+        whole = duration(step_seconds * pace.total)
+        text = f"the first step, the slowest, took {step_seconds:.1f} s: at most about {whole} for the whole run"
     peak = peak_memory(setup.device)
     events.note(text + ", validation not counted" + (f"; memory so far {peak / 2**30:.1f} GiB" if peak else ""))

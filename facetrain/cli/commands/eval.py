@@ -8,6 +8,8 @@ import typer
 from facetrain.cli import console
 from facetrain.core.errors import InputError, UsageError
 
+_DATA = "--data FOLDER: WIDER FACE, a set of your own (val/images, val/labelv2.txt), or `sample`"
+
 
 def run(
     widerface: Annotated[
@@ -82,7 +84,7 @@ def run(
     other = None if against_what is None else other_source(against_what, protocol, device, threads)
     _check_folders(report, save_predictions)
     if not Path(data).exists() and data != "sample":
-        raise InputError(f"--data {data}: no such folder", "the folder that holds WIDER_val, or `sample`")
+        raise InputError(f"--data {data}: no such folder", _DATA)
     with console.interruptible("nothing was measured, and nothing written"):
         with console.progress("images") as advance:
             result = evaluate_model(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from facetrain.config.schema import Config
     from facetrain.core.run_dir import RunDir
 
+_MOST_THREADS = 1024
 _LENGTHS = ("train.epochs", "train.plan")  # what --for decides
 
 
@@ -31,7 +32,10 @@ def run(
     *,
     data: Annotated[
         str | None,
-        typer.Option(help="Folder in the WIDER FACE layout, or `sample` (drawn faces). With --resume: its place now."),
+        typer.Option(
+            help="Folder of images and labels, your own (train/images, train/labelv2.txt) or WIDER FACE, or `sample` "
+            "(drawn faces). With --resume: its place now."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images of one step.")] = None,
@@ -61,6 +65,9 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, crops and order.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode and crop.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads of the network; 1 is fastest where other programs run too.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Use only so many training images.")] = None,
     duration: Annotated[
         str | None,
@@ -78,6 +85,8 @@ def run(
     from facetrain.train.parallel.launch import has_launcher, is_rank_0, run_workers
 
     devices = _devices(gpus)
+    if threads is not None and not 1 <= threads <= _MOST_THREADS:
+        raise UsageError(f"--threads {threads}: must be from 1 to {_MOST_THREADS}")
     seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
     given = {
         **{"--data": data, "--teacher": None if resume else teacher, "--epochs": epochs, "--batch": batch},
@@ -102,6 +111,7 @@ def run(
         teacher=teacher if resume else None,
         budget=budget,
         max_time=seconds,
+        threads=threads,
         dry_run=dry_run,
         devices=tuple(_chosen(devices)),  # only now anything heavy
         note=f"recipe: {chosen} is laid over {config}; --recipe none leaves it as it is" if chosen else None,
@@ -124,6 +134,7 @@ class Order:
     weights: the checkpoint to start from
     data, teacher: where these lie now for the run that goes on
     budget, max_time: seconds
+    threads: of the CPU, in each process; None: as many as torch takes
     devices: one for each process, or one for all
     note:    a line to say first
     json:    whether the result is told as JSON
@@ -139,6 +150,7 @@ class Order:
     teacher: str | None
     budget: float | None
     max_time: float | None
+    threads: int | None
     dry_run: bool
     devices: tuple[str, ...]
     note: str | None
@@ -151,6 +163,10 @@ def train(order: Order) -> int:
     from facetrain.train.loop import train_model
     from facetrain.train.parallel.launch import is_rank_0, own_device
 
+    if order.threads is not None:
+        import torch
+
+        torch.set_num_threads(order.threads)
     with TrainScreen(shown=is_rank_0()) as screen:
         if order.resume is not None and is_rank_0():
             screen.keep_log(order.resume.log)
@@ -188,7 +204,7 @@ def _check_options(
     if resume and new:
         raise UsageError(
             "--resume continues a run with its own settings; it takes only --gpus, --data, --teacher, --max-time, "
-            "--runs and --json",
+            "--threads, --runs and --json",
             "for new settings start a new run from its weights: --weights runs/<name>/best.pt",
         )
     lengths = ["--epochs"] if epochs else []
@@ -254,11 +270,11 @@ def _chosen(devices: list[str]) -> list[str]:
 
 
 def _seconds(flag: str, text: str | None) -> float | None:
-    """Seconds of `90s`, `30m`, `30min`, `2h` or a plain number of seconds."""
+    """Seconds of `90s`, `30m`, `30min` or `2h`."""
     if text is None:
         return None
     number = text.strip().lower()
-    factor = 1
+    factor = 0
     for unit, seconds_of_it in (("min", 60), ("s", 1), ("m", 60), ("h", 3600)):
         if number.endswith(unit):
             number, factor = number.removesuffix(unit), seconds_of_it
@@ -268,5 +284,5 @@ def _seconds(flag: str, text: str | None) -> float | None:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise UsageError(f"{flag} {text}: not a time", "a number with s, m or h, such as 90s, 30m or 2h")
+        raise UsageError(f"{flag} {text}: not a time", "a number with its unit, such as 90s, 30m or 2h")
     return seconds

@@ -108,7 +108,12 @@ class TrainScreen:
         if self.bars is not None:
             if self.task is None:
                 self.task = self.bars.add_task("training", total=progress.steps, text="")
-            self.bars.update(self.task, completed=progress.step, text=f"{progress.step}/{progress.steps}, {left} left")
+            self.bars.update(
+                self.task,
+                completed=progress.step,
+                total=progress.steps,
+                text=f"{progress.step}/{progress.steps}, {left} left",
+            )
             self.table = progress_table(progress)
         elif time.monotonic() - self.spoken > _PLAIN_SECONDS or progress.step in (1, progress.steps):
             self.spoken = time.monotonic()
@@ -256,6 +261,8 @@ def next_commands(weights: Path, result: TrainResult) -> list[tuple[str, str]]:
         ("try", f"detect IMAGE --weights {file}"),
         ("measure", f"eval --weights {file} {images}"),
         ("export", f"export-onnx --weights {file}"),
-        ("compare", f"compare {file} yunet_n {images if result.official else ''}".rstrip()),
+        ("compare", f"eval --weights {file} --against yunet_n {images}"),
     ]
-    return [entry for entry in commands if entry[0] != "measure" or result.best_ap is not None]
+    if result.best_ap is None:
+        commands = [commands[0], commands[2], ("compare", f"compare {file} yunet_n")]
+    return commands

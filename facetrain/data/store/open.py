@@ -99,6 +99,10 @@ def _judge(broken: list[Broken], total: int, limit: float) -> None:
     named = "\n".join(f"  {item.reason}" for item in broken[:20])
     more = f"\n  … and {len(broken) - 20} more" if len(broken) > 20 else ""
     summary = f"{len(broken)} of {total} images cannot be used:\n{named}{more}"
+    if len(broken) == total:
+        raise DataError(
+            summary, "the label file's paths start from the folder of the images: do they, and are these there?"
+        )
     if len(broken) > limit * total:
         raise DataError(summary, f"data.max_broken allows {limit:.1%}: mend the files, or `data.max_broken=0.1`")
     log.warning("%s", summary)
