@@ -233,7 +233,7 @@ def test_a_variable_that_stands_there_twice(tmp_path):
 
 def test_memory_stays_near_what_the_limits_say(tmp_path):
     """The most that text, numbers and empty cells may be, packed into a small file or none of it."""
-    text = compressed(matrix(CHAR, (1, 30 << 20), element(1, bytes(30 << 20)), name="x"))
+    text = compressed(matrix(CHAR, (1, 22 << 20), element(1, bytes(22 << 20)), name="x"))
     cells = compressed(matrix(CELL, (400_000, 1), element(14, b"") * 400_000, name="x"))
     for part in (text, cells):
         content = mat(part)

@@ -19,7 +19,7 @@ from facetrain.core.files import is_lfs_pointer
 
 # A file of WIDER FACE has half a megabyte and unpacks to three; its 61 events are cells of cells.
 _MAX_BYTES = 64 << 20
-_MAX_UNPACKED = 32 << 20  # text takes four times as much in NumPy
+_MAX_UNPACKED = 24 << 20  # text takes four times as much in NumPy
 _MAX_VARIABLES = 10_000
 _MAX_MATRICES = 500_000  # an empty one takes 8 bytes in the file and over 100 in memory
 _MAX_DEPTH = 16
