@@ -14,6 +14,15 @@ from facetrain.core.errors import ConfigError, DataError, InputError
 COMMANDS = sorted(path.stem.replace("_", "-") for path in Path(commands.__path__[0]).glob("[!_]*.py"))
 
 
+HELLO = '''from facetrain.cli import console
+
+
+def run(name: str = "you") -> None:
+    """Say hello."""
+    console.result({"name": name}, f"hello {name}")
+'''
+
+
 @pytest.fixture
 def raising(monkeypatch):
     """Let `facetrain fail` raise a given exception; give the exit code of such a call."""
@@ -29,6 +38,15 @@ def raising(monkeypatch):
         return app.run_cli(["fail"])
 
     return run
+
+
+def test_a_subcommand_is_one_new_file(capsys, monkeypatch, tmp_path):
+    (tmp_path / "say_hello.py").write_text(HELLO)
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    assert app.run_cli(["say-hello", "--name", "A"]) == 0
+    assert capsys.readouterr().out == "hello A\n"
+    assert app.run_cli(["--help"]) == 0
+    assert "say-hello" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])

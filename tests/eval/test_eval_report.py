@@ -13,6 +13,7 @@ from facetrain.core.errors import OutputError, UsageError
 from facetrain.core.faces import Faces, LabelledImage
 from facetrain.core.images import read_image, write_image
 from facetrain.eval.labelled import labelled_benchmark
+from facetrain.eval.report import page as words
 from facetrain.eval.report import write as report
 
 Material = tuple[list[Faces], list[LabelledImage]]
@@ -94,6 +95,15 @@ def write(folder: Path, results: Material, **settings: object) -> Path:
         "intervals": {},
     }
     return report.write_report(folder, **{**given, **settings})
+
+
+def test_a_section_is_a_change_of_the_template_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = (Path(words.__file__).parent / "page.html").read_text(encoding="utf-8")
+    section = '<section><h2>Crowds</h2><p>{{ details.faces | plural("face") }} in {{ title }}</p></section>'
+    (tmp_path / "page.html").write_text(template.replace("<footer>", f"{section}<footer>"), encoding="utf-8")
+    monkeypatch.setattr(words, "_FOLDER", tmp_path)
+    assert "Crowds" in Page(path := write(tmp_path / "report", material(tmp_path))).text
+    assert "7 faces in mine &lt;v2&gt;" in path.read_text(encoding="utf-8")
 
 
 def test_everything_is_there_and_escaped(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from facetrain.eval.outcomes import Outcome
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+_FOLDER = Path(__file__).parent  # of the template
 MARK = '<meta name="generator" content="facetrain eval">'  # tells an earlier report from a folder of something else
 FOUND, MISSED, FALSE, IGNORED = (80, 200, 60), (50, 50, 255), (0, 215, 255), (190, 190, 190)
 _KEY = {"found": FOUND, "missed (thick)": MISSED, "false alarm, with its score": FALSE, "ignored": IGNORED}
@@ -67,7 +68,7 @@ def page(
     from markupsafe import Markup
 
     templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
