@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from facetrain.core.run_dir import RunDir
 
 _MOST_THREADS = 1024
+_BUSY = 0.5  # load for each core: half of a core taken slows two threads more than one would
 _LENGTHS = ("train.epochs", "train.plan")  # what --for decides
 
 
@@ -172,6 +173,8 @@ def train(order: Order) -> int:
             screen.keep_log(order.resume.log)
         if order.note is not None:
             screen.note(order.note)
+        if order.threads is None and order.devices == ("cpu",) and (line := _busy()):
+            screen.note(line)
         result = train_model(
             order.config,
             config_name=order.config_name,
@@ -195,6 +198,18 @@ def train(order: Order) -> int:
         where = quote(str(result.run.path)) if result.run else ""
         console.say(f"stopped; go on with: facetrain train --resume {where}")
     return 130
+
+
+def _busy() -> str | None:
+    """A line for a machine on which other programs run: torch's threads spin while they wait for each other."""
+    from facetrain.core.machine import available_cores
+
+    if not hasattr(os, "getloadavg") or os.environ.get("OMP_NUM_THREADS") or available_cores() == 1:
+        return None
+    load = os.getloadavg()[0]
+    if load < _BUSY * available_cores():
+        return None
+    return f"other programs run here (load {load:.1f} on {available_cores()} cores): --threads 1 may be much faster"
 
 
 def _check_options(
