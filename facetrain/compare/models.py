@@ -10,6 +10,7 @@ from facetrain.core.boxes import pad_image
 from facetrain.core.errors import DataError
 from facetrain.core.faces import Image
 from facetrain.core.images import fit_image
+from facetrain.core.run_dir import is_of_run
 from facetrain.data.sample_set.make import draw_image
 from facetrain.detect.detector import FaceDetector
 from facetrain.detect.onnx_detector import OnnxDetector
@@ -129,12 +130,15 @@ def timed_image(width: int, height: int) -> Image:
 def distinct_names(given: Sequence[str]) -> list[str]:
     """A short name for each model: its file's name, with as many folders as tell it from the others.
 
+    Weights of a run are called with the run's folder: best.pt says nothing.
+
     The same file a second time is called `name (2)`.
     """
     parts = [Path(text).parts or (text,) for text in given]
     names = []
     for own in parts:
         others = [other for other in parts if other != own]
-        length = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
+        least = 2 if is_of_run(own[-1]) else 1
+        length = next((n for n in range(least, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
         names.append(str(Path(*own[-length:])))
     return [name if (n := names[:i].count(name)) == 0 else f"{name} ({n + 1})" for i, name in enumerate(names)]

@@ -172,3 +172,8 @@ def find_run(root: Path, name: str) -> RunDir:
     if not runs:
         raise InputError(f"{root}: no run to resume", "start one with facetrain train yunet_n.yaml")
     return RunDir(runs[-1].parent)
+
+
+def is_of_run(name: str) -> bool:
+    """Whether a file of this name is one of those that every run has."""
+    return name in ("best.pt", "last.pt", "previous.pt") or (name.startswith("step-") and name.endswith(".pt"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from facetrain.core.documents.eval import AgainstDocument
 from facetrain.core.errors import InputError
+from facetrain.core.run_dir import is_of_run
 from facetrain.detect.find_weights import best_of_run, find_weights
 from facetrain.eval.difference import LANDMARKS, Difference, check_same_protocol, difference, verdict
 from facetrain.eval.evaluate import Evaluation, Source, evaluate_on
@@ -126,7 +127,8 @@ def _is_beside_ap(key: str) -> bool:
 def _names(*sources: Source) -> tuple[str, str]:
     """Two short names, longer ones where the short ones are the same."""
     given = [str(some.predictions or some.weights) for some in sources]
-    short = [Path(name).name for name in given]
+    paths = [Path(name) for name in given]
+    short = [str(Path(*path.parts[-2:])) if is_of_run(path.name) else path.name for path in paths]
     if given[0] == given[1]:
         return short[0], f"{short[1]} (again)"
     first, second = given if short[0] == short[1] else short

@@ -225,6 +225,7 @@ def test_names_tell_rows_apart() -> None:
         "yunet_n (2)",
         "a/x.onnx (2)",
     ]
+    assert distinct_names(["runs/mine/best.pt", "yunet_n", "best.pt"]) == ["mine/best.pt", "yunet_n", "best.pt"]
     assert distinct_names(["/one/deep/x.onnx", "/two/deep/x.onnx"]) == ["one/deep/x.onnx", "two/deep/x.onnx"]
 
 
