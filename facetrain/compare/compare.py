@@ -18,7 +18,7 @@ from facetrain.core.errors import FacetrainError, UsageError
 from facetrain.core.faces import Image
 from facetrain.core.files import sha256
 from facetrain.core.images import read_image
-from facetrain.core.machine import available_cores, describe_machine
+from facetrain.core.machine import available_cores, check_threads, describe_machine
 from facetrain.eval.intervals import DRAWS, SEED, check_draws
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 
@@ -57,8 +57,7 @@ class CompareSettings:
             raise UsageError(f"`fps_size` {width}x{height}: sides must be from 1 to {MOST_SIDE}")
         if not 0 <= self.at_score <= 1:
             raise UsageError(f"`at_score` {self.at_score:g}: must be from 0 to 1")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise UsageError(f"`threads` {self.threads}: must be from 1 to 1024")
+        check_threads(self.threads)
         check_draws(self.draws)
 
 

@@ -8,6 +8,9 @@ from importlib import import_module
 from pathlib import Path
 
 from facetrain.core.documents.compare import MachineDocument
+from facetrain.core.errors import UsageError
+
+_MOST_THREADS = 1024
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MODULES = {"opencv": "cv2"}  # where the module has another name than the library
@@ -103,6 +106,12 @@ def _named_number(path: Path, name: str) -> int | None:
     except (OSError, ValueError, IndexError):
         pass
     return None
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise UsageError for a number of CPU threads that no machine has; None: all that may be used."""
+    if threads is not None and not 1 <= threads <= _MOST_THREADS:
+        raise UsageError(f"`threads` {threads}: must be from 1 to {_MOST_THREADS}")
 
 
 def peak_memory() -> int:

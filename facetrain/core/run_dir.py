@@ -4,11 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from shlex import quote
 from typing import IO
 
 from facetrain.core.errors import InputError, UsageError
+
+_BEST, _LAST, _PREVIOUS, _NUMBERED = "best.pt", "last.pt", "previous.pt", "step-*.pt"
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,17 @@ class RunDir:
     @property
     def last(self) -> Path:
         """The newest complete training state, to resume from."""
-        return self.path / "last.pt"
+        return self.path / _LAST
 
     @property
     def previous(self) -> Path:
         """The training state before the newest, in case that one is damaged."""
-        return self.path / "previous.pt"
+        return self.path / _PREVIOUS
 
     @property
     def best(self) -> Path:
         """The weights with the best validation AP, with their configuration."""
-        return self.path / "best.pt"
+        return self.path / _BEST
 
     def numbered(self, step: int) -> Path:
         """Weights kept after so many steps (`train.keep_every`)."""
@@ -48,7 +51,7 @@ class RunDir:
 
     def all_numbered(self) -> list[Path]:
         """All of these, oldest first."""
-        return sorted(self.path.glob("step-*.pt"))
+        return sorted(self.path.glob(_NUMBERED))
 
     @property
     def curves(self) -> Path:
@@ -162,13 +165,13 @@ def find_run(root: Path, name: str) -> RunDir:
     """The run that `--resume` means: a folder, a name under `root`, or with an empty name the newest one."""
     if name:
         for path in (Path(name), root / name):
-            if (path / "last.pt").is_file() or (path / "previous.pt").is_file():
+            if (path / _LAST).is_file() or (path / _PREVIOUS).is_file():
                 return RunDir(path)
         raise InputError(
             f"{name}: no run to resume here (no last.pt in {Path(name)} or {root / name})",
             "`resume` takes a run's name or folder",
         )
-    runs = sorted(root.glob("*/last.pt"), key=lambda path: path.stat().st_mtime)
+    runs = sorted(root.glob(f"*/{_LAST}"), key=lambda path: path.stat().st_mtime)
     if not runs:
         raise InputError(f"{root}: no run to resume", "start one with facetrain train yunet_n.yaml")
     return RunDir(runs[-1].parent)
@@ -176,4 +179,4 @@ def find_run(root: Path, name: str) -> RunDir:
 
 def is_of_run(name: str) -> bool:
     """Whether a file of this name is one of those that every run has."""
-    return name in ("best.pt", "last.pt", "previous.pt") or (name.startswith("step-") and name.endswith(".pt"))
+    return name in (_BEST, _LAST, _PREVIOUS) or fnmatch(name, _NUMBERED)

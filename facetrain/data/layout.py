@@ -29,6 +29,8 @@ _HINT = f"lay the files out in one of these two ways, or try things on drawn ima
 
 _NOT_FOR_TRAINING = ("val", "WIDER_val", "test", "WIDER_test")  # folders that never count as training images
 
+_FIRST = "labelv2"  # of the formats: the one that messages speak of
+
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +40,7 @@ class Split:
 
     labels: Path
     images: Path  # the folder that the paths in it start from
-    format: str = "labelv2"  # of the labels: a file of `formats/`
+    format: str = _FIRST  # of the labels: a file of `formats/`
 
 
 def find_split(root: Path, split: Literal["train", "val"]) -> Split:
@@ -48,12 +50,12 @@ def find_split(root: Path, split: Literal["train", "val"]) -> Split:
     """
     if not root.is_dir():
         raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", _HINT.rstrip())
-    wider, plain = _places(root, split, "labelv2")
-    others = [place for name in format_names() if name != "labelv2" for place in _places(root, split, name)]
-    for place in (wider, plain, *others):
+    names = sorted(format_names(), key=lambda name: name != _FIRST)
+    places = [place for name in names for place in _places(root, split, name)]
+    for place in places:
         if place.labels.is_file() and place.images.is_dir():
             return place
-    for place in (wider, plain, *others):
+    for place in places:
         if place.labels.is_file():
             missing = f"the images of {place.labels}: no folder {place.images}"
             break
@@ -61,7 +63,7 @@ def find_split(root: Path, split: Literal["train", "val"]) -> Split:
             missing = f"the labels of {place.images}: no file {place.labels}"
             break
     else:
-        missing = f"the {split} labels: no file {wider.labels} or {plain.labels}"
+        missing = f"the {split} labels: no file {places[0].labels} or {places[1].labels}"
     raise InputError(f"{root}: cannot find {missing}", _HINT.rstrip())
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from facetrain.core.errors import DeviceError, FacetrainError, InputError, UsageError
 from facetrain.core.faces import Detector, Faces, Image
 from facetrain.core.images import read_image
+from facetrain.core.machine import check_threads
 from facetrain.detect.find_weights import find_weights
 from facetrain.detect.recognise import check_family
 
@@ -118,8 +119,7 @@ def check_settings(score: float, nms: float, max_candidates: int = 1, threads: i
         raise UsageError(f"`nms` {nms:g}: must be above 0 and at most 1", "1 keeps every overlapping face")
     if max_candidates < 1:
         raise UsageError(f"`max_candidates` {max_candidates}: must be at least 1")
-    if threads is not None and not 1 <= threads <= 1024:
-        raise UsageError(f"`threads` {threads}: must be from 1 to 1024")
+    check_threads(threads)
 
 
 def _load_checkpoint(

@@ -53,6 +53,11 @@ def _counts(flags: Sequence[NDArray[np.bool_]]) -> Doubles:
     return np.array([some.sum() for some in flags], np.float64)
 
 
+def without_sentence() -> dict[str, Metric]:
+    """The rows that no sentence of the words and of the report says already."""
+    return {name: row for name, row in METRICS.items() if name not in ("recall", "precision", "false_alarms")}
+
+
 METRICS = {
     "recall": Metric("recall", _recall, share=True),
     "precision": Metric("precision", _precision, share=True),

@@ -145,16 +145,16 @@ class FallingBack:
     def __init__(self, what: str, fast: Gradients, safe: Gradients, model: YuNet, events: Events) -> None:
         self.what, self.fast, self.safe = what, fast, safe
         self.model, self.events = model, events
-        self.works: bool | None = None  # None: not tried yet
-        self.tried: set[int] = set()  # numbers of rows: each may be another program
+        self.failed = False
+        self.worked: set[int] = set()  # numbers of rows: each may be another program
 
     def __call__(self, batch: Batch) -> Losses:
         """Gradients and losses of the batch."""
-        if self.works is False:
+        if self.failed:
             return self.safe(batch)
         # a first try may fail after its forward pass, which has moved the statistics of batch norm
         rows = rows_of(len(batch.boxes))
-        before = None if rows in self.tried else [buffer.clone() for buffer in self.model.buffers()]
+        before = None if rows in self.worked else [buffer.clone() for buffer in self.model.buffers()]
         try:
             losses = self.fast(batch)
         except (FacetrainError, torch.OutOfMemoryError):
@@ -164,12 +164,11 @@ class FallingBack:
                 raise  # what failed is the recording around this
             for buffer, value in zip(self.model.buffers(), before or [], strict=False):
                 buffer.copy_(value)
-            self.works = False
+            self.failed = True
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             self.events.note(f"warning: {self.what} failed, training goes on without: {reason[:200]}")
             return self.safe(batch)
-        self.works = True
-        self.tried.add(rows)
+        self.worked.add(rows)
         return losses
 
 

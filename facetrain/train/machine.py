@@ -58,11 +58,11 @@ def tuned_kernels(wanted: bool) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-class Lead:
+class StepsAhead:
     """Keeps the host at most two steps ahead of a GPU, so that memory of few steps is in use; a CPU has no lead."""
 
     def __init__(self, device: torch.device, event: Callable[[], torch.cuda.Event] | None = None) -> None:
-        self.event = event if event is not None else torch.cuda.Event if device.type == "cuda" else None
+        self.event = event or (torch.cuda.Event if device.type == "cuda" else None)
         self.events: deque[torch.cuda.Event] = deque()
 
     def after_step(self) -> None:

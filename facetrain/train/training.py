@@ -17,7 +17,7 @@ from facetrain.model.exact import exact_float32
 from facetrain.model.yunet import YuNet
 from facetrain.train.ema import Ema
 from facetrain.train.events import Events, tell_progress
-from facetrain.train.machine import Lead, memory_errors, tuned_kernels
+from facetrain.train.machine import StepsAhead, memory_errors, tuned_kernels
 from facetrain.train.optim.optimizers import set_rate
 from facetrain.train.optim.pace import Clock, Pace
 from facetrain.train.parallel.world import World
@@ -65,7 +65,7 @@ class Training:
     def __post_init__(self) -> None:
         """Start the clocks."""
         self.window = Window(self.setup, self.pace)
-        self.stream, self.lead = side_stream(self.setup.device), Lead(self.setup.device)
+        self.stream, self.steps_ahead = side_stream(self.setup.device), StepsAhead(self.setup.device)
         self.started = self.saved_at = self.clock()
 
     def save(self) -> None:
@@ -126,7 +126,7 @@ class Training:
             rate = self.pace.rate(state.epoch, state.step)
             set_rate(self.optimizer, rate)
             losses = self.step(batch)
-            self.lead.after_step()
+            self.steps_ahead.after_step()
             state.step += 1
             window.add(state.step, crops, losses)
             self.follow_plan(metrics)

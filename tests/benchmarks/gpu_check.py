@@ -169,12 +169,17 @@ def ways(args: argparse.Namespace) -> str:
     return ", ".join(f"{way} within {values[0]:.1e} of eager over 12 steps" for way, values in totals.items())
 
 
-def waiting(args: argparse.Namespace) -> str:
+def eager_step(args: argparse.Namespace, count: int) -> tuple[Callable[[Batch], object], list[Batch]]:
+    """A step as it is without compiling, and batches for it."""
     config = settings(args)
     task = Task(config.train, choose_precision("auto", args.device))
     model = build(config.model, 0).to(args.device).train()
     step = make_step(model, make_optimizer(model, config.train), task, 10.0)
-    batches = [drawn(seed, 40, config, args.device) for seed in range(5)]
+    return step, [drawn(seed, 40, config, args.device) for seed in range(count)]
+
+
+def waiting(args: argparse.Namespace) -> str:
+    step, batches = eager_step(args, 5)
     for batch in batches[:2]:
         step(batch)
     if args.device.type == "cuda":
@@ -185,11 +190,7 @@ def waiting(args: argparse.Namespace) -> str:
 
 
 def profile(args: argparse.Namespace) -> str:
-    config = settings(args)
-    task = Task(config.train, choose_precision("auto", args.device))
-    model = build(config.model, 0).to(args.device).train()
-    step = make_step(model, make_optimizer(model, config.train), task, 10.0)
-    batches = [drawn(seed, 40, config, args.device) for seed in range(6)]
+    step, batches = eager_step(args, 6)
     for batch in batches[:3]:
         step(batch)
     with torch.profiler.profile() as seen:

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 
 from facetrain.model.exact import exact_float32
-from facetrain.train.machine import Lead
+from facetrain.train.machine import StepsAhead
 
 
 class Event:
@@ -23,14 +23,14 @@ class Event:
 
 def test_the_host_is_two_steps_ahead_at_most():
     Event.told.clear()
-    lead = Lead(torch.device("cuda"), Event)
+    lead = StepsAhead(torch.device("cuda"), Event)
     for _ in range(4):
         lead.after_step()
     assert Event.told == ["record 0", "record 1", "record 2", "wait 0", "record 3", "wait 1"]
 
 
 def test_a_cpu_waits_for_nothing():
-    lead = Lead(torch.device("cpu"))
+    lead = StepsAhead(torch.device("cpu"))
     lead.after_step()
     assert not lead.events
 

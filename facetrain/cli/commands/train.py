@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from facetrain.config.schema import Config
     from facetrain.core.run_dir import RunDir
 
-_MOST_THREADS = 1024
-_BUSY = 0.5  # load for each core: half of a core taken slows two threads more than one would
+_BUSY = 0.75  # load for each core: more than what an earlier run of this very command has left
 _LENGTHS = ("train.epochs", "train.plan")  # what --for decides
 
 
@@ -81,13 +80,13 @@ def run(
 ) -> None:
     """Train a face detector, or continue a run."""
     from facetrain.config.load import config_name, load_config
+    from facetrain.core.machine import check_threads
     from facetrain.core.run_dir import find_run
     from facetrain.detect.find_weights import find_weights
     from facetrain.train.parallel.launch import has_launcher, is_rank_0, run_workers
 
     devices = _devices(gpus)
-    if threads is not None and not 1 <= threads <= _MOST_THREADS:
-        raise UsageError(f"--threads {threads}: must be from 1 to {_MOST_THREADS}")
+    check_threads(threads)
     seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
     given = {
         **{"--data": data, "--teacher": None if resume else teacher, "--epochs": epochs, "--batch": batch},

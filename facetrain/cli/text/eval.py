@@ -8,10 +8,9 @@ from facetrain.eval.details import Details
 from facetrain.eval.difference import brackets
 from facetrain.eval.evaluate import Evaluation
 from facetrain.eval.intervals import Estimate
-from facetrain.eval.metrics import METRICS
+from facetrain.eval.metrics import without_sentence
 
 _WIDTH = 80
-_IN_WORDS = ("recall", "precision", "false_alarms")  # what sentences say already
 
 
 def evaluation_text(result: Evaluation, pair: Against | None = None) -> str:
@@ -73,9 +72,8 @@ def _details(details: Details) -> list[str]:
         lines += _wrapped(
             f"recall {details.recall:.3f}{recall}, {details.false_alarms:.3f}{alarms} false alarms per image"
         )
-    for name, metric in METRICS.items():
-        value = details.numbers[name]
-        if name not in _IN_WORDS and value is not None:
+    for name, metric in without_sentence().items():
+        if (value := details.numbers[name]) is not None:
             lines += _wrapped(f"{metric.title} {value:.3f}{_behind(known.get(name))}")
     point = details.operating_point
     if point is not None:

@@ -27,8 +27,8 @@ class Face(TypedDict):
     landmarks: Annotated[list[list[float]] | None, "x, y of each point; null where the model has none"]
 
 
-class EstimateDocument(TypedDict):
-    """A number measured on images, with its 95 % interval."""
+class _Interval(TypedDict):
+    """A 95 % interval and where it comes from."""
 
     estimate: Annotated[float, "the number"]
     low: Annotated[float | None, "lower end; null where there is no interval"]
@@ -39,21 +39,18 @@ class EstimateDocument(TypedDict):
     why: NotRequired[Annotated[str, "why there is no interval"]]
 
 
-class DifferenceDocument(TypedDict):
+class EstimateDocument(_Interval):
+    """A number measured on images, with its 95 % interval."""
+
+
+class DifferenceDocument(_Interval):
     """A difference between two detectors on the same images, with its 95 % interval."""
 
-    estimate: Annotated[float, "the difference"]
-    low: Annotated[float | None, "lower end; null where there is no interval"]
-    high: Annotated[float | None, "upper end"]
     p: Annotated[float | None, "how probable one as large is where the two are equal"]
     p_holm: Annotated[float | None, "the same, corrected for all that is looked at together"]
     told_apart: Annotated[bool | None, "whether p_holm is below .05"]
     images: Annotated[int, "how many it was measured on"]
     images_needed: Annotated[int | None, "about how many would tell such a difference"]
-    draws: Annotated[int, "draws of the images that the interval comes from"]
-    seed: Annotated[int, "of the draws"]
-    method: Annotated[str, "how the ends come from the draws"]
-    why: NotRequired[Annotated[str, "why there is no interval"]]
 
 
 class ProtocolDocument(TypedDict, total=False):

@@ -14,7 +14,7 @@ from facetrain.eval.against import Against
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.details import Details
 from facetrain.eval.intervals import Estimate
-from facetrain.eval.metrics import METRICS
+from facetrain.eval.metrics import without_sentence
 from facetrain.eval.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _FOLDER = Path(__file__).parent  # of the template
 MARK = '<meta name="generator" content="facetrain eval">'  # tells an earlier report from a folder of something else
 FOUND, MISSED, FALSE, IGNORED = (80, 200, 60), (50, 50, 255), (0, 215, 255), (190, 190, 190)
 _KEY = {"found": FOUND, "missed (thick)": MISSED, "false alarm, with its score": FALSE, "ignored": IGNORED}
-_IN_WORDS = ("recall", "precision", "false_alarms")  # metrics that a sentence of the page says
 _FIVE = ("right eye", "left eye", "nose", "right mouth corner", "left mouth corner")
 
 
@@ -90,7 +89,7 @@ def page(
         sheets=sheets,
         unreadable=unreadable,
         key={name: f"rgb({red},{green},{blue})" for name, (blue, green, red) in _KEY.items()},
-        metrics={name: row.title for name, row in METRICS.items() if name not in _IN_WORDS},
+        metrics={name: row.title for name, row in without_sentence().items()},
         five=_FIVE,
         mark=Markup(MARK),
         version=__version__,
