@@ -89,10 +89,16 @@ def test_readme_names_examples_that_exist(readme):
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_changelog_has_this_version():
-    headings = re.findall(r"^## +\[?([\w.]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert headings
-    assert headings[0] in ("Unreleased", facetrain.__version__)
+def test_changelog_has_this_version_and_at_most_the_next_one_before_it():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (.+)$|^## \[(\d+\.\d+\.\d+)\]$", text, re.MULTILINE)
+    versions = [one or other for one, _, other in headings]
+    assert len(versions) == text.count("\n## ")
+    assert facetrain.__version__ in versions[:2]
+    if versions[0] != facetrain.__version__:
+        assert headings[0][1] == "not yet released"
+    ordered = [tuple(map(int, version.split("."))) for version in versions]
+    assert ordered == sorted(set(ordered), reverse=True)
 
 
 def test_ci_runs_the_readme_test_command(readme):
