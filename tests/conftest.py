@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,15 @@ def trusted_onnx_files(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
     if request.node.get_closest_marker("untrusted") is None:
         for module in (detect_onnx, graph_cost):
             monkeypatch.setattr(module, "probed", lambda path, trusted: PIXEL_BYTES)
+
+
+@pytest.fixture(autouse=True)
+def torch_threads() -> Iterator[None]:
+    """Give torch its threads back: they are one setting of the process, and the last bits of a run depend on it."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != int(os.environ["OMP_NUM_THREADS"]):
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")

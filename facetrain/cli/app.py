@@ -1,7 +1,8 @@
 """The command `facetrain`: collects the subcommands and turns errors into exit codes.
 
 A subcommand is a file in `commands/` with a function `run` in Typer's annotations; `export_onnx.py` becomes
-`export-onnx`. These files import nothing heavy at their top, so that help comes at once.
+`export-onnx`. A folder is a group of them: `data/check.py` becomes `data check`. These files import nothing heavy at
+their top, so that help comes at once.
 """
 
 import errno
@@ -10,6 +11,7 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -38,8 +40,7 @@ def run_cli(arguments: list[str]) -> int:
         try:
             # Typer's own shell expansion on Windows is off: a file named `a[1].jpg` is no pattern (detect/sources.py)
             command = typer.main.get_command(build_app())
-            name = next((word for word in arguments if not word.startswith("-")), "")
-            console.speak_for(getattr(command, "commands", {}).get(name))
+            console.speak_for(_named(command, arguments))
             code = command.main(arguments, prog_name="facetrain", standalone_mode=False, windows_expand_args=False)
         finally:
             console.flush()  # here, where a closed pipe is still handled, and not while Python shuts down
@@ -80,10 +81,32 @@ def build_app() -> typer.Typer:
         help="Train, measure and ship tiny face detectors.",
     )
     app.callback(invoke_without_command=True)(_root)
-    for module in sorted(iter_modules(commands.__path__), key=lambda module: module.name):
-        run = import_module(f"{commands.__name__}.{module.name}").run
-        app.command(module.name.replace("_", "-"))(run)
+    _add_commands(app, commands)
     return app
+
+
+def _add_commands(app: typer.Typer, folder: ModuleType) -> None:
+    """Add each file of a folder as a subcommand, and each folder in it as a group of them."""
+    for module in sorted(iter_modules(folder.__path__), key=lambda module: module.name):
+        name = module.name.replace("_", "-")
+        found = import_module(f"{folder.__name__}.{module.name}")
+        if module.ispkg:
+            group = typer.Typer(no_args_is_help=True, help=found.__doc__)
+            _add_commands(group, found)
+            app.add_typer(group, name=name)
+        else:
+            app.command(name)(found.run)
+
+
+def _named(command: object, arguments: list[str]) -> object:
+    """The subcommand that a command line names; None where it names none."""
+    for word in arguments:
+        below = getattr(command, "commands", None)
+        if below is None:
+            return command
+        if not word.startswith("-"):
+            command = below.get(word)
+    return None if hasattr(command, "commands") else command
 
 
 def _print_version(wanted: bool) -> None:

@@ -60,6 +60,8 @@ class LabelledImage:
     boxes:     (F, 4) float32, xyxy pixels
     landmarks: (F, L, 3) float32: x, y, weight; weight 0 where the point is missing
     ignore:    (F,) bool; such a face neither rewards nor punishes
+    hidden:    (F, L) bool: points that are labelled, but not visible in the image; None: the labels do not tell
+    scores:    (F,) float32, 0 … 1, where a detector gave the labels; None elsewhere
     """
 
     path: Path
@@ -68,6 +70,8 @@ class LabelledImage:
     boxes: Floats
     landmarks: Floats
     ignore: NDArray[np.bool_]
+    hidden: NDArray[np.bool_] | None = None
+    scores: Floats | None = None
 
 
 @runtime_checkable

@@ -11,7 +11,11 @@ from facetrain import __version__
 from facetrain.cli import app, commands, console
 from facetrain.core.errors import ConfigError, DataError, InputError
 
-COMMANDS = sorted(path.stem.replace("_", "-") for path in Path(commands.__path__[0]).glob("[!_]*.py"))
+ROOT = Path(commands.__path__[0])
+# a subcommand of a group has two words
+COMMANDS = sorted(
+    " ".join(path.relative_to(ROOT).with_suffix("").parts).replace("_", "-") for path in ROOT.rglob("[!_]*.py")
+)
 
 
 HELLO = '''from facetrain.cli import console
@@ -49,18 +53,34 @@ def test_a_subcommand_is_one_new_file(capsys, monkeypatch, tmp_path):
     assert "say-hello" in capsys.readouterr().out
 
 
+def test_a_folder_of_files_is_a_group_of_subcommands(capsys, monkeypatch, tmp_path):
+    (tmp_path / "greet").mkdir()
+    (tmp_path / "greet/__init__.py").write_text('"""Greetings of all kinds."""\n')
+    (tmp_path / "greet/say_hello.py").write_text(HELLO.replace("hello {name}", "hi {name}"))
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "facetrain.cli.commands.greet.say_hello", raising=False)
+    assert app.run_cli(["greet", "say-hello", "--name", "A"]) == 0
+    assert capsys.readouterr().out == "hi A\n"
+    assert app.run_cli(["--help"]) == 0
+    assert "Greetings of all kinds." in capsys.readouterr().out
+    assert app.run_cli(["greet", "--help"]) == 0
+    assert "say-hello" in capsys.readouterr().out
+    assert app.run_cli(["greet", "say-hello", "--nonsense"]) == 2
+    assert "facetrain greet say-hello --help" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
 def test_help_lists_every_command(capsys, arguments):
     assert app.run_cli(arguments) == 0
     out, err = capsys.readouterr()
     assert err == ""
     for command in COMMANDS:
-        assert f" {command} " in out
+        assert f" {command.split()[0]} " in out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_of_its_own(capsys, command):
-    assert app.run_cli([command, "--help"]) == 0
+    assert app.run_cli([*command.split(), "--help"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert f"facetrain {command}" in out
@@ -77,7 +97,7 @@ def test_a_new_file_is_a_new_command(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help_imports_nothing_heavy(command):
     heavy = ("torch", "torchvision", "cv2", "numpy", "onnxruntime", "onnx", "matplotlib", "jinja2", "yaml")
-    arguments = [*([command] if command else []), "--help"]
+    arguments = [*(command.split() if command else []), "--help"]
     code = f"""
 import sys
 from facetrain.cli.app import run_cli
@@ -183,6 +203,7 @@ def test_a_full_disk_behind_stdout_is_an_error_and_no_bug():
 
 def test_modules_of_commands_are_named_run():
     for command in COMMANDS:
-        module: ModuleType = __import__(f"{commands.__name__}.{command.replace('-', '_')}", fromlist=["run"])
+        place = command.replace("-", "_").replace(" ", ".")
+        module: ModuleType = __import__(f"{commands.__name__}.{place}", fromlist=["run"])
         assert module.run.__doc__
     assert console.say.__doc__

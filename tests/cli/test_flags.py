@@ -58,7 +58,8 @@ def test_fields_and_only_fields_become_flags():
 
 def test_the_core_speaks_of_no_flags():
     """Every text of the code outside cli/, but for docstrings and calls of other programs."""
-    commands = get_command(build_app()).commands.values()
+    commands = list(get_command(build_app()).commands.values())
+    commands += [command for group in commands for command in getattr(group, "commands", {}).values()]
     flags = {flag for command in commands for flag in flags_of(command).values()} - {"--help"}
     root = Path(facetrain.__file__).parent
     for path in sorted(root.rglob("*.py")):

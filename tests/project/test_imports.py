@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "cv2", "onnxruntime", "onnx", "numpy", "matplotlib", "jinja2"}
 TORCH = {"torch", "torchvision"}
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.glob("facetrain/**/*.py")}
-COMMANDS = sorted(module.name.replace("_", "-") for module in iter_modules(commands.__path__))
+FILES = Path(commands.__path__[0]).rglob("[!_]*.py")
+COMMANDS = sorted(
+    " ".join(path.relative_to(commands.__path__[0]).with_suffix("").parts).replace("_", "-") for path in FILES
+)
 FORMATS = sorted(f"facetrain.data.formats.{module.name}" for module in iter_modules(formats.__path__))
 
 # Stands behind the code of a case. A module that is None is one that the case forbade.
@@ -50,7 +53,7 @@ def test_package_is_light():
     assert not loaded("import facetrain") & HEAVY
 
 
-@pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)], ids=["facetrain", *COMMANDS])
+@pytest.mark.parametrize("arguments", [[], *(command.split() for command in COMMANDS)], ids=["facetrain", *COMMANDS])
 def test_help_is_light(arguments):
     code = "import sys; from facetrain.cli.app import run_cli; assert run_cli(sys.argv[1:]) == 0"
     assert not loaded(code, *arguments, "--help") & HEAVY
