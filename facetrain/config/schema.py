@@ -199,6 +199,12 @@ class TrainConfig:
     plan: tuple[tuple[int, int], ...] | None = key(
         None, "[[step, total], …]: what was planned by the clock; repeats such a run without one"
     )
+    patience: int | None = key(
+        None,
+        "end after so many validations in a row without a better AP, a schedule or --for unfinished; null: never",
+        "[1, inf)",
+        may_change=True,
+    )
     keep_every: float | None = key(
         None, "keep numbered weights every so many epochs; below 1: shares of the run", "(0, inf)", may_change=True
     )

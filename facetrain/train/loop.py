@@ -45,6 +45,7 @@ class TrainResult:
     interrupted: bool
     data: str = ""  # the folder of images
     validated: bool = True  # whether there are validation images
+    gave_up: bool = False  # whether `train.patience` ended it before its last epoch
     official: bool = False  # whether its validation images are WIDER FACE's, with their official ground truth
 
 
@@ -192,6 +193,7 @@ def result_of(training: Training, ending: Ending, run: RunDir | None) -> TrainRe
         interrupted=ending.interrupted and not training.over,
         data=str(training.setup.root),
         validated=val is not None,
+        gave_up=training.out_of_patience and not training.pace.over(state.step),
         official=val is not None and val.official,
     )
 

@@ -94,6 +94,8 @@ def prepare(config: Config, device: torch.device, events: Events, world: World) 
             f"{root}: no image of the {len(store.images)} to train on has a face that counts", "check the labels"
         )
     val = find_validation(root, config.eval, points, events)
+    if val is None and config.train.patience is not None:
+        events.note("train.patience has no effect: there is nothing to validate on")
     dtype = choose_precision(config.train.precision, device)
     steps = steps_per_epoch(len(store.images), config.train.batch)
     return Setup(config, device, dtype, world, root, labels, data, store, val, steps)

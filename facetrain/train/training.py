@@ -95,14 +95,25 @@ class Training:
             if not self.end_epoch(metrics, ending):
                 break
         metrics.close()
+        if self.out_of_patience:
+            self.events.note(
+                f"the end after epoch {self.state.epoch}: {self.state.idle} validations in a row brought nothing "
+                f"better than AP {format_ap(self.state.best_ap)} (train.patience)"
+            )
         val = self.setup.val
         if val is not None and (line := self.contest.sentence(self.state.best_epoch, val.resampling)):
             self.events.note(line)
 
     @property
     def over(self) -> bool:
-        """Whether all epochs are done."""
-        return self.pace.over(self.state.epoch * self.setup.steps_per_epoch)
+        """Whether all epochs are done, or the rest is given up."""
+        return self.pace.over(self.state.epoch * self.setup.steps_per_epoch) or self.out_of_patience
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether `train.patience` validations in a row have brought nothing better."""
+        most = self.config.train.patience
+        return most is not None and self.state.idle >= most
 
     def run_epoch(self, metrics: MetricsLog, ending: Ending) -> None:
         """The steps of the epoch that are left."""

@@ -236,6 +236,7 @@ def result_document(result: TrainResult) -> TrainDocument:
         "best_ap": result.best_ap,
         "best_epoch": result.best_epoch,
         "interrupted": result.interrupted,
+        "gave_up": result.gave_up,
     }
 
 
@@ -249,7 +250,8 @@ def result_text(result: TrainResult) -> str:
     ap = f"best AP {format_ap(result.best_ap)} at epoch {result.best_epoch}: {best}"
     if not result.validated:
         ap = f"no validation images; the last weights: {best}"
-    lines = [f"{result.run.path}: step {result.step:,} of {result.total_steps:,}", ap]
+    early = ", ended by train.patience" if result.gave_up else ""
+    lines = [f"{result.run.path}: step {result.step:,} of {result.total_steps:,}{early}", ap]
     return "\n".join(lines + [f"{name + ':':9}facetrain {command}" for name, command in next_commands(best, result)])
 
 

@@ -13,6 +13,7 @@ class TrainDocument(TypedDict):
     best_ap: Annotated[float | None, "of best.pt"]
     best_epoch: Annotated[int | None, "of best.pt, from 1"]
     interrupted: Annotated[bool, "stopped before its end; `resume` goes on"]
+    gave_up: Annotated[bool, "ended by `train.patience`: validations brought nothing better"]
 
 
 class TrainLine(TypedDict):

@@ -53,8 +53,9 @@ def keep_best(
     """
     ap = report.ap if report else None
     if report is not None and state.best_ap is not None and (ap is None or ap <= state.best_ap):
+        state.idle += 1
         return
-    state.best_ap, state.best_epoch = ap, epoch
+    state.best_ap, state.best_epoch, state.idle = ap, epoch, 0
     if run is not None:
         images = report.images if report else 0
         save_checkpoint(run.best, weights, config, _info(state, epoch) | {"ap": ap, "validation_images": images})

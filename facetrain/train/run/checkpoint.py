@@ -52,6 +52,7 @@ class TrainState:
     labels: str = ""  # SHA-256 of its label file, or of the images' names where labels do not count
     best_ap: float | None = None
     best_epoch: int | None = None
+    idle: int = 0  # validations since the best one
     teacher: str | None = None  # SHA-256 of the teacher's file
     budget: float | None = None  # seconds that the run may take, where steps are planned by time …
     spent: float = 0.0  # … and what it has taken
@@ -172,9 +173,9 @@ def _check_counters(state: Any, config: Config, path: Path) -> None:
         values = TrainState(**state)
     except TypeError as error:
         raise DataError(f"{path}: an incomplete training state: {error}") from error
-    whole = (values.step, values.epoch, values.images)
+    whole = (values.step, values.epoch, values.images, values.idle)
     if not all(type(value) is int and 0 <= value <= _MOST_STEPS for value in whole):
-        raise DataError(f"{path}: step, epoch and images are {whole}, not counts")
+        raise DataError(f"{path}: step, epoch, images and idle are {whole}, not counts")
     for name, kinds in _KINDS.items():
         if not isinstance(getattr(values, name), kinds):
             raise DataError(f"{path}: '{name}' is a {type(getattr(values, name)).__name__}")
