@@ -167,6 +167,7 @@ def _open(run: _Run, families: Mapping[str, str]) -> None:
                 bytes=model.path.stat().st_size,
                 sha256=sha256(model.path),
                 static_shape=model.static_shape is not None,
+                landmark_names=model.detector.landmark_names,
                 cost=cost_of(model, timed_work(model, run.settings.timed_size, 1).size),
             )
             run.opened[number] = model

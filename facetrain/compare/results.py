@@ -55,6 +55,7 @@ class Row:
     bytes: int | None = None
     sha256: str | None = None
     static_shape: bool = False
+    landmark_names: tuple[str, ...] | None = None
     cost: Cost | None = None
     one_core: Speed | None = None
     all_cores: Speed | None = None
@@ -75,6 +76,7 @@ class Row:
             "sha256": self.sha256,
             "size": list(cost.size) if cost else None,
             "static_shape": self.static_shape,
+            "landmark_names": None if self.landmark_names is None else list(self.landmark_names),
             "parameters": cost.parameters if cost else None,
             "parameters_ratio": ratio(cost, smallest),
             "multiply_adds": cost.multiply_adds if cost else None,

@@ -22,11 +22,12 @@ _GOOD_SHAPE = 1.5  # width over height of a sheet that a screen shows well
 
 @dataclass(frozen=True)
 class Panel:
-    """What one model found, and what stands above it: a title, and a line in grey."""
+    """What one model found, and what stands above it: a title, and a line in grey. names: of the landmarks."""
 
     title: str
     line: str
     faces: Faces
+    names: tuple[str, ...] = ()
 
 
 def draw_sheet(image: Image, panels: Sequence[Panel]) -> Image:
@@ -45,7 +46,7 @@ def draw_sheet(image: Image, panels: Sequence[Panel]) -> Image:
         row, column = divmod(index, columns)
         top, left = _GAP + row * (cell_height + _GAP), _GAP + column * (cell_width + _GAP)
         sheet[top : top + _CAPTION, left : left + cell_width] = _caption(panel, cell_width)
-        drawn = draw_faces(shown, _scaled(panel.faces, factors))
+        drawn = draw_faces(shown, _scaled(panel.faces, factors), panel.names)
         sheet[top + _CAPTION : top + cell_height, left : left + width] = drawn
     return sheet
 

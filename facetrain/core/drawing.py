@@ -1,5 +1,7 @@
 """Boxes, landmarks and scores drawn into images: faces that were found, crops as trained, outcomes of a measurement."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,16 +12,19 @@ Colour = tuple[int, int, int]  # BGR
 
 _BOX: Colour = (80, 220, 60)
 _TEXT: Colour = (16, 40, 12)
-# By landmark, in the order of the five: the person's right side is orange, the left side blue, the nose white.
+# By landmark: the person's right side is orange, the left side blue, what lies between or has no side white.
 _RIGHT: Colour = (0, 140, 255)
 _LEFT: Colour = (255, 160, 40)
 _MIDDLE: Colour = (255, 255, 255)
-_FIVE = (_RIGHT, _LEFT, _MIDDLE, _RIGHT, _LEFT)
+_FEW = 8  # landmarks; the dots of more are smaller, so that they stay apart
 _SUBPIXEL = 4  # OpenCV draws with coordinates in sixteenths
 
 
-def draw_faces(image: Image, faces: Faces) -> Image:
-    """A copy of the image with boxes, scores and landmarks. Lines and letters grow with the image and its faces."""
+def draw_faces(image: Image, faces: Faces, names: Sequence[str] = ()) -> Image:
+    """A copy of the image with boxes, scores and landmarks. Lines and letters grow with the image and its faces.
+
+    names: of the landmarks, which say the side of the face; none: all have one colour
+    """
     cv2 = opencv()
     canvas = np.ascontiguousarray(image).copy()
     side = max(canvas.shape[:2])
@@ -29,12 +34,21 @@ def draw_faces(image: Image, faces: Faces) -> Image:
     for box, score, points in zip(boxes[::-1], faces.scores[::-1], landmarks[::-1], strict=True):
         line = _line_width(canvas, box)
         cv2.rectangle(canvas, _fixed(box[:2]), _fixed(box[2:]), _BOX, line, cv2.LINE_AA, _SUBPIXEL)
-        colours = _FIVE if len(points) == len(_FIVE) else [_RIGHT] * len(points)
-        radius = max(float(min(box[2:] - box[:2])) / 32, line * 0.75, 0.8)
+        colours = side_colours(names) if len(points) == len(names) else [_RIGHT] * len(points)
+        crowd = max(len(points) / _FEW, 1.0) ** 0.5
+        radius = max(float(min(box[2:] - box[:2])) / 32 / crowd, line * 0.75 / crowd, 0.8)
         for point, colour in zip(points, colours, strict=True):
             cv2.circle(canvas, _fixed(point), round(radius * 16), colour, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL)
         _draw_score(canvas, box, float(score), line)
     return canvas
+
+
+def side_colours(
+    names: Sequence[str], right: Colour = _RIGHT, left: Colour = _LEFT, middle: Colour = _MIDDLE
+) -> list[Colour]:
+    """The colour of each landmark by the side that its name tells: right_eye, mouth_left, EyeRight."""
+    words = [name.lower() for name in names]
+    return [right if "right" in word else left if "left" in word else middle for word in words]
 
 
 def _line_width(image: Image, box: Floats) -> int:

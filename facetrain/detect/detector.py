@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from facetrain.core.images import read_image
 from facetrain.core.machine import check_threads
 from facetrain.detect.find_weights import find_weights
 from facetrain.detect.recognise import check_family
+
+if TYPE_CHECKING:
+    from facetrain.model.detector import ModelDetector
 
 _CHECKPOINT_FAMILY = "yunet"
 ImageLike = Image | str | os.PathLike[str]
@@ -49,6 +53,7 @@ class FaceDetector:
         self.device = device = parse_device(device)
         self.path = find_weights(weights)
         self.detector: Detector  # an OnnxDetector, or for a checkpoint a ModelDetector
+        self.landmark_names: tuple[str, ...]  # of the points of a face, in their order
         self.family = _CHECKPOINT_FAMILY  # the name of the network's family
         self.own_threshold = 0.0  # the score below which the file itself drops faces
         self.static_shape: tuple[int, int] | None = None  # (width, height) where an ONNX file takes no other
@@ -65,13 +70,14 @@ class FaceDetector:
                 family=family,
             )
             self.detector, self.static_shape, self.family = network, network.net.size, network.family
-            self.own_threshold = network.own_threshold
+            self.own_threshold, self.landmark_names = network.own_threshold, network.landmark_names
         else:
             if family not in (None, _CHECKPOINT_FAMILY):
                 raise UsageError(f"{self.path}: a checkpoint is a {_CHECKPOINT_FAMILY}, not of the family '{family}'")
-            self.detector = _load_checkpoint(
+            checkpoint = _load_checkpoint(
                 self.path, device=device, score=score, nms=nms, max_candidates=max_candidates, threads=threads
             )
+            self.detector, self.landmark_names = checkpoint, checkpoint.landmark_names
 
     def detect(self, image: ImageLike) -> Faces:
         """Faces of one image: a path, or an array of (H, W, 3) uint8 BGR or (H, W) uint8 grey, of any size."""
@@ -124,7 +130,7 @@ def check_settings(score: float, nms: float, max_candidates: int = 1, threads: i
 
 def _load_checkpoint(
     path: Path, *, device: str, score: float, nms: float, max_candidates: int, threads: int | None
-) -> Detector:
+) -> "ModelDetector":
     try:
         from facetrain.model.detector import load_detector
     except ModuleNotFoundError as error:

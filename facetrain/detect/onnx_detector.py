@@ -68,6 +68,11 @@ class OnnxDetector:
         """The name of the network's family."""
         return self._recognised.name
 
+    @property
+    def landmark_names(self) -> tuple[str, ...]:
+        """Of the points of a face, in their order."""
+        return self._recognised.landmarks
+
     def prepare(self, image: Image) -> tuple[Floats, tuple[float, float]]:
         """An image (H, W, 3) as the network takes it, (1, 3, h, w), and the factors new / old of width and height."""
         factors = (1.0, 1.0)

@@ -43,7 +43,9 @@ class ImageFaces:
         }
 
 
-def detect_files(detector: Detector, sources: Sequence[Source], *, draw: bool = True) -> Iterator[ImageFaces | Failure]:
+def detect_files(
+    detector: Detector, sources: Sequence[Source], *, draw: bool = True, landmark_names: Sequence[str] = ()
+) -> Iterator[ImageFaces | Failure]:
     """Read each image, find its faces, with `draw` write the drawn image; one image in memory at a time.
 
     An image that fails is given as a Failure, and the rest goes on.
@@ -57,7 +59,7 @@ def detect_files(detector: Detector, sources: Sequence[Source], *, draw: bool = 
                 seconds = time.perf_counter() - begun
                 height, width = image.shape[:2]
                 if draw:
-                    write_image(source.target, draw_faces(image, faces))
+                    write_image(source.target, draw_faces(image, faces, landmark_names))
         except DataError as error:
             yield Failure(str(source.path), about(source.path, error))
         except FacetrainError as error:

@@ -4,6 +4,7 @@ Each family is one file in `families/`. Such a file has `NAME`, as a user types 
 `recognise(outputs, width, height, metadata) -> Family | None`, which is shown the outputs of one run on a blank
 (height, width) image and the texts stored in the file. `STRETCH`, where it has that, is a number of pixels: an image
 of any size is stretched until its sides are multiples of it. Without it images are padded, which is `prepare`'s part.
+`LANDMARKS`, where it has that, are the names of its points; without it they are the usual ones, see `landmarks_of`.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, Protocol
 
+import numpy as np
+
+from facetrain.config.landmark_names import landmarks_of, stored_names
 from facetrain.core.errors import DataError, UsageError
 from facetrain.core.faces import Faces, Floats, Image
 from facetrain.core.suggest import choices_hint
@@ -53,11 +57,12 @@ class Family(Protocol):
 
 @dataclass(frozen=True)
 class Recognised:
-    """A network's family. stretch: see above, 0 where images are padded."""
+    """A network's family. stretch: see above, 0 where images are padded; landmarks: names of the points of a face."""
 
     name: str
     family: Family
     stretch: int
+    landmarks: tuple[str, ...]
 
 
 def family_names() -> list[str]:
@@ -83,8 +88,19 @@ def recognise(
         module: Any = import_module(f"{families.__name__}.{name}")
         found: Family | None = module.recognise(outputs, width, height, metadata)
         if found is not None:
-            return Recognised(name, found, getattr(module, "STRETCH", 0))
+            own = getattr(module, "LANDMARKS", ())
+            names = landmarks_of(
+                _points(found, outputs, width, height), stored_names(metadata.get("landmarks", "")), own
+            ).names
+            return Recognised(name, found, getattr(module, "STRETCH", 0), names)
     return None
+
+
+def _points(family: Family, outputs: Mapping[str, Floats], width: int, height: int) -> int:
+    """How many points a face has: arrays without any face have their shape."""
+    with np.errstate(all="ignore"):
+        points: int = family.faces(outputs, width, height, np.inf).landmarks.shape[1]
+    return points
 
 
 def unknown(outputs: Mapping[str, Floats], family: str | None, path: object) -> DataError:

@@ -26,6 +26,11 @@ class ModelDetector:
         self.nms = nms
         self.max_candidates = max_candidates
 
+    @property
+    def landmark_names(self) -> tuple[str, ...]:
+        """Of the points of a face, in their order."""
+        return self.model.config.landmarks.names
+
     def detect_batch(self, images: Sequence[Image]) -> list[Faces]:
         """Faces of each image, (H, W, 3) uint8 BGR of any size. The model's mode is left as it was."""
         training = self.model.training

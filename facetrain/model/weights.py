@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from facetrain.config.check import check_config
+from facetrain.config.landmark_names import landmarks_of
 from facetrain.config.load import config_from_dict, config_to_dict
-from facetrain.config.schema import Config, LandmarksConfig, ModelConfig
+from facetrain.config.schema import Config, ModelConfig
 from facetrain.core.errors import DataError
 from facetrain.core.files import write_bytes
 from facetrain.model.cost import convolutions
@@ -191,14 +192,13 @@ def infer_model(state: Mapping[str, Tensor], path: Path) -> ModelConfig:
         raise DataError(f"{path}: an incomplete YuNet checkpoint: {error} is missing") from error
     except ValueError as error:
         raise DataError(f"{path}: not a YuNet checkpoint: {error}") from error
-    landmarks = LandmarksConfig() if points == 5 else LandmarksConfig(tuple(f"point_{i}" for i in range(points)), ())
     model = ModelConfig(
         stem=(stem[0][1], stem[0][0], stem[1][0]),
         stages=stages,
         shared_convs=shared,
         tower_convs=towers,
         head_channels=width,
-        landmarks=landmarks,
+        landmarks=landmarks_of(points),
     )
     if wrong := check_config(Config(model=model)):
         raise DataError(

@@ -13,9 +13,9 @@ from facetrain.cli.app import run_cli
 from facetrain.compare.models import timed_image
 
 ROW_KEYS = [
-    "name", "path", "kind", "family", "bytes", "sha256", "size", "static_shape", "parameters", "parameters_ratio",
-    "multiply_adds", "mflops", "published_mflops", "one_core", "all_cores", "easy", "medium", "hard", "intervals",
-    "detections", "ap_size", "ap_cached", "failed",
+    "name", "path", "kind", "family", "bytes", "sha256", "size", "static_shape", "landmark_names", "parameters",
+    "parameters_ratio", "multiply_adds", "mflops", "published_mflops", "one_core", "all_cores", "easy", "medium",
+    "hard", "intervals", "detections", "ap_size", "ap_cached", "failed",
 ]  # fmt: skip
 KEYS = [
     "schema", "facetrain", "machine", "timing", "protocol", "models", "pairs", "image", "faces", "agreement",

@@ -95,6 +95,7 @@ def test_json(detect):
         "weights",
         "score",
         "nms",
+        "landmark_names",
         "images",
         "skipped",
         "interrupted",

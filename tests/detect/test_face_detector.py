@@ -178,6 +178,8 @@ def test_a_checkpoint_goes_through_the_model(tmp_path, monkeypatch):
     asked = []
 
     class FakeDetector:
+        landmark_names = ("a", "b")
+
         def detect_batch(self, images):
             return [Faces.none(5) for _ in images]
 

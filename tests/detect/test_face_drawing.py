@@ -28,11 +28,25 @@ def test_without_faces_nothing_changes():
 
 
 def test_sides_of_the_person_have_their_own_colours():
-    drawn = draw_faces(np.full((200, 300, 3), 128, np.uint8), one_face((60, 60, 140, 150), FIVE))
+    names = ("right_eye", "left_eye", "nose", "mouth_right", "LeftMouth")
+    drawn = draw_faces(np.full((200, 300, 3), 128, np.uint8), one_face((60, 60, 140, 150), FIVE), names)
     colours = [tuple(int(v) for v in drawn[y, x]) for x, y in FIVE]
     assert colours[0] == colours[3] == drawing._RIGHT  # at the image's left
     assert colours[1] == colours[4] == drawing._LEFT
     assert len(set(colours)) == 3
+
+
+@pytest.mark.parametrize("names", [(), ("right_eye", "left_eye")])
+def test_points_without_names_have_one_colour(names):
+    drawn = draw_faces(np.full((200, 300, 3), 128, np.uint8), one_face((60, 60, 140, 150), FIVE), names)
+    assert {tuple(int(v) for v in drawn[y, x]) for x, y in FIVE} == {drawing._RIGHT}
+
+
+def test_many_points_stay_apart():
+    points = [(70 + 9 * (i % 8), 70 + 9 * (i // 8)) for i in range(68)]
+    drawn = draw_faces(np.zeros((200, 300, 3), np.uint8), one_face((60, 60, 150, 150), points))
+    assert all(drawn[y, x].any() for x, y in points)
+    assert not drawn[74, 75].any()  # between four of them
 
 
 def test_the_box_is_where_the_face_is():

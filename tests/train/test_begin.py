@@ -107,7 +107,7 @@ def test_an_edited_config_is_refused_where_it_matters(stopped: RunDir) -> None:
 def test_these_keys_may_change_while_a_run_goes_on() -> None:
     assert {key for key, field, _ in entries(Config()) if field.metadata.get("may_change")} == {
         *("data.root", "data.store", "data.memory", "data.workers"),
-        *("train.epochs", "train.compile", "train.teacher", "train.keep_every", "train.keep_last"),
+        *("train.epochs", "train.compile", "train.teacher", "train.patience", "train.keep_every", "train.keep_last"),
         *("eval.every", "eval.score", "eval.nms", "eval.limit"),
     }
 

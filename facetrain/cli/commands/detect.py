@@ -109,7 +109,7 @@ def run(
         console.interruptible() as interruption,
         console.progress("detect", len(sources), shown=shown) as advance,
     ):
-        for outcome in detect_files(detector, sources, draw=drawn):
+        for outcome in detect_files(detector, sources, draw=drawn, landmark_names=detector.landmark_names):
             if isinstance(outcome, Failure):
                 failures.append(outcome)
                 console.say_error(outcome.error)
@@ -127,6 +127,7 @@ def run(
         "weights": weights,
         "score": held,
         "nms": nms,
+        "landmark_names": list(detector.landmark_names),
         "images": done.images,
         "skipped": [str(path) for path in found.skipped],
         "interrupted": bool(interruption),

@@ -71,7 +71,7 @@ def _panels(found: Comparison) -> list[Panel]:
     for number, faces in found.look.found.items():
         best = f" · best {faces.scores[0]:.2f}" if len(faces) else ""
         line = f"{found.rows[number].family} · {console.count(len(faces), 'face')}{best}"
-        panels.append(Panel(found.rows[number].name, line, faces))
+        panels.append(Panel(found.rows[number].name, line, faces, found.rows[number].landmark_names or ()))
     return panels
 
 

@@ -33,6 +33,7 @@ class ModelRow(TypedDict):
     sha256: Annotated[str | None, "of the file"]
     size: Annotated[list[int] | None, "width and height that the costs are for"]
     static_shape: Annotated[bool, "whether the file takes no other size"]
+    landmark_names: Annotated[list[str] | None, "of each face's points, in their order"]
     parameters: Annotated[int | None, "learnt numbers"]
     parameters_ratio: Annotated[float | None, "times those of the smallest model"]
     multiply_adds: Annotated[int | None, "of the convolutions"]

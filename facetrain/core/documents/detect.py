@@ -20,6 +20,7 @@ class DetectDocument(TypedDict):
     weights: Annotated[str, "as they were given"]
     score: Annotated[float, "the least score of a face"]
     nms: Annotated[float, "IoU above which the weaker of two goes"]
+    landmark_names: Annotated[list[str], "of each face's points, in their order; empty where there are none"]
     images: Annotated[list[DetectedImage], "in the order given"]
     skipped: Annotated[list[str], "files of folders that are no images"]
     interrupted: Annotated[bool, "stopped by Ctrl-C: the rest was not looked at"]

@@ -22,6 +22,7 @@ from facetrain.detect.decoding import (
 )
 
 NAME = "blazeface"
+LANDMARKS = ("right_eye", "left_eye", "nose", "mouth", "right_ear", "left_ear")
 _CELLS = {16: 2, 8: 6}  # cells along each side -> priors in each
 _PRIORS = 896
 _MOST_LOGIT = 100.0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facetrain.core.drawing import side_colours
 from facetrain.core.images import opencv, write_image
 from facetrain.data.batch import FACE, IGNORED, Batch
 
@@ -16,7 +17,7 @@ _RIGHT, _LEFT, _MIDDLE = (40, 40, 255), (255, 160, 30), (40, 220, 255)
 def draw_batch(batch: Batch, names: tuple[str, ...], path: Path) -> None:
     """Write the first images of a batch as one sheet, with boxes, ignored boxes (grey) and landmarks.
 
-    Landmarks called right_… are red, left_… blue, others yellow, so that a wrong mirror pair is seen at once.
+    Landmarks whose names say right are red, left blue, others yellow, so that a wrong mirror pair is seen at once.
     """
     cv2 = opencv()
     count = min(len(batch.images), _MAX_IMAGES)
@@ -26,14 +27,14 @@ def draw_batch(batch: Batch, names: tuple[str, ...], path: Path) -> None:
     scale = _TILE / batch.images.shape[-1]
     boxes, landmarks = batch.boxes.cpu().numpy() * scale, batch.landmarks.cpu().numpy()
     image, kind = batch.image.cpu().numpy(), batch.kind.cpu().numpy()
+    colours = side_colours(names, _RIGHT, _LEFT, _MIDDLE)
     for i in range(count):
         pixels = batch.images[i].permute(1, 2, 0).round().clamp(0, 255).byte().cpu().numpy()
         tile = np.ascontiguousarray(cv2.resize(pixels, (_TILE, _TILE), interpolation=cv2.INTER_AREA))
         for face in np.flatnonzero((image == i) & ((kind == FACE) | (kind == IGNORED))):
             x1, y1, x2, y2 = (round(float(v)) for v in boxes[face])
             cv2.rectangle(tile, (x1, y1), (x2, y2), _BOX if kind[face] == FACE else _IGNORED_BOX, 1)
-            for name, (x, y, weight) in zip(names, landmarks[face], strict=True):
-                colour = _RIGHT if name.startswith("right") else _LEFT if name.startswith("left") else _MIDDLE
+            for colour, (x, y, weight) in zip(colours, landmarks[face], strict=True):
                 if weight > 0:
                     cv2.circle(tile, (round(float(x) * scale), round(float(y) * scale)), 2, colour, -1, cv2.LINE_AA)
         top, left = divmod(i, columns)
