@@ -107,6 +107,8 @@ class DataConfig:
     crop_scales: tuple[float, ...] = key(
         (0.5, 0.7, 0.9, 1.1, 1.3, 1.5), "crop side / shorter side of the image", "(0, 10]"
     )
+    min_face: float = key(0.0, "a face whose shorter side has fewer pixels in the crop is ignored", "[0, inf)")
+    min_visible: float = key(0.0, "a face of which a smaller share lies in the crop is ignored", "[0, 1]")
     # Augmentations, each a file in data/augment/, in the order they are applied.
     flip: float = key(0.5, "chance of a mirrored crop", "[0, 1]")
     rotate: RotateConfig = RotateConfig()

@@ -62,7 +62,14 @@ def make_batch(store: ImageStore, crops: Sequence[Crop], config: DataConfig, mir
     images = store.crops(crops, config.size)
     faces = []
     for image, crop in zip(images, crops, strict=True):
-        cut = crop_faces(store.images[crop.image], crop, config.size, config.reproduce)
+        cut = crop_faces(
+            store.images[crop.image],
+            crop,
+            config.size,
+            config.reproduce,
+            min_face=config.min_face,
+            min_visible=config.min_visible,
+        )
         view = augmented(View(image, *cut, mirror), crop.drawn)
         if view.image is not image:
             image.copy_(view.image)

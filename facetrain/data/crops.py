@@ -46,7 +46,11 @@ def draw_crop(image: LabelledImage, index: int, config: DataConfig, seed: int, e
     assert image.size is not None
     faces = image.boxes[~image.ignore]
     centres = (faces[:, :2] + faces[:, 2:]) / 2
-    left, top, side = _window(rng, image.size, centres, config.crop_scales, config.reproduce)
+    # a window in which all faces are too small to learn from would be spent on background
+    largest = np.full(len(faces), np.inf)
+    if config.min_face:
+        largest = (faces[:, 2:] - faces[:, :2]).min(1) * (config.size / config.min_face)
+    left, top, side = _window(rng, image.size, centres, largest, config.crop_scales, config.reproduce)
     return Crop(index, left, top, side, draw_augmentations(config, rng, seed, epoch, position))
 
 
@@ -54,10 +58,14 @@ def _window(
     rng: np.random.Generator,
     size: tuple[int, int],
     centres: NDArray[np.floating],
+    largest: NDArray[np.floating],
     scales: tuple[float, ...],
     reproduce: bool,
 ) -> tuple[int, int, int]:
-    """Left, top and side of a window with a face's centre strictly inside, if one is found."""
+    """Left, top and side of a window with a face's centre strictly inside, if one is found.
+
+    centres: (F, 2); largest: (F,) the largest side of a window in which the face still counts
+    """
     width, height = size
     short = min(width, height)
     scale = float(rng.choice(scales))
@@ -69,10 +77,12 @@ def _window(
             break
         x, y = centres[:, 0], centres[:, 1]
         inside = (lefts[:, None] < x) & (x < lefts[:, None] + side) & (tops[:, None] < y) & (y < tops[:, None] + side)
-        hits = np.flatnonzero(inside.any(1))
+        hits = np.flatnonzero((inside & (side <= largest)).any(1))
         if len(hits):
             return int(lefts[hits[0]]), int(tops[hits[0]]), side
-        scale = float(rng.choice(scales)) if max(scales) > 1 else scale * 1.2
+        # a growing window reaches faces outside of the image, but makes those in it smaller
+        grows = max(scales) <= 1 and not np.isfinite(largest).any()
+        scale = scale * 1.2 if grows else float(rng.choice(scales))
     return int(lefts[0]), int(tops[0]), side
 
 
@@ -84,8 +94,19 @@ def _offsets(rng: np.random.Generator, length: int, side: int, reproduce: bool) 
     return rng.integers(low, high, size=TRIES, endpoint=True)
 
 
-def crop_faces(image: LabelledImage, crop: Crop, size: int, reproduce: bool) -> CropFaces:
+def crop_faces(
+    image: LabelledImage,
+    crop: Crop,
+    size: int,
+    reproduce: bool,
+    *,
+    min_face: float = 0.0,
+    min_visible: float = 0.0,
+) -> CropFaces:
     """The faces whose centre lies strictly inside the window, in pixels of the size x size crop, not yet augmented.
+
+    min_face:    pixels of the crop: a face whose shorter side is less becomes ignored
+    min_visible: a face of whose area a smaller share lies in the window becomes ignored
 
     Returns boxes (F, 4), landmarks (F, L, 3), ignore (F,). A landmark outside the window loses its weight; with
     `reproduce` it is moved to the border and kept, and all points of a face share the mean weight.
@@ -103,4 +124,16 @@ def crop_faces(image: LabelledImage, crop: Crop, size: int, reproduce: bool) -> 
     else:
         landmarks[..., 2] *= ((points >= 0) & (points <= crop.side)).all(-1)
     landmarks[..., :2] = (points.clip(0, crop.side) * scale).clip(0, size)
-    return boxes.astype(np.float32), landmarks.astype(np.float32), image.ignore[inside]
+    ignore = image.ignore[inside]
+    if min_face or min_visible:
+        ignore = ignore | _too_little(image.boxes[inside], boxes / scale, min_face / float(scale), min_visible)
+    return boxes.astype(np.float32), landmarks.astype(np.float32), ignore
+
+
+def _too_little(whole: Floats, seen: Floats, min_face: float, min_visible: float) -> NDArray[np.bool_]:
+    """Which faces are too small, or show too little of themselves. whole, seen: (F, 4) xyxy at one scale."""
+    sides, visible = whole[:, 2:] - whole[:, :2], seen[:, 2:] - seen[:, :2]
+    small = sides.min(1) < min_face
+    hidden = visible.prod(1) < min_visible * sides.prod(1) * (1 - 1e-5)  # a whole face is one in float32, too
+    little: NDArray[np.bool_] = np.logical_or(small, hidden)
+    return little

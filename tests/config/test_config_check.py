@@ -63,6 +63,8 @@ OUTSIDE = [
     ("data.flip", "1.5", "at least 0 and at most 1", "1.5"),
     ("data.flip", "-0.1", "at least 0 and at most 1", "-0.1"),
     ("data.rotate.chance", "1.5", "at least 0 and at most 1", "1.5"),
+    ("data.min_face", "-1", "at least 0", "-1.0"),
+    ("data.min_visible", "1.5", "at least 0 and at most 1", "1.5"),
     ("data.rotate.degrees", "-15", "at least 0 and at most 180", "-15.0"),
     ("data.rotate.degrees", "181", "at least 0 and at most 180", "181.0"),
     ("data.colour.jitter", "2", "at least 0 and at most 1", "2.0"),

@@ -210,6 +210,48 @@ def test_mirroring_twice_is_identity(image: LabelledImage, crop: Crop) -> None:
     assert twice[2].tolist() == plain[2].tolist()
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    image=images(),
+    crop=windows,
+    size=st.sampled_from([32, 96, 320]),
+    least=st.sampled_from([0.0, 3.5, 10.0]),
+    share=st.sampled_from([0.0, 0.3, 0.6, 1.0]),
+)
+def test_small_and_cut_faces_become_ignored(
+    image: LabelledImage, crop: Crop, size: int, least: float, share: float
+) -> None:
+    """Face by face: the shorter side in pixels of the crop, and the share of the area inside the window."""
+    plain = crop_faces(image, crop, size, False)
+    held = crop_faces(image, crop, size, False, min_face=least, min_visible=share)
+    assert np.array_equal(plain[0], held[0])
+    assert np.array_equal(plain[1], held[1])
+    wanted = []
+    right, bottom = crop.left + crop.side, crop.top + crop.side
+    for (x1, y1, x2, y2), ignored in zip(image.boxes.tolist(), image.ignore.tolist(), strict=True):
+        if not (crop.left < (x1 + x2) / 2 < right and crop.top < (y1 + y2) / 2 < bottom):
+            continue
+        side = min(x2 - x1, y2 - y1) * size / crop.side
+        seen = (min(x2, right) - max(x1, crop.left)) * (min(y2, bottom) - max(y1, crop.top))
+        visible = seen / ((x2 - x1) * (y2 - y1))
+        close = abs(side - least) < 1e-3 or abs(visible - share) < 1e-3
+        wanted.append(None if close and share < 1 else ignored or side < least or (visible < share - 1e-4))
+    assert [w for w in wanted if w is not None] == [
+        h for h, w in zip(held[2].tolist(), wanted, strict=True) if w is not None
+    ]
+    assert share or least or np.array_equal(plain[2], held[2])
+
+
+def test_windows_are_drawn_around_faces_that_are_large_enough() -> None:
+    """At a large scale the face has 8 pixels in the crop, at a small one 40: with 10 asked for only that is drawn."""
+    image = labelled((200, 200), [around(100, 100, 20)])
+    config = DataConfig(size=64, crop_scales=(0.16, 0.8), min_face=10)
+    assert {crop.side for crop in draw_many(image, config, 40)} == {32}
+    assert {crop.side for crop in draw_many(image, replace(config, min_face=0.0), 40)} == {32, 160}
+    # where no window will do, one is taken all the same
+    assert draw_crop(labelled((200, 200), [around(100, 100, 2)]), 0, config, 0, 0, 0).side in {32, 160}
+
+
 def test_images_without_landmark_branch() -> None:
     image = LabelledImage(
         Path("p"), "p", (96, 64), np.float32([[10, 10, 30, 30]]), np.zeros((1, 0, 3), np.float32), np.array([False])
