@@ -13,6 +13,8 @@ _FIELD = re.compile(r"`([a-z_]+(?:\.[a-z_]+)*)(=[^`\s]+)?`")
 # Settings of a configuration that `train` has a flag of its own for.
 SETTINGS = {
     "data.root": "--data",
+    "data.format": "--format",
+    "data.classes": "--classes",
     "train.teacher": "--teacher",
     "train.epochs": "--epochs",
     "train.batch": "--batch",

@@ -27,7 +27,7 @@ def load_config(
     source: str | Path,
     overrides: Sequence[str] = (),
     recipe: str | None = None,
-    fields: Mapping[str, Scalar] | None = None,
+    fields: Mapping[str, Scalar | list[str]] | None = None,
 ) -> Config:
     """Read and check a configuration.
 
@@ -163,7 +163,7 @@ def _read_layer(text: str, name: str, problems: list[Problem]) -> Source | None:
     return layer
 
 
-def _field(key: str, value: Scalar) -> Source:
+def _field(key: str, value: Scalar | list[str]) -> Source:
     return Source(
         _nested(key.split("."), value), f"`{key}` {shorten(value) if isinstance(value, str) else show(value)}"
     )

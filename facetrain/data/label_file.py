@@ -6,9 +6,8 @@ from pathlib import Path
 
 from facetrain.core.errors import DataError
 from facetrain.core.faces import LabelledImage
+from facetrain.data.places import Split
 
-# of labelv2, for hints
-FORM = "an image is `# <path> <width> <height>`, and each of its faces a line `x1 y1 x2 y2` below"
 _SHOWN = 60  # characters of a token that a message repeats
 
 
@@ -17,13 +16,14 @@ class LabelProblem:
     """Something in a label file that cannot be read: where it stands, the text, and what is wrong with it."""
 
     path: Path
-    line: int  # from 1
+    line: int | str  # from 1; in JSON the path of the value, such as `annotations[3].bbox`
     token: str
     message: str
 
     def __str__(self) -> str:
         token = self.token if len(self.token) <= _SHOWN else self.token[: _SHOWN - 1] + "…"
-        return f"{self.path}:{self.line}: {token!r}: {self.message}"
+        place = f":{self.line}" if isinstance(self.line, int) else f": {self.line}"
+        return f"{self.path}{place}: {token!r}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,15 @@ class LabelStatistics:
     boxes_without_area: int  # zero-size or inverted
     repeated_headers: int  # images that the file has once more; the last one counts
     blank_lines: int
+    other_classes: int = 0  # boxes of classes that were not chosen
 
     @staticmethod
     def of(
-        images: Sequence[LabelledImage], boxes_without_area: int = 0, repeated_headers: int = 0, blank_lines: int = 0
+        images: Sequence[LabelledImage],
+        boxes_without_area: int = 0,
+        repeated_headers: int = 0,
+        blank_lines: int = 0,
+        other_classes: int = 0,
     ) -> "LabelStatistics":
         """Count over the images; what they no longer show is passed in."""
         faces = sum(len(image.boxes) for image in images)
@@ -61,6 +66,7 @@ class LabelStatistics:
             boxes_without_area=boxes_without_area,
             repeated_headers=repeated_headers,
             blank_lines=blank_lines,
+            other_classes=other_classes,
         )
 
     def summary(self) -> str:
@@ -73,16 +79,30 @@ class LabelStatistics:
             text += f"; left out {self.boxes_without_area:,} boxes without area"
         if self.repeated_headers:
             text += f"; {self.repeated_headers:,} repeated headers, the last of each counts"
+        if self.other_classes:
+            text += f"; left out {self.other_classes:,} boxes of other classes"
         return text
 
 
 @dataclass(frozen=True)
 class LabelFile:
-    """All that was read of a label file. Lines with a problem are in `problems` and not in `images`."""
+    """All that was read of a split's labels. Lines with a problem are in `problems` and not in `images`.
+
+    points: the names of the landmarks' columns
+    form:   what right labels look like, for hints
+    notes:  what else a user should hear, a sentence each
+    files:  the label files, where they are not one
+    place:  where the labels were found, and in which format
+    """
 
     images: list[LabelledImage]
     problems: list[LabelProblem]
     statistics: LabelStatistics
+    points: tuple[str, ...] = ()
+    form: str = ""
+    notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    place: Split | None = None
 
     def raise_on_problems(self, limit: int = 20) -> None:
         """Raise one DataError that lists the first `limit` problems and says how many more there are."""
@@ -93,4 +113,11 @@ class LabelFile:
         lines += [f"  {problem}" for problem in self.problems[:limit]]
         if count > limit:
             lines.append(f"  and {count - limit:,} more")
-        raise DataError("\n".join(lines), f"correct these lines or take them out; {FORM}")
+        raise DataError("\n".join(lines), "; ".join(("correct these lines or take them out", self.form)).rstrip("; "))
+
+    def said(self) -> str:
+        """What was recognised, in one line: where, which format, how much."""
+        if self.place is None:
+            return self.statistics.summary()
+        where = f"labels {self.place.labels}, format {self.place.format}, images in {self.place.images}"
+        return "; ".join((f"{where}: {self.statistics.summary()}", *self.notes))

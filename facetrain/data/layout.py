@@ -1,20 +1,28 @@
-"""Where the labels and images of a data set lie: the WIDER FACE folders, or a plain pair of folders."""
+"""Where the labels and images of a data set lie, and in which format: found, forced, read."""
 
+import hashlib
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import LabelledImage
+from facetrain.core.files import sha256
 from facetrain.core.images import SUFFIXES
+from facetrain.core.suggest import choices_hint
 from facetrain.data import formats
+from facetrain.data.holds import Holds
 from facetrain.data.label_file import LabelFile
+from facetrain.data.places import Split, images_of
+
+Part = Literal["train", "val"]
 
 LAYOUT = """\
 WIDER FACE                           your own images
@@ -35,36 +43,34 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Split:
-    """The training or the validation part of a data set."""
+class Reading:
+    """How labels are to be read.
 
-    labels: Path
-    images: Path  # the folder that the paths in it start from
-    format: str = _FIRST  # of the labels: a file of `formats/`
-
-
-def find_split(root: Path, split: Literal["train", "val"]) -> Split:
-    """Find labels and images of a split below `root`, in either way of LAYOUT; WIDER's goes first.
-
-    Raises InputError that says what is missing and shows LAYOUT.
+    format:  a file of `formats/`; None: the one that recognises them
+    classes: names of the classes that are faces; (): the only one, or the one called a face
     """
-    if not root.is_dir():
-        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", _HINT.rstrip())
-    names = sorted(format_names(), key=lambda name: name != _FIRST)
-    places = [place for name in names for place in _places(root, split, name)]
-    for place in places:
-        if place.labels.is_file() and place.images.is_dir():
-            return place
-    for place in places:
-        if place.labels.is_file():
-            missing = f"the images of {place.labels}: no folder {place.images}"
-            break
-        if place.images.is_dir():
-            missing = f"the labels of {place.images}: no file {place.labels}"
-            break
-    else:
-        missing = f"the {split} labels: no file {places[0].labels} or {places[1].labels}"
-    raise InputError(f"{root}: cannot find {missing}", _HINT.rstrip())
+
+    format: str | None = None
+    classes: tuple[str, ...] = ()
+
+
+class Format(Protocol):
+    """What a file of `formats/` has. `write(labels, images, points)` is not among it: some formats are only read."""
+
+    FILE: str  # the name of its label files, perhaps with a `*`
+    HOLDS: Holds
+
+    def recognises(self, path: Path) -> bool:
+        """Whether a file, or a folder of files, looks like it; cheap."""
+        ...
+
+    def places(self, root: Path, split: str) -> Iterator[Split]:
+        """Where labels and images of a split may lie below a folder, the likeliest first."""
+        ...
+
+    def read(self, labels: Path, images: Path, points: Sequence[str] | None, classes: Sequence[str]) -> LabelFile:
+        """What the labels say. points: names of the landmarks that are wanted, None for their own."""
+        ...
 
 
 def format_names() -> list[str]:
@@ -72,31 +78,131 @@ def format_names() -> list[str]:
     return sorted(module.name for module in iter_modules(formats.__path__))
 
 
-def _places(root: Path, split: str, name: str) -> tuple[Split, Split]:
-    """Where a split lies with labels of a format: as WIDER FACE, or as a plain pair."""
-    file = import_module(f"{formats.__name__}.{name}").FILE
-    wider = Split(root / "labelv2" / split / file, root / f"WIDER_{split}" / "images", name)
-    return wider, Split(root / split / file, root / split / "images", name)
+def format_module(name: str) -> Format:
+    """A format by its name. Raises InputError for one that is not there."""
+    if name not in format_names():
+        raise InputError(f"`format` {name}: no such label format", choices_hint(name, format_names()))
+    module: Format = import_module(f"{formats.__name__}.{name}")
+    return module
 
 
-def load_split(root: Path, split: Literal["train", "val"], landmarks: int) -> LabelFile:
-    """Find a split, read its labels and log what they hold. Raises InputError, or DataError on any bad line."""
-    place = find_split(root, split)
-    read = import_module(f"{formats.__name__}.{place.format}").read
-    labels: LabelFile = read(place.labels, place.images, landmarks)
+def find_split(root: Path, split: Part, reading: Reading = Reading()) -> Split:
+    """Find labels and images of a split below `root`, in any layout; or of one label file, with its images beside it.
+
+    Of several formats that are there labelv2 goes first, then the one whose files have the longest name. Raises
+    InputError that says what is missing, what was looked for, and shows LAYOUT.
+    """
+    if root.is_file():
+        return _of_file(root, split, reading)
+    if not root.is_dir():
+        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", _HINT.rstrip())
+    modules = _modules(reading)
+    found: list[Split] = []
+    half: list[Split] = []
+    for name, module in modules.items():
+        for place in module.places(root, split):
+            if not place.labels.exists():
+                half += [place] if place.images.is_dir() else []
+            elif reading.format or place.labels.stem == name or module.recognises(place.labels):
+                (found if place.images.is_dir() else half).append(replace(place, format=name))
+    found.sort(key=lambda place: place.whole)
+    if found:
+        others = sorted({place.format for place in found} - {found[0].format})
+        if others:
+            _log.info(
+                "%s: read as %s; also there: %s (`format` chooses)", found[0].labels, found[0].format, ", ".join(others)
+            )
+        return found[0]
+    raise InputError(f"{root}: cannot find {_missing(root, split, half, modules)}", _hint(modules))
+
+
+def load_split(root: Path, split: Part, points: Sequence[str] | None, reading: Reading = Reading()) -> LabelFile:
+    """Find a split, read its labels and log what they hold.
+
+    points: names of the landmarks that are wanted, (L,); None: those that the labels have
+    Raises InputError, or DataError on any bad line.
+    """
+    labels = read_place(find_split(root, split, reading), points, reading.classes)
     labels.raise_on_problems()
     counted = labels.statistics
     if counted.boxes_without_area > counted.faces:
         every = counted.boxes_without_area + counted.faces
         raise DataError(
-            f"{place.labels}: {counted.boxes_without_area:,} of {every:,} boxes have no area",
+            f"{root if labels.place is None else labels.place.labels}: {counted.boxes_without_area:,} of {every:,} "
+            "boxes have no area",
             "a face is `x1 y1 x2 y2`, two corners in pixels: are these x y width height, or shares of the image?",
         )
-    _log.info("%s: %s", place.labels, labels.statistics.summary())
+    _log.info("%s", labels.said())
     return labels
 
 
-def find_images(root: Path, landmarks: int) -> list[LabelledImage]:
+def read_place(place: Split, points: Sequence[str] | None, classes: Sequence[str] = ()) -> LabelFile:
+    """What the labels of a place say, their problems among it."""
+    return replace(format_module(place.format).read(place.labels, place.images, points, classes), place=place)
+
+
+def digest(labels: LabelFile) -> str:
+    """SHA-256 of the label file, or of all of them where each image has its own."""
+    assert labels.place is not None
+    if not labels.files:
+        return sha256(labels.place.labels)
+    whole = hashlib.sha256()
+    for path in sorted(labels.files):
+        whole.update(f"{path.name} {sha256(path)}\n".encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
+
+
+def _modules(reading: Reading) -> dict[str, Format]:
+    """The formats that are asked, in the order in which they answer."""
+    if reading.format is not None:
+        return {reading.format: format_module(reading.format)}
+    modules = {name: format_module(name) for name in format_names()}
+    return dict(
+        sorted(modules.items(), key=lambda item: (item[0] != _FIRST, -len(item[1].FILE.replace("*", "")), item[0]))
+    )
+
+
+def _of_file(file: Path, split: Part, reading: Reading) -> Split:
+    """The place of a label file that was named itself."""
+    modules = _modules(reading)
+    names = [name for name, module in modules.items() if reading.format or module.recognises(file)]
+    if not names:
+        raise InputError(f"{file}: none of the label formats", _forms(modules))
+    if len(names) > 1:
+        _log.info("%s: read as %s; it could also be %s (`format` chooses)", file, names[0], ", ".join(names[1:]))
+    for above in list(file.parents)[:3]:  # in a layout that the format knows its images are known too
+        for part in (split, "val" if split == "train" else "train"):
+            for place in modules[names[0]].places(above, part):
+                if place.labels == file and place.images.is_dir():
+                    return replace(place, format=names[0], whole=place.whole or part != split)
+    return Split(file, images_of(file.parent), names[0], whole=True)
+
+
+def _missing(root: Path, split: str, half: Sequence[Split], modules: dict[str, Format]) -> str:
+    """What is not there, in words, by the first place of which a half is there."""
+    for place in half:
+        if place.labels.exists():
+            return f"the images of {place.labels}: no folder {place.images}"
+    for place in half:
+        return f"the labels of {place.images}: no file {place.labels}"
+    wanted = [place.labels for place in _first(modules).places(root, split)]
+    return f"the {split} labels: no file " + " or ".join(map(str, list(dict.fromkeys(wanted))[:2]))
+
+
+def _first(modules: dict[str, Format]) -> Format:
+    return next(iter(modules.values()))
+
+
+def _hint(modules: dict[str, Format]) -> str:
+    return f"{_HINT.rstrip()}\n{_forms(modules)}"
+
+
+def _forms(modules: dict[str, Format]) -> str:
+    files = ", ".join(f"{name} ({module.FILE})" for name, module in modules.items())
+    return f"looked for: {files}"
+
+
+def find_images(root: Path, points: Sequence[str]) -> list[LabelledImage]:
     """The training images below a folder without their labels, sorted by name: no size, no faces.
 
     Those of the two layouts; without their folders, all of the folder but what lies in folders named `val` or `test`.
@@ -113,5 +219,5 @@ def find_images(root: Path, landmarks: int) -> list[LabelledImage]:
         names += [(here / name).as_posix() for name in files if Path(name).suffix.lower() in SUFFIXES]
     if not names:
         raise InputError(f"{base}: no images in this folder", f"known: {', '.join(SUFFIXES)}")
-    nothing = np.zeros((0, 4), np.float32), np.zeros((0, landmarks, 3), np.float32), np.zeros(0, np.bool_)
+    nothing = np.zeros((0, 4), np.float32), np.zeros((0, len(points), 3), np.float32), np.zeros(0, np.bool_)
     return [LabelledImage(base / name, name, None, *nothing) for name in sorted(names)]

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+from facetrain.config.schema import LandmarksConfig
 from facetrain.core.documents.common import ProtocolDocument
 from facetrain.core.documents.eval import EvalDocument
 from facetrain.core.errors import InputError, UsageError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.core.machine import available_cores
-from facetrain.data.layout import load_split
+from facetrain.data.layout import Reading, load_split
 from facetrain.data.sample_set.make import sample_root
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.benchmark import Benchmark, Scores
@@ -113,6 +114,8 @@ def evaluate_model(
     widerface: bool = False,
     ground_truth: str | Path | None = None,
     present_only: bool = False,
+    format: str | None = None,
+    classes: Sequence[str] = (),
     save_predictions: str | Path | None = None,
     score: float = 0.5,
     precision: float = 0.95,
@@ -123,10 +126,12 @@ def evaluate_model(
     """Measure on WIDER FACE, or on any labelled set in one of facetrain's layouts (its val part).
 
     source:       weights, or a `Source`, which may be a folder of result files
-    data:         the set's folder; `sample` is the set that facetrain draws itself
+    data:         the set's folder, or its label file; `sample` is the set that facetrain draws itself
     protocol:     how images are shown and which detections count; None: the published one
     ground_truth: folder of the three official .mat files; by default found below `data`
     present_only: measure on the images that are there; otherwise a missing one is an error
+    format:       of the labels; None: the one that recognises them
+    classes:      those that are faces; (): the only one, or the one that is called a face
     score, precision: where false alarms are counted, and what a threshold is looked for
     draws, seed:  of the bootstrap that gives the 95 % intervals; 0: none
 
@@ -141,7 +146,12 @@ def evaluate_model(
     began = time.perf_counter()
     needed = source.predictions is None
     benchmark = load_benchmark(
-        data, widerface=widerface, ground_truth=ground_truth, present_only=present_only, needed=needed
+        data,
+        widerface=widerface,
+        ground_truth=ground_truth,
+        present_only=present_only,
+        needed=needed,
+        reading=Reading(format, tuple(classes)),
     )
     if save_predictions is not None:
         check_names(names_of(benchmark))
@@ -165,6 +175,7 @@ def load_benchmark(
     ground_truth: Path | None = None,
     present_only: bool = False,
     needed: bool = True,
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
 ) -> Benchmark:
     """Images and ground truth below `data`; `sample` is the set that facetrain draws itself.
 
@@ -174,7 +185,7 @@ def load_benchmark(
         data = sample_root()
     if widerface:
         return widerface_benchmark(data, ground_truth, present_only=present_only, needed=needed)
-    labelled = load_split(data, "val", 5).images
+    labelled = load_split(data, "val", LandmarksConfig().names, reading).images
     there = [image for image in labelled if image.path.is_file()]
     if not there:
         raise InputError(f"{data}: none of the {len(labelled)} labelled images is there")

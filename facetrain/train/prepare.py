@@ -13,10 +13,10 @@ import torch
 from facetrain.config.schema import Config
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import LabelledImage
-from facetrain.core.files import sha256, user_cache
+from facetrain.core.files import user_cache
 from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batches import steps_per_epoch
-from facetrain.data.layout import find_images, find_split, load_split
+from facetrain.data.layout import Reading, digest, find_images, load_split
 from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store
@@ -71,7 +71,6 @@ def prepare(config: Config, device: torch.device, events: Events, world: World) 
         log.info("glibc keeps freed buffers for the next step (mallopt)")
     with world.one_after_the_other():  # the first one draws the sample set, the others find it
         root = data_root(config.data.root, events)
-    points = len(config.model.landmarks.names)
     images, labels, data = _training_images(root, config, events)
     images = thin(images, config.data.limit)
     placement = choose_place(images, device, config.data.store, config.data.memory, world.local_size)
@@ -93,7 +92,7 @@ def prepare(config: Config, device: torch.device, events: Events, world: World) 
         raise DataError(
             f"{root}: no image of the {len(store.images)} to train on has a face that counts", "check the labels"
         )
-    val = find_validation(root, config.eval, points, events)
+    val = find_validation(root, config, events, labels)
     if val is None and config.train.patience is not None:
         events.note("train.patience has no effect: there is nothing to validate on")
     dtype = choose_precision(config.train.precision, device)
@@ -103,21 +102,21 @@ def prepare(config: Config, device: torch.device, events: Events, world: World) 
 
 def _training_images(root: Path, config: Config, events: Events) -> tuple[list[LabelledImage], Path | None, str]:
     """The images, their label file, and the hash of the data; no labels are read where they do not count."""
-    points = len(config.model.landmarks.names)
+    points = config.model.landmarks.names
     if config.train.label_weight == 0:
         images = find_images(root, points)
         events.note(f"training data: {len(images):,} images, no labels: the teacher alone teaches")
         names = "".join(f"{image.name}\n" for image in images)
         return images, None, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
     try:
-        labels = load_split(root, "train", points)
+        labels = load_split(root, "train", points, Reading(config.data.format, config.data.classes))
     except InputError as error:
         if config.train.teacher is not None:
             error.hint = f"{error.hint}\nwithout labels, by the teacher alone: `train.label_weight=0`"
         raise
-    events.note(f"training data: {labels.statistics.summary()}")
-    path = find_split(root, "train").labels
-    return labels.images, path, sha256(path)
+    events.note(f"training data: {labels.said()}")
+    assert labels.place is not None
+    return labels.images, labels.place.labels, digest(labels)
 
 
 def data_root(name: str, events: Events) -> Path:

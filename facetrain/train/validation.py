@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-from facetrain.config.schema import EvalConfig
+from facetrain.config.schema import Config
 from facetrain.core.documents.train import ValidationLine
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import Detector, Faces, LabelledImage
-from facetrain.data.layout import load_split
+from facetrain.data.layout import Reading, find_split, load_split
 from facetrain.eval.benchmark import Benchmark
 from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
@@ -119,17 +119,25 @@ class Validation:
         return ValidationResult(scores.mean_ap, subsets, len(found), count, unreadable, estimate)
 
 
-def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Events) -> Validation | None:
-    """The validation images that are there, by the official .mat files if there are any; says which it is."""
+def find_validation(root: Path, config: Config, events: Events, training: Path | None = None) -> Validation | None:
+    """The validation images that are there, by the official .mat files if there are any; says which it is.
+
+    training: the labels that are trained on, which are none to validate on
+    """
+    limit = config.eval.limit
     try:
         if has_ground_truth(root):
-            benchmark = widerface_benchmark(root, present_only=True).thinned(config.limit)
+            benchmark = widerface_benchmark(root, present_only=True).thinned(limit)
             events.note(
                 f"validation: {len(benchmark.images):,} WIDER FACE images are there; the mean of the official easy, "
                 "medium and hard AP over them chooses best.pt"
             )
             return Validation(benchmark)
-        labels = load_split(root, "val", landmarks)
+        reading = Reading(config.data.format, config.data.classes)
+        place = find_split(root, "val", reading)
+        if place.whole and place.labels == training:
+            raise InputError(f"{root}: one set for all, not divided into train and val")
+        labels = load_split(root, "val", config.model.landmarks.names, reading)
     except InputError as error:
         events.note(f"no validation: {error.message}; best.pt will be the last weights")
         return None
@@ -137,8 +145,10 @@ def find_validation(root: Path, config: EvalConfig, landmarks: int, events: Even
     if not there:
         events.note("no validation: none of its images is there; best.pt will be the last weights")
         return None
-    benchmark = labelled_benchmark(there).thinned(config.limit)
+    benchmark = labelled_benchmark(there).thinned(limit)
     faces = sum(int((~image.ignore).sum()) for image in benchmark.images)
+    if labels.place is not None and labels.place.format != "labelv2":
+        events.note(f"validation labels: {labels.said()}")
     events.note(
         f"validation: {len(benchmark.images):,} of {len(labels.images):,} labelled images ({len(there):,} are there), "
         f"{faces:,} faces; the AP at IoU 0.5 over all of them chooses best.pt"

@@ -32,6 +32,7 @@ from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batch import Batch
 from facetrain.data.batches import ahead, epoch_batches, make_batch, mirror_order, side_stream
 from facetrain.data.crops import draw_crop
+from facetrain.data.landmark_names import FIVE
 from facetrain.data.layout import load_split
 from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store.images import ImageStore
@@ -171,7 +172,7 @@ def measure_parts(store: ImageStore, config: Config, args: argparse.Namespace) -
 
 def images_of(args: argparse.Namespace) -> list[LabelledImage]:
     root = sample_root() if args.data == "sample" else Path(args.data)
-    return list(thin(load_split(root, "train", 5).images, args.images))
+    return list(thin(load_split(root, "train", FIVE).images, args.images))
 
 
 def describe(device: torch.device) -> dict[str, Any]:

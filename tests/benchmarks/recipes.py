@@ -90,12 +90,12 @@ def one(name: str, seed: int, minutes: float, out: Path) -> None:
 
 def measure(weights: Path) -> dict[str, float]:
     """Easy, medium and hard on the fixed validation images, at original size."""
-    from facetrain.config.schema import EvalConfig
+    from facetrain.config.schema import Config, EvalConfig
     from facetrain.model.detector import load_detector
     from facetrain.train.events import LogEvents
     from facetrain.train.validation import find_validation
 
-    val = find_validation(reference() / "widerface", EvalConfig(limit=VALIDATION), 5, LogEvents())
+    val = find_validation(reference() / "widerface", Config(eval=EvalConfig(limit=VALIDATION)), LogEvents())
     assert val is not None
     report = val.measure(load_detector(weights, "cpu", 0.02, 0.45, 5000), lambda done, total: None)
     assert report is not None
@@ -166,6 +166,7 @@ def relabelled() -> Path:
     """The training images with boxes by the far better detector in place of their labels; made once."""
     from facetrain.core.files import user_cache, write_text
     from facetrain.core.images import read_image
+    from facetrain.data.landmark_names import FIVE
     from facetrain.data.layout import load_split
     from facetrain.detect.detector import FaceDetector
 
@@ -176,7 +177,7 @@ def relabelled() -> Path:
     source = reference() / "widerface"
     detector = FaceDetector(str(reference() / "reference/teachers/scrfd_2.5g_dynamic.onnx"), score=0.15, threads=1)
     lines = []
-    for image in load_split(source, "train", 5).images:
+    for image in load_split(source, "train", FIVE).images:
         faces = detector.detect(read_image(image.path))
         lines.append("# {} {} {}".format(image.name, *(image.size or ())))
         for box, score in zip(faces.boxes.tolist(), faces.scores.tolist(), strict=True):

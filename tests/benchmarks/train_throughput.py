@@ -33,6 +33,7 @@ from facetrain.core.machine import cpu_name
 from facetrain.data.augmentations import augmented
 from facetrain.data.batches import epoch_batches, mirror_order
 from facetrain.data.crops import crop_faces, draw_crop
+from facetrain.data.landmark_names import FIVE
 from facetrain.data.layout import load_split
 from facetrain.data.store.open import open_store
 from facetrain.data.view import View
@@ -48,7 +49,7 @@ COLUMNS = ("plain", "ours", "network", "torch")
 
 
 def images_of(args: argparse.Namespace) -> list[LabelledImage]:
-    images = load_split(Path(args.data), "train", 5).images
+    images = load_split(Path(args.data), "train", FIVE).images
     picked = np.linspace(0, len(images) - 1, min(args.images, len(images))).round().astype(int)
     return [images[i] for i in picked]
 

@@ -10,6 +10,7 @@ import pytest
 from facetrain.core.errors import DataError
 from facetrain.data.formats import labelv2
 from facetrain.data.label_file import LabelFile
+from facetrain.data.landmark_names import default_names
 
 HEADER = "# 0--Parade/a.jpg 640 480"
 POINTS = "12.5 24.25 0.0 13 25 2 14 26 1 15 27 3.5 16 28 0"
@@ -34,7 +35,7 @@ TEN_LINES = [
 def read_text(tmp_path: Path, text: str | bytes, landmarks: int = 5) -> LabelFile:
     path = tmp_path / "labelv2.txt"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return labelv2.read(path, tmp_path / "images", landmarks)
+    return labelv2.read(path, tmp_path / "images", default_names(landmarks))
 
 
 def problems_of(tmp_path: Path, text: str | bytes, landmarks: int = 5) -> list[tuple[int, str, str]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from facetrain.core.errors import DataError, InputError
+from facetrain.data.landmark_names import FIVE
 from facetrain.data.layout import LAYOUT, Split, find_split, load_split
 
 LINES = "# 0--Parade/a.jpg 64 48\n1 2 3 4\n"
@@ -21,14 +22,16 @@ def put(root: Path, labels: str | None, images: str | None, text: str = LINES) -
 def test_finds_the_wider_face_folders(tmp_path, split):
     put(tmp_path, f"labelv2/{split}/labelv2.txt", f"WIDER_{split}/images")
     assert find_split(tmp_path, split) == Split(
-        tmp_path / "labelv2" / split / "labelv2.txt", tmp_path / f"WIDER_{split}" / "images"
+        tmp_path / "labelv2" / split / "labelv2.txt", tmp_path / f"WIDER_{split}" / "images", "labelv2"
     )
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_finds_the_plain_folders(tmp_path, split):
     put(tmp_path, f"{split}/labelv2.txt", f"{split}/images")
-    assert find_split(tmp_path, split) == Split(tmp_path / split / "labelv2.txt", tmp_path / split / "images")
+    assert find_split(tmp_path, split) == Split(
+        tmp_path / split / "labelv2.txt", tmp_path / split / "images", "labelv2"
+    )
 
 
 def test_a_complete_layout_goes_before_a_half_one_and_wider_before_plain(tmp_path):
@@ -42,10 +45,12 @@ def test_a_complete_layout_goes_before_a_half_one_and_wider_before_plain(tmp_pat
 def test_a_folder_with_blanks_and_other_letters(tmp_path, monkeypatch):
     root = tmp_path / "my faces (ü)"
     put(root, "val/labelv2.txt", "val/images")
-    labels = load_split(root, "val", 5)
+    labels = load_split(root, "val", FIVE)
     assert labels.images[0].path == root / "val" / "images" / "0--Parade" / "a.jpg"
     monkeypatch.chdir(tmp_path)
-    assert load_split(Path("my faces (ü)"), "val", 5).images[0].path == Path("my faces (ü)/val/images/0--Parade/a.jpg")
+    assert load_split(Path("my faces (ü)"), "val", FIVE).images[0].path == Path(
+        "my faces (ü)/val/images/0--Parade/a.jpg"
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,7 @@ def test_no_folder_at_all(tmp_path):
         find_split(tmp_path / "absent", "train")
     assert raised.value.hint is not None and "`data` sample" in raised.value.hint
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file: not a folder"):
+    with pytest.raises(InputError, match="file: none of the label formats"):
         find_split(tmp_path / "file", "train")
 
 
@@ -102,23 +107,23 @@ def test_the_shown_layouts_are_the_accepted_ones(tmp_path):
 def test_load_split_logs_one_line(tmp_path, caplog):
     put(tmp_path, "train/labelv2.txt", "train/images")
     with caplog.at_level(logging.INFO, "facetrain.data.layout"):
-        labels = load_split(tmp_path, "train", 3)
+        labels = load_split(tmp_path, "train", ("a", "b", "c"))
     assert labels.images[0].landmarks.shape == (1, 3, 3)
     [record] = caplog.records
     assert record.getMessage() == (
-        f"{tmp_path / 'train' / 'labelv2.txt'}: 1 images (0 without faces), 1 faces: "
-        "0 with landmarks, 1 without, 0 ignored"
+        f"labels {tmp_path / 'train' / 'labelv2.txt'}, format labelv2, images in {tmp_path / 'train' / 'images'}: "
+        "1 images (0 without faces), 1 faces: 0 with landmarks, 1 without, 0 ignored"
     )
 
 
 def test_load_split_raises_on_bad_lines(tmp_path):
     put(tmp_path, "train/labelv2.txt", "train/images", LINES + "1 2 3\n")
     with pytest.raises(DataError, match=r"labelv2\.txt:3: '1 2 3'"):
-        load_split(tmp_path, "train", 5)
+        load_split(tmp_path, "train", FIVE)
 
 
 def test_the_reference_folder(shared):
     for split, images in (("train", 2971), ("val", 400)):
-        labels = load_split(shared / "widerface", split, 5)
+        labels = load_split(shared / "widerface", split, FIVE)
         assert len(labels.images) == images
         assert all(image.path.is_file() for image in labels.images)

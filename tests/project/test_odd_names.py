@@ -12,6 +12,7 @@ import pytest
 
 from facetrain.cli.app import run_cli
 from facetrain.core.files import as_spelled, user_cache, write_json, write_text
+from facetrain.data.landmark_names import FIVE
 from facetrain.data.layout import load_split
 from facetrain.detect.bundled import bundled_weights
 
@@ -69,7 +70,7 @@ def test_labels_and_files_in_two_unicode_forms(tmp_path, forms):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
     write_text(tmp_path / "val" / "labelv2.txt", f"# {normalize(forms[0], name)} 96 64\n10 10 40 50\n")
-    [image] = load_split(tmp_path, "val", 5).images
+    [image] = load_split(tmp_path, "val", FIVE).images
     assert image.path == path
     assert image.name == normalize(forms[0], name)
     assert as_spelled(tmp_path, "ä/ö", {}) == tmp_path / "ä" / "ö"  # not there: as it was asked

@@ -106,10 +106,11 @@ def test_windows_are_drawn_around_what_the_teacher_sees(
     photographs: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """… which is looked for once, and kept."""
+    from facetrain.data.landmark_names import FIVE
     from facetrain.data.layout import find_images
 
     model = make_teacher(read_teacher(str(teacher), MODEL), CPU)
-    images = find_images(photographs, 5)
+    images = find_images(photographs, FIVE)
     seen = []
     for _ in range(2):
         store, _ = open_store(images, "ram", 1, CPU, 0.0, unlabelled=True)

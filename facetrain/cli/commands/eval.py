@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from facetrain.cli import console
+from facetrain.cli.label_flags import CLASSES, FORMAT, class_list
 from facetrain.core.errors import InputError, UsageError
 
-_DATA = "--data FOLDER: WIDER FACE, a set of your own (val/images, val/labelv2.txt), or `sample`"
+_DATA = "--data FOLDER: WIDER FACE, a labelled set of your own, its label file, or `sample`"
 
 
 def run(
@@ -17,8 +18,10 @@ def run(
     ] = False,
     *,
     data: Annotated[
-        str, typer.Option(help="Folder in the WIDER FACE layout, or another labelled set.")
+        str, typer.Option(help="Folder in the WIDER FACE layout, or another labelled set, or its label file.")
     ] = "data/widerface",
+    format: FORMAT = None,
+    classes: CLASSES = None,
     weights: Annotated[
         str | None,
         typer.Option("--weights", "-w", help="A name, a file (ONNX or checkpoint) or a run; by default yunet_n."),
@@ -84,7 +87,7 @@ def run(
     other = None if against_what is None else other_source(against_what, protocol, device, threads)
     _check_folders(report, save_predictions)
     if not Path(data).exists() and data != "sample":
-        raise InputError(f"--data {data}: no such folder", _DATA)
+        raise InputError(f"--data {data}: no such folder or file", _DATA)
     with console.interruptible("nothing was measured, and nothing written"):
         with console.progress("images") as advance:
             result = evaluate_model(
@@ -94,6 +97,8 @@ def run(
                 widerface=widerface,
                 ground_truth=ground_truth,
                 present_only=present_only,
+                format=format,
+                classes=class_list(classes),
                 save_predictions=save_predictions,
                 score=at_score,
                 precision=at_precision,

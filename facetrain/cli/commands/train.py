@@ -11,6 +11,7 @@ import typer
 
 from facetrain.cli import console
 from facetrain.cli.flags import SETTINGS
+from facetrain.cli.label_flags import CLASSES, FORMAT, class_list
 from facetrain.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ def run(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Folder of images and labels, your own (train/images, train/labelv2.txt) or WIDER FACE, or `sample` "
+            help="Folder of images and labels in any layout (labelv2, COCO, YOLO, …), a label file, or `sample` "
             "(drawn faces). With --resume: its place now."
         ),
     ] = None,
+    format: FORMAT = None,
+    classes: CLASSES = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images of one step.")] = None,
     gpus: Annotated[
@@ -88,7 +91,8 @@ def run(
     devices = _devices(gpus)
     check_threads(threads)
     seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
-    given = {
+    given: dict[str, str | int | list[str] | None] = {
+        **{"--format": format, "--classes": class_list(classes) or None},
         **{"--data": data, "--teacher": None if resume else teacher, "--epochs": epochs, "--batch": batch},
         **{"--seed": seed, "--workers": workers, "--limit": limit},
     }
@@ -235,7 +239,7 @@ def _check_places(config: "Config", runs: Path, name: str | None, config_name: s
     """Judge the folders of data and runs before torch is imported, which takes seconds. Raises UsageError."""
     from facetrain.core.files import check_folder
     from facetrain.core.run_dir import new_run
-    from facetrain.data.layout import find_split
+    from facetrain.data.layout import Reading, find_split
     from facetrain.detect.find_weights import find_teacher
 
     if config.train.teacher is not None:
@@ -245,7 +249,7 @@ def _check_places(config: "Config", runs: Path, name: str | None, config_name: s
     if config.data.root == "sample" and not root.is_dir():
         return
     if config.train.label_weight > 0 or not root.is_dir():
-        find_split(root, "train")
+        find_split(root, "train", Reading(config.data.format, config.data.classes))
 
 
 def _recipe(name: str, data: str | None) -> str | None:

@@ -1,1 +1,1 @@
-"""Label formats, one file each: FILE, its name in a data set; `recognises`, `read` and `write`."""
+"""Label formats, one file each: what `data/layout.Format` describes, and `write`."""

@@ -12,33 +12,32 @@ The original trainer refuses boxes alone in training and stops at a blank line; 
 import math
 import re
 from array import array
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facetrain.core.errors import DataError
 from facetrain.core.faces import Floats, LabelledImage
-from facetrain.core.files import as_spelled, is_lfs_pointer, write_text
+from facetrain.core.files import as_spelled
+from facetrain.data.holds import Holds
+from facetrain.data.image_names import checked_name
 from facetrain.data.label_file import LabelFile, LabelProblem, LabelStatistics
+from facetrain.data.label_text import MalformedError, lines_of, numbers, read_text
+from facetrain.data.landmark_names import default_names
+from facetrain.data.places import Split, usual_places
+from facetrain.data.rows import LARGEST, NOT_PIXELS
+from facetrain.data.writing import check_images, number, size_of, write_lines
+
+FILE = "labelv2.txt"  # its name in a data set
+HOLDS = Holds(landmarks=True, ignore=True, blanks=False, needs_size=True)
+FORM = "an image is `# <path> <width> <height>`, and each of its faces a line `x1 y1 x2 y2` below"
 
 # Looser than a good header (a path with blanks, sizes of 0): such a file is meant, and `read` says what is wrong.
-FILE = "labelv2.txt"  # its name in a data set
-
 _FIRST_LINE = re.compile(r"\s*#\s*\S.*?\s-?\d+\s+-?\d+(\s|$)")
-
-_LARGEST = float(2**24)  # beyond it float32 no longer holds every whole pixel
-
-
-class _MalformedError(Exception):
-    """A line that cannot be read; `read` turns it into a LabelProblem."""
-
-    def __init__(self, token: str, message: str) -> None:
-        super().__init__(token, message)
-        self.token = token
-        self.message = message
 
 
 @dataclass(frozen=True)
@@ -74,20 +73,29 @@ def recognises(path: Path) -> bool:
     return _FIRST_LINE.match(line.decode(errors="replace")) is not None
 
 
-def read(path: Path, images: Path, landmarks: int = 5) -> LabelFile:
+def places(root: Path, split: str) -> Iterator[Split]:
+    """In the folders of WIDER FACE, and as a plain pair of folders; then the usual ones."""
+    yield Split(root / "labelv2" / split / FILE, root / f"WIDER_{split}" / "images")
+    yield Split(root / split / FILE, root / split / "images")
+    yield from usual_places(root, split, FILE)
+
+
+def read(labels: Path, images: Path, points: Sequence[str] | None = None, classes: Sequence[str] = ()) -> LabelFile:
     """Read a label file whose paths are relative to the folder `images`.
 
-    landmarks: L, the points of a face that the model learns. A line with more of them gives the first L; with 0
-               the columns behind the box are not read.
+    points: names of the landmarks that the model learns, in the order of the columns: the format has no names. A line
+            with more of them gives the first; with none the columns behind the box are not read.
+            None: as many as most lines have.
 
     Faces that cannot be read are listed in `problems`, and reading goes on. Boxes without area, which could only
     teach nonsense, are left out and counted. Raises DataError where the file as a whole cannot be read.
     """
-    text = _read_text(path)
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+    path, lines = labels, lines_of(read_text(labels))
+    points = default_names(_usual_landmarks(lines)) if points is None else points
+    landmarks = len(points)
     taken = _take_apart(path, lines, landmarks)
     readable, problems = _check_numbers(path, lines, taken)
-    problems = sorted(taken.problems + problems, key=lambda problem: problem.line)
+    problems = sorted(taken.problems + problems, key=lambda problem: int(problem.line))
     if not taken.headers and not problems:
         raise DataError(f"{path}: no images in this label file", "an image begins with `# <path> <width> <height>`")
 
@@ -95,55 +103,45 @@ def read(path: Path, images: Path, landmarks: int = 5) -> LabelFile:
     # has an area; lines that cannot be read hold zeros now, so they have none
     kept = (table[:, 2] > table[:, 0]) & (table[:, 3] > table[:, 1])  # (R,)
     boxes, ignore = table[kept, :4], taken.ignore[kept]  # (F, 4), (F,) of all images
-    points = table[kept, 4:].reshape(len(boxes), landmarks, 3)  # (F, L, 3)
-    points[..., 2] = points[..., 2] >= 0
+    marks = table[kept, 4:].reshape(len(boxes), landmarks, 3)  # (F, L, 3)
+    marks[..., 2] = marks[..., 2] >= 0
 
     # A header that comes again starts its image afresh, in its old place: what a dictionary does.
     stops = [*(first for _, _, first in taken.headers), len(kept)][1:]
     spans = {name: (size, first, stop) for (name, size, first), stop in zip(taken.headers, stops, strict=True)}
     kept_before = np.concatenate([[0], np.cumsum(kept)])  # (R + 1,)
     without_area = readable & ~kept
-    labelled = []
+    labelled: list[LabelledImage] = []
     listings: dict[Path, dict[str, str]] = {}
     left_out = 0
     for name, (size, first, stop) in spans.items():
         faces = slice(kept_before[first], kept_before[stop])
         labelled.append(
-            LabelledImage(as_spelled(images, name, listings), name, size, boxes[faces], points[faces], ignore[faces])
+            LabelledImage(as_spelled(images, name, listings), name, size, boxes[faces], marks[faces], ignore[faces])
         )
         left_out += int(without_area[first:stop].sum())
     repeated = len(taken.headers) - len(spans)
-    return LabelFile(labelled, problems, LabelStatistics.of(labelled, left_out, repeated, taken.blank_lines))
+    statistics = LabelStatistics.of(labelled, left_out, repeated, taken.blank_lines)
+    return LabelFile(labelled, problems, statistics, tuple(points), FORM)
 
 
-def write(path: Path, images: Sequence[LabelledImage]) -> None:
-    """Write a label file, numbers with at most two decimals. The format has no room for landmarks of ignored faces.
+def write(labels: Path, images: Sequence[LabelledImage], points: Sequence[str] = ()) -> None:
+    """Write a label file. The format has no room for landmarks of ignored faces.
 
     Raises DataError for an image that the format cannot hold, OutputError where the file cannot be written.
     """
     lines = []
-    seen: set[str] = set()
-    for image in images:
-        width, height = _check_writable(image)
-        if image.name in seen:
-            raise DataError(f"{image.name}: labelv2 holds an image only once")
-        seen.add(image.name)
+    for image in check_images(images, HOLDS):
+        width, height = size_of(image)
         lines.append(f"# {image.name} {width} {height}")
         lines += [_face_line(*face) for face in zip(image.boxes, image.landmarks, image.ignore, strict=True)]
-    write_text(path, "".join(line + "\n" for line in lines))
+    write_lines(labels, lines)
 
 
-def _read_text(path: Path) -> str:
-    """The file's text. Bytes that are not UTF-8 come as lone surrogates, so that their line can be named."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    if is_lfs_pointer(content):
-        raise DataError(f"{path}: a git-lfs pointer, not a label file", "run `git lfs pull` where it came from")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path}: UTF-16 text", "save it as UTF-8")
-    return content.decode("utf-8-sig", "surrogateescape")
+def _usual_landmarks(lines: Sequence[str]) -> int:
+    """How many landmarks most lines with any have."""
+    counts = Counter((len(line.split()) - 4) // 3 for line in lines if not line.lstrip().startswith("#"))
+    return max((count for count in counts if count > 0), key=lambda count: (counts[count], count), default=0)
 
 
 def _take_apart(path: Path, lines: Sequence[str], landmarks: int) -> _Lines:
@@ -151,13 +149,13 @@ def _take_apart(path: Path, lines: Sequence[str], landmarks: int) -> _Lines:
     width = 4 + 3 * landmarks
     missing = [-1.0] * (3 * landmarks)
     headers: list[tuple[str, tuple[int, int], int]] = []
-    values, ignore, numbers = array("d"), bytearray(), array("q")
+    values, ignore, line_numbers = array("d"), bytearray(), array("q")
     problems: list[LabelProblem] = []
     blank_lines = 0
     # Faces below a bad header have no image; one message for the header is enough, and so is one for
     # all faces before the first header (in a file of another format that is every line).
     place = "before"  # the first header; then "inside" an image, or "lost" below a bad header
-    for number, line in enumerate(lines, 1):
+    for row, line in enumerate(lines, 1):
         tokens = line.split()
         if not tokens:
             blank_lines += 1
@@ -173,49 +171,32 @@ def _take_apart(path: Path, lines: Sequence[str], landmarks: int) -> _Lines:
                 if len(face) < width:
                     values.extend(missing)
                 ignore.append(ignored)
-                numbers.append(number)
+                line_numbers.append(row)
             elif place == "before":
                 place = "lost"
-                raise _MalformedError(line.strip(), "a face line before any header `# <path> <width> <height>`")
-        except _MalformedError as error:
-            problems.append(LabelProblem(path, number, error.token, error.message))
+                raise MalformedError(line.strip(), "a face line before any header `# <path> <width> <height>`")
+        except MalformedError as error:
+            problems.append(LabelProblem(path, row, error.token, error.message))
     table = np.array(values).reshape(-1, width)
-    return _Lines(headers, table, np.array(ignore, bool), np.array(numbers), problems, blank_lines)
+    return _Lines(headers, table, np.array(ignore, bool), np.array(line_numbers), problems, blank_lines)
 
 
 def _parse_header(line: str) -> tuple[str, tuple[int, int]]:
     """Name and (width, height) from a header line. Tokens after the third are not read."""
     tokens = line.strip()[1:].split()
     if len(tokens) < 3:
-        raise _MalformedError(line.strip(), "a header is `# <path> <width> <height>`")
+        raise MalformedError(line.strip(), "a header is `# <path> <width> <height>`")
     for token in tokens[1:3]:
         if not _is_side(token):
             message = "width and height are whole numbers above 0"
             if len(tokens) > 3 and _is_side(tokens[-2]) and _is_side(tokens[-1]):
                 message += "; is there a blank in the path? It must not have any"
-            raise _MalformedError(token, message)
-    return _checked_name(tokens[0]), (int(tokens[1]), int(tokens[2]))
+            raise MalformedError(token, message)
+    return checked_name(tokens[0]), (int(tokens[1]), int(tokens[2]))
 
 
 def _is_side(token: str) -> bool:
     return token.isascii() and token.isdigit() and len(token) <= 9 and int(token) > 0
-
-
-def _checked_name(token: str) -> str:
-    """The image's path with forward slashes, which a file from Windows may not have, and without `.` and `//`."""
-    path = PurePosixPath(token.replace("\\", "/"))
-    if path.is_absolute() or PureWindowsPath(token).drive:
-        raise _MalformedError(token, "an absolute path; it must be relative to the image folder")
-    if ".." in path.parts:
-        raise _MalformedError(token, "a path with `..`; it must stay inside the image folder")
-    if not path.parts or "\0" in token:
-        raise _MalformedError(token, "not a path")
-    try:
-        token.encode()
-    except UnicodeEncodeError as error:  # shown as Latin-1, the likeliest thing that it is instead
-        shown = token.encode("utf-8", "surrogateescape").decode("latin-1")
-        raise _MalformedError(shown, "the path is not UTF-8") from error
-    return str(path)
 
 
 def _parse_face(tokens: list[str], landmarks: int) -> tuple[list[float], bool]:
@@ -228,27 +209,13 @@ def _parse_face(tokens: list[str], landmarks: int) -> tuple[list[float], bool]:
     elif count == 4:
         used = 4
     else:
-        raise _MalformedError(" ".join(tokens), _count_message(count, landmarks))
-    try:
-        values = list(map(float, tokens[:used]))
-    except ValueError:
-        values = []
-    # Python reads 1_0 as 10. Anywhere else the underscore is a slip of the finger.
-    if not values or "_" in "".join(tokens[:used]):
-        raise _MalformedError(next(token for token in tokens if not _is_number(token)), "not a number")
+        raise MalformedError(" ".join(tokens), _count_message(count, landmarks))
+    values = numbers(tokens[:used])
     if used != 5:
         return values, False
     if not math.isfinite(values[4]):
-        raise _MalformedError(tokens[4], "the mark for ignored faces is 1 or 0")
+        raise MalformedError(tokens[4], "the mark for ignored faces is 1 or 0")
     return values[:4], values[4] == 1
-
-
-def _is_number(token: str) -> bool:
-    try:
-        float(token)
-    except ValueError:
-        return False
-    return "_" not in token
 
 
 def _count_message(count: int, landmarks: int) -> str:
@@ -267,7 +234,7 @@ def _count_message(count: int, landmarks: int) -> str:
 def _check_numbers(path: Path, lines: Sequence[str], taken: _Lines) -> tuple[NDArray[np.bool_], list[LabelProblem]]:
     """Which face lines, (R,) bool, have usable numbers only; and the first problem of each that has not."""
     # written so that NaN, which compares with nothing, counts as wrong
-    not_pixels = ~(np.abs(taken.table) <= _LARGEST)  # (R, 4 + 3 L)
+    not_pixels = ~(np.abs(taken.table) <= LARGEST)  # (R, 4 + 3 L)
     bad_mark = np.zeros_like(not_pixels)
     landmarks = (taken.table.shape[1] - 4) // 3
     triples = taken.table[:, 4:].reshape(len(taken.table), landmarks, 3)  # (R, L, 3)
@@ -276,44 +243,22 @@ def _check_numbers(path: Path, lines: Sequence[str], taken: _Lines) -> tuple[NDA
     problems = []
     for row in np.flatnonzero(wrong.any(1)):
         column = int(wrong[row].argmax())
-        number = int(taken.numbers[row])
-        token = lines[number - 1].split()[column]
+        line = int(taken.numbers[row])
+        token = lines[line - 1].split()[column]
         if not_pixels[row, column]:
-            message = f"not a pixel position (a finite number up to {_LARGEST:.0f})"
+            message = NOT_PIXELS
         else:
             message = "below 0 behind a landmark; only `-1 -1 -1` is, where the landmark is missing"
-        problems.append(LabelProblem(path, number, token, message))
+        problems.append(LabelProblem(path, line, token, message))
     return np.logical_not(wrong.any(1)), problems
-
-
-def _check_writable(image: LabelledImage) -> tuple[int, int]:
-    """The image's size. Raises DataError for what `read` would not take back."""
-    if image.size is None or min(image.size) < 1:
-        raise DataError(f"{image.name}: labelv2 needs the width and height of every image")
-    points = image.landmarks[image.landmarks[..., 2] > 0]
-    if not (np.isfinite(image.boxes).all() and np.isfinite(points).all()):
-        raise DataError(f"{image.name}: a box or landmark that is not finite")
-    try:
-        if image.name.split() != [image.name]:
-            raise _MalformedError(image.name, "a path in a labelv2 file must not contain blanks")
-        if _checked_name(image.name) != image.name:
-            raise _MalformedError(image.name, "not a plain path with forward slashes")
-    except _MalformedError as error:
-        raise DataError(f"{error.token!r}: {error.message}") from error
-    return image.size
 
 
 def _face_line(box: Floats, points: Floats, ignore: np.bool_) -> str:
     """box: (4,), points: (L, 3) x y weight."""
-    tokens = [_number(value) for value in box.tolist()]
+    tokens = [number(value) for value in box]
     if ignore:
         tokens.append("1")
     elif (points[:, 2] > 0).any():
-        for x, y, weight in points.tolist():
-            tokens += [_number(x), _number(y), "1"] if weight > 0 else ["-1", "-1", "-1"]
+        for x, y, weight in points:
+            tokens += [number(x), number(y), "1"] if weight > 0 else ["-1", "-1", "-1"]
     return " ".join(tokens)
-
-
-def _number(value: float) -> str:
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text

@@ -59,7 +59,7 @@ def begin_again(run: RunDir, data: str | None, teacher: str | None, hold: ExitSt
     config, notes = _with_changes(saved_config(saved, run.last), run)
     if data is not None:
         config = replace(config, data=replace(config.data, root=_absolute(data)))
-    elif config.data.root != "sample" and not Path(config.data.root).is_dir():
+    elif config.data.root != "sample" and not Path(config.data.root).exists():
         raise InputError(
             f"{config.data.root}: the data that the run began with is no longer there",
             "`resume` with `data` FOLDER names its new place",

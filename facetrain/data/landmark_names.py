@@ -1,0 +1,41 @@
+"""Landmarks by their names: which of a file's points is which of the model's."""
+
+import re
+from collections.abc import Sequence
+
+from facetrain.config.schema import LandmarksConfig
+
+FIVE = LandmarksConfig().names  # of a format that has no room for names, in the order that all of them use
+
+_SIDES = {"l": "left", "r": "right", "lt": "left", "rt": "right"}
+_FILLERS = {"corner", "center", "centre", "tip", "point", "pt", "of", "the"}  # say nothing that tells points apart
+_WORDS = re.compile(r"[a-z]+|\d+")
+_JOINED = re.compile(r"^(left|right)(?=[a-z])|(?<=[a-z])(left|right)$")
+
+
+def default_names(count: int) -> tuple[str, ...]:
+    """Names for points that have none: the usual five, or numbers from 1."""
+    return FIVE if count == len(FIVE) else tuple(f"point_{number}" for number in range(1, count + 1))
+
+
+def columns_of(wanted: Sequence[str], there: Sequence[str], *, named: bool = True) -> list[int] | None:
+    """For each point that is wanted its column among those that are there, -1 where it is not among them.
+
+    named: whether the labels name their points; without names they are taken in order, where there are as many.
+    None: the points have nothing to do with each other.
+    """
+    if not named:
+        return list(range(len(wanted))) if len(wanted) == len(there) else None
+    known = {_key(name): column for column, name in reversed(list(enumerate(there)))}
+    found = [known.get(_key(name), -1) for name in wanted]
+    return found if not wanted or max(found) >= 0 else None
+
+
+def _key(name: str) -> tuple[str, ...]:
+    """A name without its spelling: `left_eye`, `Eye Left`, `l-eye` and `lefteye` are one point."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    words: list[str] = []
+    for word in _WORDS.findall(spaced):
+        words += _JOINED.sub(r"\1\2 " if word.startswith(("left", "right")) else r" \1\2", word).split()
+    words = [_SIDES.get(word, word) for word in words]
+    return tuple(sorted(word for word in words if word not in _FILLERS)) or tuple(words)
