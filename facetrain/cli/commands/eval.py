@@ -73,10 +73,7 @@ def run(
         raise UsageError("--predictions and --weights exclude each other", "measure one after the other")
     if predictions is not None and family is not None:
         raise UsageError("--predictions and --family exclude each other", "result files have no family")
-    if not 0 <= at_score <= 1:
-        raise UsageError(f"--at-score {at_score:g}: must be from 0 to 1")
-    if not 0 < at_precision <= 1:
-        raise UsageError(f"--at-precision {at_precision:g}: must be above 0 and at most 1", "0.95 is 95 %")
+    _check_thresholds(at_score, at_precision)
     check_draws(draws)
     chosen = weights or "yunet_n"
     source = Source(chosen, predictions, device, threads, family)
@@ -122,6 +119,13 @@ def run(
         console.say(f"report: {page}")
     document = result.as_dict() | ({"against": pair.as_dict()} if pair else {})
     console.result(document, evaluation_text(result, pair), as_json=json)
+
+
+def _check_thresholds(at_score: float, at_precision: float) -> None:
+    if not 0 <= at_score <= 1:
+        raise UsageError(f"--at-score {at_score:g}: must be from 0 to 1")
+    if not 0 < at_precision <= 1:
+        raise UsageError(f"--at-precision {at_precision:g}: must be above 0 and at most 1", "0.95 is 95 %")
 
 
 def _check_folders(report: Path | None, save_predictions: Path | None) -> None:
