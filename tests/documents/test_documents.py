@@ -15,6 +15,7 @@ from facetrain.core.documents.detect import DetectDocument
 from facetrain.core.documents.eval import EvalDocument
 from facetrain.core.documents.export import CppDocument, OnnxDocument
 from facetrain.core.documents.info import InfoDocument, ModelInfo
+from facetrain.core.documents.prepare import PreparedDocument
 from facetrain.core.documents.train import (
     EnvironmentDocument,
     PlanLine,
@@ -81,6 +82,16 @@ def test_compare(document: Callable[..., Any]) -> None:
     found = document(CompareDocument, "compare", *models, "--image", image, "--output", "sheet.png", code=1)
     assert found["agreement"]
     assert [row["failed"] for row in found["models"]] == [False, False, True]
+
+
+def test_prepare(document: Callable[..., Any]) -> None:
+    found = document(PreparedDocument, "data", "prepare", "widerface", "--from", "data", "--to", "built", "--partial")
+    assert found["complete"]
+    assert found["parts"]["train"]["faces"]
+    Path("empty/WIDER_val").mkdir(parents=True)
+    shutil.copytree("data/WIDER_val/images", "empty/WIDER_val/images")
+    line = ["data", "prepare", "widerface", "--from", "empty", "--to", "half", "--partial"]
+    assert document(PreparedDocument, *line, code=1)["parts"]["val"]["labels_from"] is None
 
 
 def test_info(document: Callable[..., Any]) -> None:

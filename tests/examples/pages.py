@@ -106,13 +106,14 @@ def table(path: Path, heading: str) -> list[list[str]]:
     return rows
 
 
-def options_of(command: str) -> set[str]:
-    """The options of a subcommand of facetrain, as they are typed."""
-    group = typer.main.get_command(build_app())
-    assert isinstance(group, click.Group | typer.core.TyperGroup)
-    return {
-        option for parameter in group.commands[command].params for option in parameter.opts + parameter.secondary_opts
-    }
+def options_of(*words: str) -> set[str]:
+    """The options, as they are typed, of the subcommand of facetrain that a line's words begin with."""
+    command: Any = typer.main.get_command(build_app())
+    for word in words:
+        if not isinstance(command, click.Group | typer.core.TyperGroup):
+            break
+        command = command.commands[word]
+    return {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
 
 
 def commands(text: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""Check, convert, label and prepare data sets."""
