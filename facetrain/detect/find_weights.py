@@ -24,21 +24,14 @@ Use = Literal["detect", "train", "teach", "export"]
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
 SUFFIXES = (".onnx", *CHECKPOINT_SUFFIXES)
 RUNS = Path("runs")  # where runs are kept, unless `train` is told otherwise
-_NO_ONNX = {
-    "train": ("an ONNX file, which no training can start from", "its batch norms are folded away"),
-    "teach": (
-        "an ONNX file cannot teach: its numbers before the sigmoid are gone",
-        "other detectors teach by labels that they make",
-    ),
-    "export": ("an ONNX file, which cannot be exported again", None),
-}
 
 
 def find_weights(weights: str | Path, use: Use = "detect", runs: Path = RUNS) -> Path:
     """The file that `weights` means.
 
     weights: a file, the folder of a run, a bundled or public name, or the name of a run below `runs`
-    use:     `detect` takes ONNX files and checkpoints, and of a name the ONNX file; all others need a checkpoint
+    use:     `detect` takes ONNX files and checkpoints, and of a name the ONNX file; `train` and `teach` take YuNet's
+             ONNX files besides checkpoints, and of a name the checkpoint; `export` needs a checkpoint
 
     Raises InputError where there is none, with the nearest name and all there are, or for a public name whose file is
     not in the cache, with the command that fetches it; DataError for a file that is no weights or was damaged.
@@ -114,10 +107,9 @@ def _checked(path: Path, use: Use) -> Path:
     if not start:
         raise DataError(f"{path}: the file is empty")
     suffix = path.suffix.lower()
-    if use in _NO_ONNX and suffix == ".onnx":
-        what, why = _NO_ONNX[use]
+    if use == "export" and suffix == ".onnx":
         hint = f"give the checkpoint (.pt, .pth) that it was made from; {names_hint()}"
-        raise InputError(f"{path}: {what}", f"{why}: {hint}" if why else hint)
+        raise InputError(f"{path}: an ONNX file, which cannot be exported again", hint)
     if use == "detect" and suffix not in SUFFIXES:  # a checkpoint's reader goes by the content, whatever its name
         raise DataError(f"{path}: not weights by its name", "an ONNX file ends in .onnx, a checkpoint in .pt or .pth")
     return path

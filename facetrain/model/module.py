@@ -11,6 +11,8 @@ from facetrain.model.kernels.plain import PLAIN, Kernels
 from facetrain.model.network import join_outputs, units
 from facetrain.model.operations import IMAGE, Add, Conv, Network, Operation, Pool, Split, Unit, Upsample
 
+NORM_EPS = 1e-5  # of batch norms
+
 
 class NetworkModule(nn.Module):
     """The operations of a network. Submodules have the names that the list gives: `backbone.stem.conv` and so on.
@@ -93,7 +95,7 @@ def _layers(network: Network) -> Iterator[tuple[str, nn.Module]]:
         (name,) = conv.names
         yield name, nn.Conv2d(conv.inputs, conv.outputs, conv.kernel, conv.stride, conv.kernel // 2, groups=conv.groups)
         if conv.norm is not None:
-            yield conv.norm, nn.BatchNorm2d(conv.outputs)
+            yield conv.norm, nn.BatchNorm2d(conv.outputs, eps=NORM_EPS)
 
 
 def _tree(layers: Iterator[tuple[str, nn.Module]]) -> dict[str, nn.Module]:

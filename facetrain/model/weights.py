@@ -5,7 +5,7 @@ Only tensors and plain values are read (`weights_only=True`): no code runs from 
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,15 @@ from facetrain.config.schema import Config, ModelConfig
 from facetrain.core.errors import DataError
 from facetrain.core.files import write_bytes
 from facetrain.model.cost import convolutions
+from facetrain.model.cpp_weights import read_cpp_weights
+from facetrain.model.module import NORM_EPS
+from facetrain.model.network import network_of
+from facetrain.model.onnx_weights import FoldedWeights, read_onnx_weights
 from facetrain.model.safe_file import read_tensors, weights_of
 from facetrain.model.yunet import YuNet, build
 
+# by suffix: what holds no batch norms any more
+_FOLDED: Mapping[str, Callable[[Path], FoldedWeights]] = {".onnx": read_onnx_weights, ".cpp": read_cpp_weights}
 _TOO_LARGE = 4  # parameters for each number that a file holds
 _TAKE_AGAIN = "take best.pt of the run again"
 FORMAT = "facetrain checkpoint"
@@ -48,22 +54,31 @@ _ORIGINAL = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file's weights: the configuration where the file has it whole, the model's part of it in any case."""
+    """A file's weights: the configuration where the file has it whole, the model's part of it in any case.
+
+    folded: whether the file had no batch norms, and those in `state` change nothing
+    """
 
     path: Path
     model: ModelConfig
     state: dict[str, Tensor]
     config: Config | None
     info: dict[str, Any]
+    folded: bool = False
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a facetrain checkpoint, or the original trainer's (also wrapped in `state_dict`, prefixed `module.`).
 
+    Weights with folded batch norms come from a YuNet's ONNX file, or from libfacedetection's facedetectcnn-data.cpp:
+    the norms are there again, as such that change nothing (`folded` says so).
+
     Raises InputError where there is no file, DataError where it is no checkpoint that can be used, and ConfigError if
     its configuration is not one: nothing in the file is used before it was looked at.
     """
     path = Path(path)
+    if path.suffix.lower() in _FOLDED:
+        return _unfolded(_FOLDED[path.suffix.lower()](path), path)
     document = read_tensors(path)
     kind = document.get("format") if isinstance(document, Mapping) else None
     if kind in (FORMAT, STATE_FORMAT):
@@ -87,6 +102,38 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         )
     state = weights_of({rename_original(key): value for key, value in state.items()}, path, "state_dict")
     return Checkpoint(path, infer_model(state, path), state, None, {})
+
+
+def _unfolded(found: FoldedWeights, path: Path) -> Checkpoint:
+    """Folded weights with batch norms that change nothing: the outputs are the file's own."""
+    weights = {f"{name}.weight": torch.from_numpy(weight.copy()) for name, (weight, _) in found.layers.items()}
+    model = infer_model(weights, path, found.wiring, found.landmarks)
+    state: dict[str, Tensor] = {}
+    for conv in network_of(model).convs:
+        (name,) = conv.names
+        if name not in found.layers:
+            raise DataError(f"{path}: an incomplete YuNet: {name} is missing")
+        state |= {
+            f"{name}.weight": weights[f"{name}.weight"],
+            f"{name}.bias": torch.from_numpy(found.layers[name][1].copy()),
+        }
+        if conv.norm is not None:
+            state |= _norm_without_effect(conv.norm, conv.outputs)
+    extra = [name for name in found.layers if f"{name}.weight" not in state]
+    if extra:
+        raise DataError(f"{path}: a layer {extra[0]}, which its network does not have")
+    return Checkpoint(path, model, weights_of(state, path, "weights"), None, {}, folded=True)
+
+
+def _norm_without_effect(name: str, channels: int) -> dict[str, Tensor]:
+    """A batch norm that gives what it takes, to the last bit but one: variance and eps together are 1."""
+    return {
+        f"{name}.weight": torch.ones(channels),
+        f"{name}.bias": torch.zeros(channels),
+        f"{name}.running_mean": torch.zeros(channels),
+        f"{name}.running_var": torch.full((channels,), 1 - NORM_EPS),
+        f"{name}.num_batches_tracked": torch.tensor(0),
+    }
 
 
 def config_of(document: Mapping[Any, Any], path: Path) -> Config:
@@ -164,10 +211,13 @@ def rename_original(key: str) -> str:
     return key
 
 
-def infer_model(state: Mapping[str, Tensor], path: Path) -> ModelConfig:
+def infer_model(
+    state: Mapping[str, Tensor], path: Path, wiring: Mapping[str, Any] | None = None, names: Sequence[str] = ()
+) -> ModelConfig:
     """The configuration that a renamed original state dict belongs to, from the shapes of its tensors.
 
-    Pooling cannot be seen in weights: it is the published one.
+    wiring: fields that weights do not show, pooling and the like; by default the published ones
+    names:  of the landmarks, where they are known and as many
     """
     try:
         stem = _outputs_inputs(state, "backbone.stem.conv"), _outputs_inputs(state, "backbone.stem.unit.pointwise")
@@ -198,7 +248,8 @@ def infer_model(state: Mapping[str, Tensor], path: Path) -> ModelConfig:
         shared_convs=shared,
         tower_convs=towers,
         head_channels=width,
-        landmarks=landmarks_of(points),
+        landmarks=landmarks_of(points, names),
+        **(wiring or {}),
     )
     if wrong := check_config(Config(model=model)):
         raise DataError(

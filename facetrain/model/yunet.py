@@ -77,11 +77,16 @@ def init_weights(model: YuNet, generator: torch.Generator) -> None:
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.bias is not None:
-            area = module.kernel_size[0] * module.kernel_size[1]
-            fans = (module.in_channels // module.groups + module.out_channels) * area
-            nn.init.normal_(module.weight, std=math.sqrt(2 / fans), generator=generator)
+            nn.init.normal_(module.weight, std=initial_deviation(module), generator=generator)
             nn.init.constant_(module.bias, 0.02)
     for stride in model.config.strides:
         bias = model.convolution(model.network.outputs["obj", stride]).bias
         assert bias is not None
         nn.init.constant_(bias, model.config.objectness_bias)
+
+
+def initial_deviation(convolution: nn.Conv2d) -> float:
+    """The standard deviation of a convolution's drawn weights."""
+    area = convolution.kernel_size[0] * convolution.kernel_size[1]
+    fans = (convolution.in_channels // convolution.groups + convolution.out_channels) * area
+    return math.sqrt(2 / fans)

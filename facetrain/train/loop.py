@@ -1,8 +1,10 @@
 """The training run, top to bottom."""
 
 import time
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -10,10 +12,11 @@ import torch
 from facetrain.config.schema import Config
 from facetrain.core.files import user_cache
 from facetrain.core.run_dir import RunDir
+from facetrain.data.batches import epoch_batches
 from facetrain.detect.find_weights import find_weights
 from facetrain.model.detector import torch_device
 from facetrain.model.weights import Checkpoint, load_checkpoint
-from facetrain.model.yunet import build
+from facetrain.model.yunet import YuNet, build
 from facetrain.train.accelerate import accelerated
 from facetrain.train.ema import Ema
 from facetrain.train.events import Events, LogEvents
@@ -26,6 +29,7 @@ from facetrain.train.run.begin import Beginning, begin_again, begin_new
 from facetrain.train.run.checkpoint import TrainState, check_same_data, remove_scratch, restore, start_from
 from facetrain.train.run.ending import Ending
 from facetrain.train.run.environment import describe_environment
+from facetrain.train.settle_norms import CROPS, settle_norms
 from facetrain.train.step import Task, make_step
 from facetrain.train.teacher import TeacherFile, make_teacher
 from facetrain.train.training import Training
@@ -69,7 +73,7 @@ def train_model(
     """Train a detector, or continue a run.
 
     config:   what to train, by default the published YuNet-n; `resume` brings its own
-    weights:  a checkpoint to start from (fine-tuning): a file, a run or a name, see `find_weights`
+    weights:  what to start from (fine-tuning): a checkpoint, a YuNet's ONNX file, a run or a name, see `find_weights`
     data, teacher: where these lie now for a run that is resumed; a new run's stand in its configuration
     budget:   seconds that a new run may take; its steps are planned so that its schedule ends with them
     max_time: seconds after which the run saves, validates and stops, wherever its schedule is
@@ -131,7 +135,9 @@ def assemble(
     check_same("the training data", contents, world)
     model = build(config.model, train.seed).to(place).train()
     if start is not None:
-        start_from(model, start, events)
+        taken = start_from(model, start, events)
+        if start.folded:
+            settle(model, taken, setup, events)
     world.broadcast(model)
     join_norms(model, world, place)
     optimizer = make_optimizer(model, train)
@@ -196,6 +202,17 @@ def result_of(training: Training, ending: Ending, run: RunDir | None) -> TrainRe
         gave_up=training.out_of_patience and not training.pace.over(state.step),
         official=val is not None and val.official,
     )
+
+
+def settle(model: YuNet, taken: Collection[str], setup: Setup, events: Events) -> None:
+    """Make the norms of weights that came without such that training begins with the network as it is."""
+    norms = [conv.norm for conv in model.network.convs if conv.norm is not None and f"{conv.norm}.weight" in taken]
+    size = min(setup.config.train.batch, CROPS)
+    batches = epoch_batches(
+        setup.store, setup.config.data, setup.config.model.landmarks, batch=size, seed=setup.config.train.seed, epoch=0
+    )
+    settle_norms(model, norms, (batch.images for _, batch in islice(batches, -(-CROPS // size))))
+    events.note("the file has no batch norms: they begin with what training crops show, and change nothing yet")
 
 
 def look_first(setup: Setup, task: Task, taught: TeacherFile, events: Events) -> None:

@@ -203,7 +203,7 @@ def test_weights_that_are_missing_cannot_teach(tmp_path: Path) -> None:
     ("name", "error", "message"),
     [
         ("nowhere.pt", InputError, r"^train\.teacher: nowhere\.pt: no such file"),
-        ("detector.onnx", InputError, "an ONNX file cannot teach"),
+        ("detector.onnx", DataError, "detector.onnx: not a YuNet"),
         ("text.pt", DataError, "not a checkpoint"),
     ],
 )

@@ -49,14 +49,14 @@ def run(
         ),
     ] = "auto",
     weights: Annotated[
-        str | None, typer.Option(help="Start from these weights: a checkpoint, a run or a name.")
+        str | None, typer.Option(help="Start from these weights: a checkpoint, a YuNet's ONNX file, a run or a name.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run that CONFIG names; without CONFIG the newest.")
     ] = False,
     teacher: Annotated[
         str | None,
-        typer.Option(help="Learn from this network: a checkpoint, a run or a name. With --resume: its place now."),
+        typer.Option(help="Learn from this network: as --weights. With --resume: its place now."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; by default <config>-<n>.")] = None,
     recipe: Annotated[

@@ -14,8 +14,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from facetrain import __version__
-from facetrain.config.load import load_config, preset_names
 from facetrain.config.schema import ModelConfig
+from facetrain.config.variant import preset_of
 from facetrain.core.files import write_bytes
 from facetrain.export.network.folded import FoldedNet
 from facetrain.export.onnx.decoded import add_faces, add_rows
@@ -95,17 +95,8 @@ def output_names(config: ModelConfig) -> list[str]:
 
 
 def variant(config: ModelConfig) -> str:
-    """The preset with this network, or `custom`. How it was initialised does not matter any more."""
-    for name in preset_names():
-        preset = load_config(name).model
-        same = {
-            field: getattr(preset, field) == getattr(config, field)
-            for field in preset.__dataclass_fields__
-            if field not in ("objectness_bias", "landmarks", "head_channels" if not config.shared_convs else "")
-        }
-        if all(same.values()) and len(preset.landmarks.names) == len(config.landmarks.names):
-            return name
-    return "custom"
+    """The preset with this network, or `custom`."""
+    return preset_of(config) or "custom"
 
 
 def _raw_outputs(

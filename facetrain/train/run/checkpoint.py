@@ -17,6 +17,7 @@ from torch import Tensor
 from facetrain import __version__
 from facetrain.config.load import config_to_dict
 from facetrain.config.schema import Config
+from facetrain.config.variant import preset_of
 from facetrain.core.errors import ConfigError, DataError, FacetrainError, InputError, OutputError, TrainingError
 from facetrain.core.files import replacing
 from facetrain.core.run_dir import RunDir
@@ -240,17 +241,26 @@ def restore(document: Saved, model: YuNet, ema: Ema | None, optimizer: torch.opt
     return TrainState(**document["state"])
 
 
-def start_from(model: YuNet, start: Checkpoint, events: Events) -> None:
-    """Copy a checkpoint's weights into the model; what does not fit keeps its drawn values and is listed."""
+def start_from(model: YuNet, start: Checkpoint, events: Events) -> set[str]:
+    """Copy a checkpoint's weights into the model; what does not fit keeps its drawn values and is listed.
+
+    Returns the names of those that were taken over.
+    """
     misfits = fit_weights(model, start.state)
     count = len(model.state_dict())
     kept = sum(not line.endswith(": unknown") for line in misfits)
+    preset = preset_of(start.model)
     if kept == count:
         raise TrainingError(
-            f"{start.path}: none of its weights fits this model", "train from the model file it was made with"
+            f"{start.path}: none of its weights fits this model",
+            f"they are those of the preset {preset}" if preset else "train from the model file it was made with",
         )
     events.note(f"starting from {start.path}: {count - kept} of {count} weights taken over")
     for line in misfits[:20]:
         events.note(f"  not taken over: {line}")
     if len(misfits) > 20:
         events.note(f"  … and {len(misfits) - 20} more")
+    if misfits and preset is not None and preset != preset_of(model.config):
+        events.note(f"  all of them fit the preset {preset}")
+    misfitting = {line.partition(": ")[0] for line in misfits}
+    return {name for name in model.state_dict() if name not in misfitting}

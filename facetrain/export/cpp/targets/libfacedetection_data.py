@@ -4,45 +4,16 @@ The form is the library's, byte for byte: only comments are our own, or those of
 """
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from facetrain.core.faces import Floats
 from facetrain.export.network.folded import FoldedNet, Weights
+from facetrain.model.library_names import HEAD, library_name
 from facetrain.model.operations import IMAGE, Conv
 
 STEM_INPUTS = 32  # 3x3 patches of three colours are 27 numbers; the library reads them padded to its vector width
-
-# Our names -> the library's, which are the original trainer's: `x_pw` is a unit's 1x1, `x_dw` its depthwise 3x3.
-_LAYERS = {"pointwise": "pw", "depthwise": "dw", "conv": "pw"}
-_HEAD = {  # in the order of the library's table, each for all levels
-    "shared": "share_convs",
-    "cls_tower": "cls_convs",
-    "box_tower": "reg_convs",
-    "cls": "cls",
-    "box": "bbox",
-    "obj": "obj",
-    "landmarks": "kps",
-}
-_NAMES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
-    (r"backbone\.stem$", lambda m: "backbone__model0"),
-    (r"backbone\.stem\.unit$", lambda m: "backbone__model0_dp"),
-    (r"backbone\.stages\.(\d+)\.(\d+)$", lambda m: f"backbone__model{int(m[1]) + 1}_dp{int(m[2]) + 1}"),
-    (r"neck\.units\.(\d+)$", lambda m: f"neck__lateral_convs__{m[1]}"),
-    (r"levels\.(\d+)\.(\w+)\.(\d+)$", lambda m: f"bbox_head__multi_level_{_HEAD[m[2]]}__{m[1]}__{m[3]}"),
-    (r"levels\.(\d+)\.(\w+)$", lambda m: f"bbox_head__multi_level_{_HEAD[m[2]]}__{m[1]}"),
-)
-
-
-def library_name(name: str) -> str:
-    """The library's name of a layer; one that it does not know stays as it is, but for the dots."""
-    prefix, _, layer = name.rpartition(".")
-    for pattern, words in _NAMES:
-        if found := re.match(pattern, prefix):
-            return f"{words(found)}_{_LAYERS[layer]}"
-    return f"{prefix.replace('.', '__')}_{_LAYERS.get(layer, layer)}"
 
 
 def library_layers(net: FoldedNet) -> dict[str, Conv]:
@@ -56,7 +27,7 @@ def library_layers(net: FoldedNet) -> dict[str, Conv]:
         if first == "backbone":
             return 0, "", []
         words = [word for word in rest if not word.isdigit()][:1]
-        rank = 1 if first == "neck" else 2 + list(_HEAD).index(words[0])
+        rank = 1 if first == "neck" else 2 + list(HEAD).index(words[0])
         return rank, "" if words == ["units"] else words[0], [int(word) for word in rest if word.isdigit()]
 
     return {library_name(conv.names[0]): conv for conv in sorted(net.network.convs, key=place)}

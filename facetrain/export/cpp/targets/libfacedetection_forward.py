@@ -6,8 +6,9 @@ the library's header offers.
 
 from collections.abc import Iterator
 
-from facetrain.export.cpp.targets.libfacedetection_data import STEM_INPUTS, library_layers, library_name
+from facetrain.export.cpp.targets.libfacedetection_data import STEM_INPUTS, library_layers
 from facetrain.export.network.folded import FoldedNet
+from facetrain.model.library_names import library_name
 from facetrain.model.network import units
 from facetrain.model.operations import IMAGE, Add, Conv, Network, Operation, Pool, Unit, Upsample
 
