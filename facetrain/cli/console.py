@@ -132,6 +132,14 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     return size
 
 
+def parse_scales(text: str) -> tuple[float, ...]:
+    """The factors of `0.5,1,2`. Raises UsageError."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--scales {text}: not numbers", "such as 0.5,1,2") from error
+
+
 def table(rows: Sequence[Sequence[str]], numbers_from: int = 1, numbers_to: int | None = None) -> str:
     """Rows of cells as aligned plain text, the first row being the heading.
 

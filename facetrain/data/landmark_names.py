@@ -31,6 +31,21 @@ def columns_of(wanted: Sequence[str], there: Sequence[str], *, named: bool = Tru
     return found if not wanted or max(found) >= 0 else None
 
 
+def mirror_order(names: Sequence[str]) -> list[int] | None:
+    """Which point takes each point's place in a mirrored image; None where the names do not tell.
+
+    Points that are named by number alone do not, nor does a left one without its right one.
+    """
+    keys = [_key(name) for name in names]
+    other = {"left": "right", "right": "left"}
+    partners = [tuple(sorted(other.get(word, word) for word in key)) for key in keys]
+    if any(
+        all(word.isdigit() for word in key) or partner not in keys for key, partner in zip(keys, partners, strict=True)
+    ):
+        return None
+    return [keys.index(partner) for partner in partners]
+
+
 def _key(name: str) -> tuple[str, ...]:
     """A name without its spelling: `left_eye`, `Eye Left`, `l-eye` and `lefteye` are one point."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()

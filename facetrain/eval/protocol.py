@@ -69,11 +69,16 @@ def box_of(size: str, width: int, height: int) -> tuple[int, int] | None:
 
 
 class ProtocolDetector:
-    """A detector that looks at images as a protocol says. Scores, boxes and landmarks are of the original image."""
+    """A detector that looks at images as a protocol says. Scores, boxes and landmarks are of the original image.
 
-    def __init__(self, detector: Detector, protocol: EvalProtocol) -> None:
+    mirror: (L,) which landmark takes each landmark's place in a mirrored image; None: not known, and those of mirrored
+            images are NaN
+    """
+
+    def __init__(self, detector: Detector, protocol: EvalProtocol, mirror: Sequence[int] | None = None) -> None:
         self.detector = detector
         self.protocol = protocol
+        self._mirror = mirror
 
     def detect_batch(self, images: Sequence[Image]) -> list[Faces]:
         """Faces of each image, (H, W, 3) uint8 BGR of any size."""
@@ -83,7 +88,7 @@ class ProtocolDetector:
         results = []
         for start in range(0, len(views), per_image):
             here = slice(start, start + per_image)
-            faces = [view.back(some) for view, some in zip(views[here], found[here], strict=True)]
+            faces = [view.back(some, self._mirror) for view, some in zip(views[here], found[here], strict=True)]
             results.append(self._select(faces))
         return results
 
@@ -127,13 +132,16 @@ class _View:
     factors: tuple[float, float]
     mirror: int | None
 
-    def back(self, faces: Faces) -> Faces:
-        """Faces of the shown image in pixels of the original. Mirrored landmarks become NaN."""
+    def back(self, faces: Faces, mirror: Sequence[int] | None) -> Faces:
+        """Faces of the shown image in pixels of the original. Mirrored landmarks change places as `mirror` says."""
         scale = np.array(self.factors, np.float32)
         boxes, landmarks = faces.boxes / np.tile(scale, 2), faces.landmarks / scale
         if self.mirror is not None:
             boxes = np.stack([self.mirror - boxes[:, 2], boxes[:, 1], self.mirror - boxes[:, 0], boxes[:, 3]], 1)
-            landmarks = np.full_like(landmarks, np.nan)  # which point is which side is not known here
+            if mirror is None or len(mirror) != landmarks.shape[1]:
+                landmarks = np.full_like(landmarks, np.nan)  # which point is which side is not known
+            else:
+                landmarks = np.stack([self.mirror - landmarks[..., 0], landmarks[..., 1]], -1)[:, list(mirror)]
         return Faces(boxes.astype(np.float32), faces.scores, landmarks.astype(np.float32))
 
 

@@ -15,6 +15,7 @@ from facetrain.core.documents.detect import DetectDocument
 from facetrain.core.documents.eval import EvalDocument
 from facetrain.core.documents.export import CppDocument, OnnxDocument
 from facetrain.core.documents.info import InfoDocument, ModelInfo
+from facetrain.core.documents.label import LabelledDocument
 from facetrain.core.documents.prepare import PreparedDocument
 from facetrain.core.documents.train import (
     EnvironmentDocument,
@@ -92,6 +93,12 @@ def test_prepare(document: Callable[..., Any]) -> None:
     shutil.copytree("data/WIDER_val/images", "empty/WIDER_val/images")
     line = ["data", "prepare", "widerface", "--from", "empty", "--to", "half", "--partial"]
     assert document(PreparedDocument, *line, code=1)["parts"]["val"]["labels_from"] is None
+
+
+def test_label(document: Callable[..., Any]) -> None:
+    found = document(LabelledDocument, "data", "label", "data/WIDER_val/images", "--to", "labelled")
+    assert found["faces"] > 3
+    assert found["looked"] == found["images"] == 4
 
 
 def test_info(document: Callable[..., Any]) -> None:

@@ -64,7 +64,14 @@ def test_every_command_is_seen():
 
 
 @pytest.mark.parametrize(
-    "module", ["facetrain.detect.detector", "facetrain.eval.evaluate", "facetrain.compare.compare", *FORMATS]
+    "module",
+    [
+        "facetrain.detect.detector",
+        "facetrain.eval.evaluate",
+        "facetrain.compare.compare",
+        "facetrain.label.make",
+        *FORMATS,
+    ],
 )
 def test_module_leaves_torch_alone(module):
     assert not loaded(f"import {module}") & TORCH

@@ -77,7 +77,7 @@ def run(
     check_draws(draws)
     chosen = weights or "yunet_n"
     source = Source(chosen, predictions, device, threads, family)
-    protocol = EvalProtocol(size=size, score=score, nms=nms, flip=flip, scales=_scales(scales))
+    protocol = EvalProtocol(size=size, score=score, nms=nms, flip=flip, scales=console.parse_scales(scales))
     if predictions is None:
         find_weights(chosen)
     # family is not handed on: it is that of the first file
@@ -142,10 +142,3 @@ def _check_folders(report: Path | None, save_predictions: Path | None) -> None:
             raise UsageError(
                 "--save-predictions cannot lie inside the --report folder", "give each a folder of its own"
             )
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"--scales {text}: not numbers", "such as 0.5,1,2") from error

@@ -1,0 +1,1 @@
+"""Labels that detectors give to images, and labels that they question."""
