@@ -9,6 +9,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -35,6 +36,11 @@ class Header:
     height: int
     orientation: int = 1
 
+    @property
+    def upright(self) -> tuple[int, int]:
+        """(width, height) as the image is read and shown, where `orientation` is the file's."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
 
 def read_header(content: bytes, name: str) -> Header | None:
     """The header of an image file's bytes, None where none is recognised. name: the file's, which alone tells a TGA."""
@@ -54,6 +60,28 @@ def read_header(content: bytes, name: str) -> Header | None:
     except Exception:  # whatever a damaged header makes Pillow's plugins raise
         return None
     return Header(kind, int(width), int(height), orientation if orientation in range(1, 9) else 1)
+
+
+def file_header(path: Path) -> Header | None:
+    """The header of an image file, with its orientation whatever the format; None where none is recognised.
+
+    Little is read of the file. Raises OSError where it cannot be.
+    """
+    with path.open("rb") as file:
+        start = file.read(4096)
+        if start.startswith((b"#?", b"P7")) or path.suffix.lower() == ".tga":
+            return read_header(start, path.name)
+        file.seek(0)
+        try:
+            with _pillow().open(file, formats=_FORMATS) as image:
+                # Without a tag up here a PNG would be decoded whole in search of one behind its pixels, and of a TIFF
+                # Pillow gives the size of the turned image.
+                tagged = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+                orientation = image.getexif().get(_ORIENTATION, 1) if tagged else 1
+                width, height = image.size
+                return Header(str(image.format), width, height, orientation if orientation in range(1, 9) else 1)
+        except Exception:  # as above
+            return None
 
 
 def _by_pattern(kind: str, pattern: re.Pattern[bytes], content: bytes, swapped: bool) -> Header | None:

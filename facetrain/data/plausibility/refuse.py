@@ -1,0 +1,133 @@
+"""Labels of which too many cannot be right: an error that says what they look like and what converts them."""
+
+from dataclasses import replace
+from pathlib import Path
+from shlex import quote
+
+import numpy as np
+
+from facetrain.core.errors import DataError
+from facetrain.data.plausibility.conventions import FORMS, Look, look_of, words_of
+from facetrain.data.plausibility.judge import LIMIT, SIZE, Counted, Judgement
+from facetrain.data.plausibility.kinds import BOX_KINDS, KINDS
+from facetrain.data.plausibility.points import POINT_CONVENTIONS, Points, order_of, point_look_of
+
+_TRUST = "`trust_labels` takes labels as they are"
+
+
+def refusals(judgement: Judgement, points: Points, given: str, root: Path) -> list[DataError]:
+    """An error for each kind that labels are refused for; none where they may be used.
+
+    given: the convention that the boxes were read in, see `conventions`. root: the set's folder, for the command
+    """
+    many = {kind.kind: kind for kind in judgement.kinds if kind.share > LIMIT}
+    errors = []
+    boxes = [many[name] for name in BOX_KINDS if name in many]
+    if boxes and (error := _boxes(judgement, boxes, given, root)) is not None:
+        errors.append(error)
+    errors += [_landmarks(judgement, kind, points, given, root) for name, kind in many.items() if _of_landmarks(name)]
+    if "twice" in many:
+        hint = f"are these two label files in one? Take the second of each out, or: {_TRUST}"
+        errors.append(DataError(_said(many["twice"]), hint))
+    if SIZE in many:
+        command = _convert(root, "--rescale")
+        hint = f"where boxes belong to that other size, this scales them to the images that are there: {command}"
+        errors.append(DataError(_said(many[SIZE]), hint))
+    return errors
+
+
+def refused(judgement: Judgement, points: Points, given: str, root: Path) -> Judgement:
+    """The same with a mark at the kinds that labels are refused for."""
+    many = {kind.kind for kind in judgement.kinds if kind.share > LIMIT}
+    if many & BOX_KINDS.keys() == {"odd_shape"} and _look(judgement, ["odd_shape"], given) is None:
+        many.remove("odd_shape")
+    return replace(judgement, kinds=tuple(replace(kind, refused=kind.kind in many) for kind in judgement.kinds))
+
+
+def _of_landmarks(name: str) -> bool:
+    return name in KINDS and KINDS[name].of == "landmarks"
+
+
+def _boxes(judgement: Judgement, many: list[Counted], given: str, root: Path) -> DataError | None:
+    """What is said of boxes; None where faces of such a shape are all that there is, and nothing explains them."""
+    look = _look(judgement, [kind.kind for kind in many], given)
+    most = max((kind for kind in many if not BOX_KINDS[kind.kind].needs_look), key=_count, default=None)
+    if most is None and look is None:
+        return None
+    said = _said(most or many[0])
+    if look is None:
+        larger = _times_larger(judgement)
+        if larger is not None:
+            said += f"; boxes reach over their images up to {larger:.3g} times: were they made on larger copies?"
+        return DataError(said, f"no convention that is known explains these boxes; correct them, or: {_TRUST}")
+    which = words_of(look.convention) + (f" (or {words_of(look.also)})" if look.also else "")
+    said += f"; they look like {which}: read so, {look.explained:,} of these {look.wrong:,} fit into their images"
+    if not look.whole:
+        said += ", but the others then do not: two conventions in one file?"
+    hint = f"convert them: {_convert(root, f'--boxes {look.convention}')}"
+    if most is None:
+        hint += f"; if faces really have that shape: {_TRUST}"
+    return DataError(said, hint)
+
+
+def _look(judgement: Judgement, names: list[str], given: str) -> Look | None:
+    """The convention that the boxes of some kinds look like.
+
+    Odd shapes alone, which some faces have, must be explained with all other faces, and in pixels.
+    """
+    assert judgement.table is not None
+    wrong = np.logical_or.reduce([judgement.masks[name] for name in names])
+    look = look_of(judgement.table, wrong, given)
+    if look is None or names != ["odd_shape"]:
+        return look
+    return look if look.whole and look.convention in FORMS else None
+
+
+def _times_larger(judgement: Judgement) -> float | None:
+    """How far boxes of a face's shape reach, in sides of their image; None where few of them are such boxes."""
+    table = judgement.table
+    assert table is not None
+    over = judgement.masks["misses"] | judgement.masks["leaves"]
+    if not over.any() or (table.sides[over] < 1).any(1).mean() > LIMIT:
+        return None
+    return float((table.boxes[over, 2:] / table.sizes[over]).max())
+
+
+def _landmarks(judgement: Judgement, kind: Counted, points: Points, given: str, root: Path) -> DataError:
+    table, mask = judgement.table, judgement.masks[kind.kind]
+    assert table is not None
+    said = _said(kind)
+    if kind.kind == "point_outside" and (convention := point_look_of(table, mask)) is not None:
+        said += f"; they look like {POINT_CONVENTIONS[convention]}"
+        return DataError(said, f"convert them: {_convert(root, f'--landmarks {convention}')}")
+    if kind.kind == "point_outside" and (look := look_of(table, mask, given)) is not None:
+        said += f"; their boxes look like {words_of(look.convention)}"
+        return DataError(said, f"convert them: {_convert(root, f'--boxes {look.convention}')}")
+    order = order_of(table, mask, points)
+    if order is not None:
+        said += f"; they look as if they stood in the order {', '.join(order)}"
+        option = f"--order {quote(','.join(order))}"
+        return DataError(said, f"convert them: {_convert(root, option)}")
+    return DataError(said, f"the points are {', '.join(points.names)}; correct the labels, or: {_TRUST}")
+
+
+def _said(kind: Counted) -> str:
+    first = kind.first[0]
+    return (
+        f"{kind.count:,} of {kind.of:,} {_noun(kind)} cannot be right: {kind.words}, "
+        f"the first in {first.image}: {first.value}"
+    )
+
+
+def _noun(kind: Counted) -> str:
+    if kind.kind == SIZE:
+        return "images"
+    return "faces with landmarks" if _of_landmarks(kind.kind) else "faces"
+
+
+def _count(kind: Counted) -> int:
+    return kind.count
+
+
+def _convert(root: Path, option: str) -> str:
+    return f"facetrain data convert {quote(str(root))} {option} --to NEW"
