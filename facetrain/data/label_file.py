@@ -7,6 +7,7 @@ from pathlib import Path
 from facetrain.core.errors import DataError
 from facetrain.core.faces import LabelledImage
 from facetrain.data.places import Split
+from facetrain.data.plausibility.judge import Judgement
 
 _SHOWN = 60  # characters of a token that a message repeats
 
@@ -93,6 +94,9 @@ class LabelFile:
     notes:  what else a user should hear, a sentence each
     files:  the label files, where they are not one
     place:  where the labels were found, and in which format
+    flat:   images with boxes without area, and only with these: what was left out of `images`
+    convention: what the four numbers of a box are in this format, see plausibility/conventions
+    judgement: what was found in it that cannot be right; None where nobody has looked
     """
 
     images: list[LabelledImage]
@@ -103,6 +107,9 @@ class LabelFile:
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     place: Split | None = None
+    flat: tuple[LabelledImage, ...] = ()
+    convention: str = "xyxy"
+    judgement: Judgement | None = None
 
     def raise_on_problems(self, limit: int = 20) -> None:
         """Raise one DataError that lists the first `limit` problems and says how many more there are."""

@@ -21,6 +21,7 @@ from facetrain.data import formats
 from facetrain.data.holds import Holds
 from facetrain.data.label_file import LabelFile
 from facetrain.data.places import Split, images_of
+from facetrain.data.plausibility.labels import judged
 
 Part = Literal["train", "val"]
 
@@ -48,10 +49,12 @@ class Reading:
 
     format:  a file of `formats/`; None: the one that recognises them
     classes: names of the classes that are faces; (): the only one, or the one called a face
+    trust:   take labels as they are, whatever they say
     """
 
     format: str | None = None
     classes: tuple[str, ...] = ()
+    trust: bool = False
 
 
 class Format(Protocol):
@@ -117,21 +120,14 @@ def find_split(root: Path, split: Part, reading: Reading = Reading()) -> Split:
 
 
 def load_split(root: Path, split: Part, points: Sequence[str] | None, reading: Reading = Reading()) -> LabelFile:
-    """Find a split, read its labels and log what they hold.
+    """Find a split, read its labels, leave out what cannot be right, and log what they hold.
 
     points: names of the landmarks that are wanted, (L,); None: those that the labels have
-    Raises InputError, or DataError on any bad line.
+    Raises InputError, or DataError on any bad line, and where too much cannot be right, see plausibility/.
     """
     labels = read_place(find_split(root, split, reading), points, reading.classes)
     labels.raise_on_problems()
-    counted = labels.statistics
-    if counted.boxes_without_area > counted.faces:
-        every = counted.boxes_without_area + counted.faces
-        raise DataError(
-            f"{root if labels.place is None else labels.place.labels}: {counted.boxes_without_area:,} of {every:,} "
-            "boxes have no area",
-            "a face is `x1 y1 x2 y2`, two corners in pixels: are these x y width height, or shares of the image?",
-        )
+    labels = judged(labels, root, split, trust=reading.trust)
     _log.info("%s", labels.said())
     return labels
 

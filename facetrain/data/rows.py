@@ -6,7 +6,8 @@ for all rows at once, so that a million rows take seconds.
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ class Rows:
         kept = readable & chosen & (table[:, 2] > table[:, 0]) & (table[:, 3] > table[:, 1])  # (R,): has an area
         newest = np.zeros(len(self._names), bool)
         newest[list(self._newest.values())] = True
-        without_area = int((readable & chosen & ~kept & newest[owners]).sum())
+        lost = np.flatnonzero(readable & chosen & ~kept & newest[owners])  # rows without area
         order = np.argsort(owners, kind="stable")
         order = order[kept[order] & newest[owners[order]]]  # rows that stay, by image
         stops = np.searchsorted(owners[order], np.arange(len(self._names) + 1))
@@ -182,9 +183,23 @@ class Rows:
             )
         repeated = len(self._names) - len(self._newest)
         left_out = int((~chosen).sum())
-        statistics = LabelStatistics.of(images, without_area, repeated, self.blank_lines, left_out)
+        statistics = LabelStatistics.of(images, len(lost), repeated, self.blank_lines, left_out)
         files = tuple(dict.fromkeys(self._files)) if self._files and self._files[0] != self.labels else ()
-        return LabelFile(images, self.problems, statistics, names, form, tuple(self.notes), files)
+        places = {number: place for place, number in enumerate(self._newest.values())}
+        flat = tuple(
+            replace(
+                images[places[owner]],
+                boxes=table[rows],
+                landmarks=points[rows].astype(np.float32),
+                ignore=ignore[rows],
+                hidden=None,
+                scores=None,
+            )
+            for owner, rows in _by_owner(owners, lost)
+        )
+        convention = "xywh" if xywh else "xyxy"
+        notes = tuple(self.notes)
+        return LabelFile(images, self.problems, statistics, names, form, notes, files, flat=flat, convention=convention)
 
     def _of_chosen_classes(self, classes: Sequence[str], declared: Sequence[str]) -> NDArray[np.bool_]:
         kinds = np.array(self._kinds, np.int64)
@@ -243,3 +258,11 @@ class Rows:
             token = f"{(wrong if len(wrong) else values)[0]:g}"
             self.problems.append(LabelProblem(file, self.place(self._where[row]), token, NOT_PIXELS))
         return np.logical_not(bad_box | bad_point)
+
+
+def _by_owner(owners: NDArray[np.int64], rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Some rows by the image that they belong to."""
+    if len(rows):
+        ordered = rows[np.argsort(owners[rows], kind="stable")]
+        numbers, starts = np.unique(owners[ordered], return_index=True)
+        yield from zip(numbers.tolist(), np.split(ordered, starts[1:]), strict=True)

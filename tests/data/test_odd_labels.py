@@ -23,5 +23,6 @@ def test_boxes_without_area_for_the_most_part_are_refused(tmp_path: Path, faces:
 
 
 def test_a_few_are_left_out(tmp_path: Path) -> None:
-    found = load_split(labels(tmp_path, "10 10 40 50", "300 200 40 50"), "train", FIVE)
-    assert (found.statistics.faces, found.statistics.boxes_without_area) == (1, 1)
+    nine = [f"{10 + 60 * i} 10 {40 + 60 * i} 50" for i in range(9)]
+    found = load_split(labels(tmp_path, *nine, "300 200 40 50"), "train", FIVE)
+    assert (found.statistics.faces, found.statistics.boxes_without_area) == (9, 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from facetrain.data.formats import wider_face
-from facetrain.data.layout import find_split, load_split
+from facetrain.data.layout import find_split, read_place
 
 LIST = """0--Parade/a b (ü).jpg
 2
@@ -71,7 +71,7 @@ def test_the_official_folders_are_found(tmp_path):
     (tmp_path / "wider_face_split/wider_face_val_bbx_gt.txt").write_text(LIST)
     place = find_split(tmp_path, "val")
     assert (place.format, place.images, place.whole) == ("wider_face", tmp_path / "WIDER_val/images", False)
-    assert len(load_split(tmp_path, "val", ("nose",)).images) == 5
+    assert len(read_place(place, ("nose",)).images) == 5
     # the file itself, for either part
     file = tmp_path / "wider_face_split/wider_face_val_bbx_gt.txt"
     assert find_split(file, "val").images == tmp_path / "WIDER_val/images"

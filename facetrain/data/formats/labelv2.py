@@ -14,7 +14,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,9 +102,9 @@ def read(labels: Path, images: Path, points: Sequence[str] | None = None, classe
     table = np.where(readable[:, None], taken.table, 0).astype(np.float32)
     # has an area; lines that cannot be read hold zeros now, so they have none
     kept = (table[:, 2] > table[:, 0]) & (table[:, 3] > table[:, 1])  # (R,)
-    boxes, ignore = table[kept, :4], taken.ignore[kept]  # (F, 4), (F,) of all images
-    marks = table[kept, 4:].reshape(len(boxes), landmarks, 3)  # (F, L, 3)
-    marks[..., 2] = marks[..., 2] >= 0
+    every_mark = table[:, 4:].reshape(len(table), landmarks, 3)  # (R, L, 3)
+    every_mark[..., 2] = every_mark[..., 2] >= 0
+    boxes, marks, ignore = table[kept, :4], every_mark[kept], taken.ignore[kept]  # (F, …) of all images
 
     # A header that comes again starts its image afresh, in its old place: what a dictionary does.
     stops = [*(first for _, _, first in taken.headers), len(kept)][1:]
@@ -113,16 +113,20 @@ def read(labels: Path, images: Path, points: Sequence[str] | None = None, classe
     without_area = readable & ~kept
     labelled: list[LabelledImage] = []
     listings: dict[Path, dict[str, str]] = {}
-    left_out = 0
+    flat: list[LabelledImage] = []
     for name, (size, first, stop) in spans.items():
         faces = slice(kept_before[first], kept_before[stop])
         labelled.append(
             LabelledImage(as_spelled(images, name, listings), name, size, boxes[faces], marks[faces], ignore[faces])
         )
-        left_out += int(without_area[first:stop].sum())
+        lost = first + np.flatnonzero(without_area[first:stop])
+        if len(lost):
+            parts = {"landmarks": every_mark[lost], "ignore": taken.ignore[lost]}
+            flat.append(replace(labelled[-1], boxes=table[lost, :4], **parts))
     repeated = len(taken.headers) - len(spans)
+    left_out = sum(len(image.boxes) for image in flat)
     statistics = LabelStatistics.of(labelled, left_out, repeated, taken.blank_lines)
-    return LabelFile(labelled, problems, statistics, tuple(points), FORM)
+    return LabelFile(labelled, problems, statistics, tuple(points), FORM, flat=tuple(flat))
 
 
 def write(labels: Path, images: Sequence[LabelledImage], points: Sequence[str] = ()) -> None:

@@ -19,6 +19,7 @@ from facetrain.data.plausibility.table import Doubles, FaceTable, Mask, face_tab
 LIMIT = 0.1  # share of a kind above which labels are refused
 _SHOWN = 10  # findings of a kind that are listed
 SIZE = "size"
+SIZE_WORDS = "image has another size than its labels say", "images have another size than their labels say"
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,8 @@ def judge(
             kinds.append(_counted(name, KINDS[name], mask, table, images, act=act))
     if misfits:
         first = tuple(Finding(SIZE, name, None, text) for name, text in [*misfits.items()][:_SHOWN])
-        words = "image has another size than its labels say", "images have another size than their labels say"
         done = "left out" if act else "kept"
-        kinds.append(Counted(SIZE, len(misfits), len(images), first, done, words[len(misfits) > 1]))
+        kinds.append(Counted(SIZE, len(misfits), len(images), first, done, SIZE_WORDS[len(misfits) > 1]))
     used = _acted(images, table, masks, set(misfits)) if act else list(images)
     return Judgement(used, tuple(kinds), table, masks)
 

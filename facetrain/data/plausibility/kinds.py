@@ -126,8 +126,8 @@ def out_of_order(table: FaceTable, points: Points) -> Mask:
 
 # In the order in which a face is asked for: a box counts for the first kind that it is of.
 BOX_KINDS = {
-    "in_unit": Kind(in_unit, ("box lies in 0 … 1", "boxes lie in 0 … 1"), "left out"),
     "no_area": Kind(no_area, ("box has no area", "boxes have no area"), "left out"),
+    "in_unit": Kind(in_unit, ("box lies in 0 … 1", "boxes lie in 0 … 1"), "left out"),
     "misses": Kind(misses, ("box misses its image", "boxes miss their image"), "left out"),
     "leaves": Kind(
         leaves,

@@ -8,7 +8,7 @@ import numpy as np
 
 from facetrain.core.errors import DataError
 from facetrain.data.plausibility.conventions import FORMS, Look, look_of, words_of
-from facetrain.data.plausibility.judge import LIMIT, SIZE, Counted, Judgement
+from facetrain.data.plausibility.judge import LIMIT, SIZE, SIZE_WORDS, Counted, Judgement
 from facetrain.data.plausibility.kinds import BOX_KINDS, KINDS
 from facetrain.data.plausibility.points import POINT_CONVENTIONS, Points, order_of, point_look_of
 
@@ -58,15 +58,19 @@ def _boxes(judgement: Judgement, many: list[Counted], given: str, root: Path) ->
     if look is None:
         larger = _times_larger(judgement)
         if larger is not None:
-            said += f"; boxes reach over their images up to {larger:.3g} times: were they made on larger copies?"
-        return DataError(said, f"no convention that is known explains these boxes; correct them, or: {_TRUST}")
+            hint = f"boxes reach up to {larger:.3g} times over their images: were they made on larger copies?"
+        elif given == "xyxy":
+            hint = f"a box is {words_of(given)}: are these x y width height, or shares of the image?"
+        else:
+            hint = f"a box is {words_of(given)}; none of the other conventions explains these"
+        return DataError(said, f"{hint} Correct them, or: {_TRUST}")
     which = words_of(look.convention) + (f" (or {words_of(look.also)})" if look.also else "")
-    said += f"; they look like {which}: read so, {look.explained:,} of these {look.wrong:,} fit into their images"
+    hint = f"they look like {which}: {look.explained:,} of these {look.wrong:,} then fit into their images"
     if not look.whole:
-        said += ", but the others then do not: two conventions in one file?"
-    hint = f"convert them: {_convert(root, f'--boxes {look.convention}')}"
+        hint += ", but the others do not: two conventions in one set?"
+    hint += f"\nconvert them: {_convert(root, f'--boxes {look.convention}')}"
     if most is None:
-        hint += f"; if faces really have that shape: {_TRUST}"
+        hint += f"\nif faces really have that shape: {_TRUST}"
     return DataError(said, hint)
 
 
@@ -88,7 +92,7 @@ def _times_larger(judgement: Judgement) -> float | None:
     table = judgement.table
     assert table is not None
     over = judgement.masks["misses"] | judgement.masks["leaves"]
-    if not over.any() or (table.sides[over] < 1).any(1).mean() > LIMIT:
+    if not over.any() or judgement.masks["no_area"].mean() > LIMIT:
         return None
     return float((table.boxes[over, 2:] / table.sizes[over]).max())
 
@@ -97,32 +101,22 @@ def _landmarks(judgement: Judgement, kind: Counted, points: Points, given: str, 
     table, mask = judgement.table, judgement.masks[kind.kind]
     assert table is not None
     said = _said(kind)
+    looks, option = "", ""
     if kind.kind == "point_outside" and (convention := point_look_of(table, mask)) is not None:
-        said += f"; they look like {POINT_CONVENTIONS[convention]}"
-        return DataError(said, f"convert them: {_convert(root, f'--landmarks {convention}')}")
-    if kind.kind == "point_outside" and (look := look_of(table, mask, given)) is not None:
-        said += f"; their boxes look like {words_of(look.convention)}"
-        return DataError(said, f"convert them: {_convert(root, f'--boxes {look.convention}')}")
-    order = order_of(table, mask, points)
-    if order is not None:
-        said += f"; they look as if they stood in the order {', '.join(order)}"
-        option = f"--order {quote(','.join(order))}"
-        return DataError(said, f"convert them: {_convert(root, option)}")
+        looks, option = POINT_CONVENTIONS[convention], f"--landmarks {convention}"
+    elif kind.kind == "point_outside" and (look := look_of(table, mask, given)) is not None:
+        looks, option = f"boxes as {words_of(look.convention)}", f"--boxes {look.convention}"
+    elif (order := order_of(table, mask, points)) is not None:
+        looks, option = f"points in the order {', '.join(order)}", f"--order {quote(','.join(order))}"
+    if option:
+        return DataError(said, f"they look like {looks}\nconvert them: {_convert(root, option)}")
     return DataError(said, f"the points are {', '.join(points.names)}; correct the labels, or: {_TRUST}")
 
 
 def _said(kind: Counted) -> str:
+    words = SIZE_WORDS if kind.kind == SIZE else KINDS[kind.kind].words
     first = kind.first[0]
-    return (
-        f"{kind.count:,} of {kind.of:,} {_noun(kind)} cannot be right: {kind.words}, "
-        f"the first in {first.image}: {first.value}"
-    )
-
-
-def _noun(kind: Counted) -> str:
-    if kind.kind == SIZE:
-        return "images"
-    return "faces with landmarks" if _of_landmarks(kind.kind) else "faces"
+    return f"{kind.count:,} of {kind.of:,} {words[kind.of > 1]}, the first in {first.image}: {first.value}"
 
 
 def _count(kind: Counted) -> int:

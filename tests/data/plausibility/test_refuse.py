@@ -48,19 +48,19 @@ def test_a_whole_set_in_another_convention_is_named(convention: str, points: boo
     for seed in range(3):
         _, errors = judged(*in_convention(correct(seed, 60, points=points), convention))
         assert f"facetrain data convert 'my faces' --boxes {convention} --to NEW" in str(errors[0]), errors[0]
-        assert "two conventions" not in errors[0].message
+        assert "two conventions" not in str(errors[0])
 
 
 @pytest.mark.parametrize("convention", ["xywh", "cxcywh", "xyxy-shares", "cxcywh-shares"])
 def test_a_fifth_in_another_convention_is_refused_and_a_twentieth_is_not(convention: str) -> None:
     _, errors = judged(*in_convention(correct(1, 100), convention, 0.2))
     assert f"--boxes {convention} " in str(errors[0])
-    assert "two conventions in one file" in errors[0].message
+    assert "two conventions in one set" in str(errors[0])
     labels = correct(1, 100)
     judgement, errors = judged(*in_convention(labels, convention, 0.05))
     assert errors == []
     assert judgement.kinds[0].first[0].image in {image.name for image in labels[:5]}
-    assert 10 <= sum(kind.count for kind in judgement.kinds if kind.kind != "odd_shape")
+    assert sum(kind.count for kind in judgement.kinds if kind.kind != "odd_shape") >= 10
     assert all(used is image for used, image in zip(judgement.images[5:], labels[5:], strict=True))
     for image in judgement.images[:5]:
         assert image.size is not None
@@ -78,7 +78,7 @@ def test_the_very_limit_is_allowed() -> None:
 def test_left_out_and_clipped_as_said() -> None:
     labels = correct(3, 12)
     first = labels[0]
-    width, height = first.size or (0, 0)
+    width = (first.size or (0, 0))[0]
     boxes = first.boxes.copy()
     boxes[1] = [-30, 20, 20, 70]
     boxes[2] = [width + 5, 20, width + 60, 70]
@@ -142,11 +142,11 @@ def test_landmarks_in_another_convention(convention: str) -> None:
 def test_larger_copies_and_what_nobody_knows() -> None:
     larger = [replace(image, boxes=image.boxes * 2) for image in correct(7, 40, points=False)]
     _, errors = judged(larger)
-    assert "up to 1.95 times: were they made on larger copies?" in errors[0].message
+    assert "up to 1.95 times over their images: were they made on larger copies?" in str(errors[0])
     assert "`trust_labels`" in (errors[0].hint or "")
     rng = np.random.default_rng(0)
     noise = [with_boxes(image, rng.uniform(-300, 1200, (4, 4)).tolist(), 5) for image in correct(8, 40)]
-    assert "no convention that is known" in str(judged(noise)[1][0])
+    assert "are these x y width height, or shares of the image?" in str(judged(noise)[1][0])
 
 
 def test_faces_of_a_shape_of_their_own_are_taken() -> None:
