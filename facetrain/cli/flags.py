@@ -15,6 +15,7 @@ SETTINGS = {
     "data.root": "--data",
     "data.format": "--format",
     "data.classes": "--classes",
+    "data.trust_labels": "--trust-labels",
     "train.teacher": "--teacher",
     "train.epochs": "--epochs",
     "train.batch": "--batch",

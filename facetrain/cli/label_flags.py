@@ -12,6 +12,9 @@ CLASSES = Annotated[
     str | None,
     typer.Option("--classes", help="Classes that are faces; by default the only one, or the one called a face."),
 ]
+TRUST = Annotated[
+    bool, typer.Option("--trust-labels", help="Take labels as they are, also where they cannot be right.")
+]
 
 
 def class_list(text: str | None) -> list[str]:

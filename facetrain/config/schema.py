@@ -105,6 +105,7 @@ class DataConfig:
     root: str = key("data/widerface", "a folder of images and labels, a label file, or `sample`", may_change=True)
     format: str | None = key(None, "label format, such as coco or yolo; null: the one that is recognised")
     classes: tuple[str, ...] = key((), "classes that are faces; []: the only one, or the one that is called a face")
+    trust_labels: bool = key(False, "true: labels that cannot be right are taken as they are")
     size: int = key(640, "side of the square training crops, pixels; a multiple of the largest stride", "[1, 8192]")
     crop_scales: tuple[float, ...] = key(
         (0.5, 0.7, 0.9, 1.1, 1.3, 1.5), "crop side / shorter side of the image", "(0, 10]"

@@ -192,8 +192,8 @@ def decode_small(content: bytes, name: str, shorter: int) -> NDArray[np.uint8]:
             raise DataError(f"{name}: {_why_not(content)}", "copy it again")
         return turn_upright(grey, header.orientation) if header.orientation > 1 else grey
     image = decode_image(content, name)
-    grey = opencv().cvtColor(image, opencv().COLOR_BGR2GRAY)
-    return grey
+    converted: NDArray[np.uint8] = opencv().cvtColor(image, opencv().COLOR_BGR2GRAY)
+    return converted
 
 
 def write_image(path: Path, image: Image, quality: int = 92) -> None:

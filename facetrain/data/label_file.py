@@ -122,6 +122,10 @@ class LabelFile:
             lines.append(f"  and {count - limit:,} more")
         raise DataError("\n".join(lines), "; ".join(("correct these lines or take them out", self.form)).rstrip("; "))
 
+    def remarks(self) -> list[str]:
+        """What was found in the labels that cannot be right, a line for each thing that was done."""
+        return [] if self.judgement is None else self.judgement.remarks
+
     def said(self) -> str:
         """What was recognised, in one line: where, which format, how much."""
         if self.place is None:

@@ -12,7 +12,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from facetrain.core.errors import DataError, InputError
+from facetrain.config.schema import DataConfig
+from facetrain.core.errors import InputError
 from facetrain.core.faces import LabelledImage
 from facetrain.core.files import sha256
 from facetrain.core.images import SUFFIXES
@@ -55,6 +56,11 @@ class Reading:
     format: str | None = None
     classes: tuple[str, ...] = ()
     trust: bool = False
+
+
+def reading_of(config: DataConfig) -> Reading:
+    """As a configuration says."""
+    return Reading(config.format, config.classes, config.trust_labels)
 
 
 class Format(Protocol):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetrain.core.faces import Faces, LabelledImage
+from facetrain.data.plausibility.judge import Judgement
 from facetrain.eval.average_precision import Curve, Matches, Tally, curve, match, tally
 from facetrain.eval.details import Details, measure_details
 from facetrain.eval.intervals import DRAWS, SEED, Estimate, Resampling, ap_estimate, mean_estimate
@@ -28,6 +29,7 @@ class Benchmark:
     strata:     of each image, for the bootstrap
     skip_empty: detections in images without boxes are no false alarms in AP, though their scores take part in
                 normalising: the official rule of WIDER FACE
+    labels:     what was found in the labels that cannot be right; None where nobody has looked
     """
 
     name: str
@@ -35,6 +37,7 @@ class Benchmark:
     counted: Mapping[str, Mask]
     strata: Sequence[str]
     skip_empty: bool
+    labels: Judgement | None = None
 
     def thinned(self, limit: int | None) -> "Benchmark":
         """At most `limit` of the images, see `thin`."""

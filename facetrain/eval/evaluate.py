@@ -13,6 +13,10 @@ from facetrain.core.errors import InputError, UsageError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.core.machine import available_cores
 from facetrain.data.layout import Reading, load_split
+from facetrain.data.plausibility.facts import image_facts
+from facetrain.data.plausibility.in_both import known_in_both
+from facetrain.data.plausibility.judge import Judgement, judge
+from facetrain.data.plausibility.points import NO_POINTS
 from facetrain.data.sample_set.make import sample_root
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.benchmark import Benchmark, Scores
@@ -43,6 +47,7 @@ class Evaluation:
     intervals: of the AP of each subset that has one
     details:   with intervals of their own
     missing:   images without a prediction file, which count as without detections
+    in_training: how many of the images are known to be training images too; None where nobody has compared them
     """
 
     scores: Scores
@@ -52,6 +57,7 @@ class Evaluation:
     intervals: Mapping[str, Estimate]
     details: Details
     missing: Sequence[str] = ()
+    in_training: int | None = None
 
     @property
     def benchmark(self) -> str:
@@ -80,6 +86,7 @@ class Evaluation:
 
     def as_dict(self) -> EvalDocument:
         """The JSON document."""
+        judgement = self.scores.benchmark.labels or Judgement([])
         return {
             "benchmark": self.benchmark,
             **cast("EvalDocument", self.ap),
@@ -89,6 +96,8 @@ class Evaluation:
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "details": self.details.as_dict(),
             "missing_predictions": list(self.missing),
+            "labels": judgement.as_dict(),
+            "in_training": self.in_training,
         }
 
 
@@ -116,6 +125,7 @@ def evaluate_model(
     present_only: bool = False,
     format: str | None = None,
     classes: Sequence[str] = (),
+    trust_labels: bool = False,
     save_predictions: str | Path | None = None,
     score: float = 0.5,
     precision: float = 0.95,
@@ -132,6 +142,7 @@ def evaluate_model(
     present_only: measure on the images that are there; otherwise a missing one is an error
     format:       of the labels; None: the one that recognises them
     classes:      those that are faces; (): the only one, or the one that is called a face
+    trust_labels: leave out, clip and refuse nothing of labels that cannot be right; WIDER FACE's are never changed
     score, precision: where false alarms are counted, and what a threshold is looked for
     draws, seed:  of the bootstrap that gives the 95 % intervals; 0: none
 
@@ -151,8 +162,10 @@ def evaluate_model(
         ground_truth=ground_truth,
         present_only=present_only,
         needed=needed,
-        reading=Reading(format, tuple(classes)),
+        reading=Reading(format, tuple(classes), trust_labels),
     )
+    if widerface:
+        benchmark = reported(benchmark, data)
     if save_predictions is not None:
         check_names(names_of(benchmark))
     seconds = time.perf_counter() - began
@@ -164,8 +177,14 @@ def evaluate_model(
             "ProtocolDocument", {key: value for key, value in result.protocol.items() if key not in _OF_THE_SET}
         )
         write_predictions(save_predictions, names_of(benchmark), result.found, rules)
+    pairs = known_in_both(data, (image.path for image in benchmark.images))
     shown: ProtocolDocument = {**result.protocol, "present_only": present_only}
-    return replace(result, protocol=shown, seconds={"labels": seconds, **result.seconds})
+    return replace(
+        result,
+        protocol=shown,
+        seconds={"labels": seconds, **result.seconds},
+        in_training=None if pairs is None else len(pairs),
+    )
 
 
 def load_benchmark(
@@ -185,7 +204,8 @@ def load_benchmark(
         data = sample_root()
     if widerface:
         return widerface_benchmark(data, ground_truth, present_only=present_only, needed=needed)
-    labelled = load_split(data, "val", LandmarksConfig().names, reading).images
+    labels = load_split(data, "val", LandmarksConfig().names, reading)
+    labelled = labels.images
     there = [image for image in labelled if image.path.is_file()]
     if not there:
         raise InputError(f"{data}: none of the {len(labelled)} labelled images is there")
@@ -195,7 +215,15 @@ def load_benchmark(
             f"{data}: {len(missing):,} of {len(labelled):,} labelled images are missing, such as {missing[0]}",
             "`present_only` measures on those that are there",
         )
-    return labelled_benchmark(there if present_only else labelled)
+    return replace(labelled_benchmark(there if present_only else labelled), labels=labels.judgement)
+
+
+def reported(benchmark: Benchmark, data: Path) -> Benchmark:
+    """WIDER FACE with what cannot be right in its ground truth, of which nothing is left out or clipped."""
+    facts = image_facts(data, "val", (image.path for image in benchmark.images))
+    headers = {image.name: facts[image.path].header for image in benchmark.images if image.path in facts}
+    known = {name: header for name, header in headers.items() if header is not None}
+    return replace(benchmark, labels=judge(benchmark.images, NO_POINTS, known, act=False))
 
 
 def names_of(benchmark: Benchmark) -> list[str]:

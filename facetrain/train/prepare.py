@@ -16,7 +16,8 @@ from facetrain.core.faces import LabelledImage
 from facetrain.core.files import user_cache
 from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batches import steps_per_epoch
-from facetrain.data.layout import Reading, digest, find_images, load_split
+from facetrain.data.layout import digest, find_images, load_split, reading_of
+from facetrain.data.plausibility.in_both import find_in_both, in_both_words
 from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store
@@ -95,6 +96,8 @@ def prepare(config: Config, device: torch.device, events: Events, world: World) 
     val = find_validation(root, config, events, labels)
     if val is None and config.train.patience is not None:
         events.note("train.patience has no effect: there is nothing to validate on")
+    if val is not None:
+        _look_for_copies(root, store.images, val.images, world, events)
     dtype = choose_precision(config.train.precision, device)
     steps = steps_per_epoch(len(store.images), config.train.batch)
     return Setup(config, device, dtype, world, root, labels, data, store, val, steps)
@@ -109,14 +112,30 @@ def _training_images(root: Path, config: Config, events: Events) -> tuple[list[L
         names = "".join(f"{image.name}\n" for image in images)
         return images, None, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
     try:
-        labels = load_split(root, "train", points, Reading(config.data.format, config.data.classes))
+        labels = load_split(root, "train", points, reading_of(config.data))
     except InputError as error:
         if config.train.teacher is not None:
             error.hint = f"{error.hint}\nwithout labels, by the teacher alone: `train.label_weight=0`"
         raise
     events.note(f"training data: {labels.said()}")
+    for line in labels.remarks():
+        events.note(f"training labels: {line}")
     assert labels.place is not None
     return labels.images, labels.place.labels, digest(labels)
+
+
+def _look_for_copies(
+    root: Path, images: Sequence[LabelledImage], val: Sequence[LabelledImage], world: World, events: Events
+) -> None:
+    """Say where validation images are among the training images; what they look like is kept for the next run."""
+
+    def progress(done: int, total: int) -> None:
+        events.work("looking for validation images in the training set", done, total)
+
+    with world.one_after_the_other():
+        pairs = find_in_both(root, (image.path for image in images), (image.path for image in val), progress)
+    if pairs:
+        events.note(f"warning: {in_both_words(pairs, len(val))}")
 
 
 def data_root(name: str, events: Events) -> Path:

@@ -11,7 +11,7 @@ from facetrain.config.schema import Config
 from facetrain.core.documents.train import ValidationLine
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import Detector, Faces, LabelledImage
-from facetrain.data.layout import Reading, find_split, load_split
+from facetrain.data.layout import find_split, load_split, reading_of
 from facetrain.eval.benchmark import Benchmark
 from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
@@ -133,7 +133,7 @@ def find_validation(root: Path, config: Config, events: Events, training: Path |
                 "medium and hard AP over them chooses best.pt"
             )
             return Validation(benchmark)
-        reading = Reading(config.data.format, config.data.classes)
+        reading = reading_of(config.data)
         place = find_split(root, "val", reading)
         if place.whole and place.labels == training:
             raise InputError(f"{root}: one set for all, not divided into train and val")
@@ -149,6 +149,8 @@ def find_validation(root: Path, config: Config, events: Events, training: Path |
     faces = sum(int((~image.ignore).sum()) for image in benchmark.images)
     if labels.place is not None and labels.place.format != "labelv2":
         events.note(f"validation labels: {labels.said()}")
+    for line in labels.remarks():
+        events.note(f"validation labels: {line}")
     events.note(
         f"validation: {len(benchmark.images):,} of {len(labels.images):,} labelled images ({len(there):,} are there), "
         f"{faces:,} faces; the AP at IoU 0.5 over all of them chooses best.pt"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from facetrain.cli import console
-from facetrain.cli.label_flags import CLASSES, FORMAT, class_list
+from facetrain.cli.label_flags import CLASSES, FORMAT, TRUST, class_list
 from facetrain.core.errors import InputError, UsageError
 
 _DATA = "--data FOLDER: WIDER FACE, a labelled set of your own, its label file, or `sample`"
@@ -22,6 +22,7 @@ def run(
     ] = "data/widerface",
     format: FORMAT = None,
     classes: CLASSES = None,
+    trust_labels: TRUST = False,
     weights: Annotated[
         str | None,
         typer.Option("--weights", "-w", help="A name, a file (ONNX or checkpoint) or a run; by default yunet_n."),
@@ -96,6 +97,7 @@ def run(
                 present_only=present_only,
                 format=format,
                 classes=class_list(classes),
+                trust_labels=trust_labels,
                 save_predictions=save_predictions,
                 score=at_score,
                 precision=at_precision,

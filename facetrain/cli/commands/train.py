@@ -11,7 +11,7 @@ import typer
 
 from facetrain.cli import console
 from facetrain.cli.flags import SETTINGS
-from facetrain.cli.label_flags import CLASSES, FORMAT, class_list
+from facetrain.cli.label_flags import CLASSES, FORMAT, TRUST, class_list
 from facetrain.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def run(
     ] = None,
     format: FORMAT = None,
     classes: CLASSES = None,
+    trust_labels: TRUST = False,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images of one step.")] = None,
     gpus: Annotated[
@@ -93,6 +94,7 @@ def run(
     seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
     given: dict[str, str | int | list[str] | None] = {
         **{"--format": format, "--classes": class_list(classes) or None},
+        **{"--trust-labels": trust_labels or None},
         **{"--data": data, "--teacher": None if resume else teacher, "--epochs": epochs, "--batch": batch},
         **{"--seed": seed, "--workers": workers, "--limit": limit},
     }
@@ -239,7 +241,7 @@ def _check_places(config: "Config", runs: Path, name: str | None, config_name: s
     """Judge the folders of data and runs before torch is imported, which takes seconds. Raises UsageError."""
     from facetrain.core.files import check_folder
     from facetrain.core.run_dir import new_run
-    from facetrain.data.layout import Reading, find_split
+    from facetrain.data.layout import find_split, reading_of
     from facetrain.detect.find_weights import find_teacher
 
     if config.train.teacher is not None:
@@ -249,7 +251,7 @@ def _check_places(config: "Config", runs: Path, name: str | None, config_name: s
     if config.data.root == "sample" and not root.is_dir():
         return
     if config.train.label_weight > 0 or not root.is_dir():
-        find_split(root, "train", Reading(config.data.format, config.data.classes))
+        find_split(root, "train", reading_of(config.data))
 
 
 def _recipe(name: str, data: str | None) -> str | None:

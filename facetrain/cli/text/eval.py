@@ -22,6 +22,7 @@ def evaluation_text(result: Evaluation, pair: Against | None = None) -> str:
         rows.append(["95 %", *(span or "-" for span in spans)])
     rows.append(["faces", *(f"{curve.faces:,}" for curve in result.curves.values())])
     lines = [console.table(rows), "", *_about_intervals(result), *_wrapped(f"protocol: {protocol}")]
+    lines += _about_labels(result)
     if pair is not None:
         lines += ["", f"against {pair.name}:", *(line for text in pair.sentences() for line in _wrapped(text))]
         lines += [*pair.others(), *_wrapped(pair.note())]
@@ -34,6 +35,17 @@ def evaluation_text(result: Evaluation, pair: Against | None = None) -> str:
     times = f"seconds: {seconds['detections']:.1f} detections, {seconds['evaluation']:.2f} evaluation"
     lines.append(f"{times}, {seconds['intervals']:.2f} intervals and details")
     return "\n".join(lines)
+
+
+def _about_labels(result: Evaluation) -> list[str]:
+    """What cannot be right in the labels and what was done about it, and images that were trained on."""
+    judgement = result.scores.benchmark.labels
+    remarks = [] if judgement is None else judgement.remarks
+    lines = [line for remark in remarks for line in _wrapped(f"labels: {remark}")]
+    if result.in_training:
+        many = f"{result.in_training:,} of {len(result.found):,} images are in the training set too"
+        lines += _wrapped(f"{many}: AP on them says little of other images")
+    return lines
 
 
 def _about_intervals(result: Evaluation) -> list[str]:

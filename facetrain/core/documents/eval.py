@@ -2,6 +2,7 @@
 
 from typing import Annotated, NotRequired, TypedDict
 
+from facetrain.core.documents.check import LabelsDocument
 from facetrain.core.documents.common import DifferenceDocument, EstimateDocument, ProtocolDocument
 
 
@@ -79,4 +80,6 @@ class EvalDocument(TypedDict):
     seconds: Annotated[dict[str, float], "of each part of the work"]
     details: Annotated[DetailsDocument, "numbers beside AP"]
     missing_predictions: Annotated[list[str], "images without a result file: nothing was found in them"]
+    labels: Annotated[LabelsDocument, "what cannot be right in them; on WIDER FACE nothing is ever changed"]
+    in_training: Annotated[int | None, "of the images, that are training images too; null: never compared"]
     against: NotRequired[Annotated[AgainstDocument, "where `against` was given"]]

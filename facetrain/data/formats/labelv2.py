@@ -121,8 +121,8 @@ def read(labels: Path, images: Path, points: Sequence[str] | None = None, classe
         )
         lost = first + np.flatnonzero(without_area[first:stop])
         if len(lost):
-            parts = {"landmarks": every_mark[lost], "ignore": taken.ignore[lost]}
-            flat.append(replace(labelled[-1], boxes=table[lost, :4], **parts))
+            marks_of_lost, ignored = every_mark[lost], taken.ignore[lost]
+            flat.append(replace(labelled[-1], boxes=table[lost, :4], landmarks=marks_of_lost, ignore=ignored))
     repeated = len(taken.headers) - len(spans)
     left_out = sum(len(image.boxes) for image in flat)
     statistics = LabelStatistics.of(labelled, left_out, repeated, taken.blank_lines)

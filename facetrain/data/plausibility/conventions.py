@@ -117,11 +117,11 @@ def fits(boxes: Doubles, sizes: Doubles) -> Mask:
 
 
 def around_landmarks(boxes: Doubles, table: FaceTable, convention: str) -> Mask:
-    """(N,) whether the middle of a face's landmarks lies in its box, be they in pixels or as the convention has them."""
+    """(N,) whether a face's landmarks have their middle in its box, in pixels or as the convention has them."""
     form, unit = _parts(convention)
     given = table.landmarks
     scaled = given * table.sizes[:, None] / UNITS[unit] if unit else given
-    around = np.isnan(given).all((1, 2))
+    around: Mask = np.logical_and.reduce(np.isnan(given), axis=(1, 2))
     for points in (given, scaled, *([scaled[..., ::-1]] if form == "yxyx" else [])):
         low, high = (np.where(np.isnan(points), fill, points) for fill in (_FAR, -_FAR))
         middle = (low.min(1, initial=_FAR) + high.max(1, initial=-_FAR)) / 2

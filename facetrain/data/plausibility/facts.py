@@ -1,7 +1,7 @@
 """What is known of a set's image files without their labels: size, how they are turned, what they look like.
 
-Kept in the user's cache, a file for each part of a set, and made anew for every image whose file has changed. Sizes come
-from headers; looks, which tell the same image in two files, want it decoded: they are made once, where they are asked for.
+Kept in the user's cache, a file for each part of a set, and made anew for every image whose file has changed. Sizes
+come from headers; looks, which tell the same image in two files, want it decoded: made where they are asked for.
 """
 
 import hashlib

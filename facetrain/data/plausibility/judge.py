@@ -10,9 +10,9 @@ import numpy as np
 
 from facetrain.core.documents.check import FindingDocument, KindDocument, LabelsDocument
 from facetrain.core.faces import LabelledImage
+from facetrain.core.image_header import Header
 from facetrain.data.plausibility.kinds import BOX_KINDS, KINDS, OTHER_KINDS, Kind
 from facetrain.data.plausibility.points import NO_POINTS, Points
-from facetrain.core.image_header import Header
 from facetrain.data.plausibility.sizes import misfit
 from facetrain.data.plausibility.table import Doubles, FaceTable, Mask, face_table
 
@@ -62,7 +62,9 @@ class Counted:
         """In words: how many, what was done, and the first."""
         first = self.first[0]
         where = f"{first.image}: {first.value}" if first.value else first.image
-        what = {"left out": "left out", "clipped": "clipped to it", "kept": "kept as they are"}.get(self.done, self.done)
+        what = {"left out": "left out", "clipped": "clipped to it", "kept": "kept as they are"}.get(
+            self.done, self.done
+        )
         return f"{self.count:,} {self.words} ({self.share:.1%}; {what}), the first in {where}"
 
 
@@ -83,6 +85,13 @@ class Judgement:
     def lines(self) -> list[str]:
         """A line for each kind that was found."""
         return [kind.line for kind in self.kinds]
+
+    @property
+    def remarks(self) -> list[str]:
+        """A line for each kind that something was done about, and one for all others."""
+        lines = [kind.line for kind in self.kinds if kind.done != "kept"]
+        kept = [f"{kind.count:,} {kind.words}" for kind in self.kinds if kind.done == "kept"]
+        return lines + ([f"kept as they are: {', '.join(kept)}"] if kept else [])
 
     def as_dict(self) -> LabelsDocument:
         """The JSON document."""
@@ -176,7 +185,8 @@ def _counted(
         face = int(table.face[row])
         image = images[table.image[row]]
         first.append(Finding(name, image.name, face if face >= 0 else None, _value(table, int(row), kind)))
-    done = kind.done if act else "kept"
+    # boxes without area were left out by the reader, whatever is asked for here
+    done = kind.done if act or (table.face[mask] < 0).all() else "kept"
     return Counted(name, count, of, tuple(first), done, kind.words[count > 1])
 
 

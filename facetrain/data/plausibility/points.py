@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def points_of(names: Sequence[str]) -> Points:
     ]
     levels = [tuple(i for i, (_, part) in enumerate(known) if part == level) for level in _LEVELS]
     there = [level for level in levels if level]
-    return Points(tuple(names), tuple(pairs), tuple(zip(there[:-1], there[1:], strict=True)))
+    return Points(tuple(names), tuple(pairs), tuple(pairwise(there)))
 
 
 def _meaning(name: str) -> tuple[str, str]:

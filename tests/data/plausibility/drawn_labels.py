@@ -31,11 +31,15 @@ def correct(seed: int, images: int, faces: int = 4, points: bool = True) -> list
         landmarks = np.concatenate([xy, np.ones((faces, len(PLACES), 1), np.float32)], -1)
         landmarks = landmarks if points else landmarks[:, :0]
         name = f"{number:04}.jpg"
-        found.append(LabelledImage(Path("images", name), name, (width, height), boxes, landmarks, np.zeros(faces, bool)))
+        found.append(
+            LabelledImage(Path("images", name), name, (width, height), boxes, landmarks, np.zeros(faces, bool))
+        )
     return found
 
 
-def in_convention(images: list[LabelledImage], convention: str, share: float = 1.0) -> tuple[list[LabelledImage], list[LabelledImage]]:
+def in_convention(
+    images: list[LabelledImage], convention: str, share: float = 1.0
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """The set as a reader of corners gets it where the first share of its images is written in a convention.
 
     Returns the images, and the same ones with the boxes alone that have no area in that reading.

@@ -85,9 +85,7 @@ def test_headers_tell_the_size_that_is_decoded(tmp_path: Path, suffix: str, orie
     assert np.abs(whole.astype(int) - small).mean() < 4
 
 
-def test_facts_are_kept_until_the_file_changes(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_facts_are_kept_until_the_file_changes(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = drawn(tmp_path / "images", 4)
     (tmp_path / "images/broken.png").write_bytes(b"no image")
     paths = [*paths, tmp_path / "images/broken.png", tmp_path / "images/absent.png"]

@@ -79,9 +79,9 @@ def test_twice_is_the_later_of_two_and_not_an_ignored_one() -> None:
 @pytest.mark.parametrize(
     ("kind", "found", "near"),
     [
-        ("point_outside", PLACES + (0, 0.6), PLACES + (0, 0.5)),
-        ("point_outside", PLACES - (0.65, 0), PLACES - (0.55, 0)),
-        ("exchanged", PLACES[[1, 0, 2, 4, 3]], PLACES * (0.02, 1) + (0.5, 0)),
+        ("point_outside", PLACES + np.array((0, 0.6)), PLACES + np.array((0, 0.5))),
+        ("point_outside", PLACES - np.array((0.65, 0)), PLACES - np.array((0.55, 0))),
+        ("exchanged", PLACES[[1, 0, 2, 4, 3]], PLACES * (0.02, 1) + np.array((0.5, 0))),
         ("out_of_order", PLACES[[3, 4, 2, 0, 1]], PLACES * (1, 0.4)),
         ("out_of_order", PLACES[[2, 1, 0, 3, 4]] + np.array([(0, 0.2), (0, 0), (0, -0.1), (0, 0), (0, 0)]), PLACES),
     ],
@@ -93,7 +93,7 @@ def test_landmarks(kind: str, found: np.ndarray, near: np.ndarray) -> None:
 
 
 def test_missing_points_are_not_judged() -> None:
-    labelled = image(FACE, landmarks=PLACES[None] + (0, 5))
+    labelled = image(FACE, landmarks=PLACES[None] + np.array((0, 5)))
     labelled.landmarks[..., 2] = 0
     assert kinds_of(labelled) == set()
 
