@@ -8,7 +8,7 @@ def misfit(said: tuple[int, int] | None, header: Header | None) -> str:
     if said is None or header is None or said == header.upright:
         return ""
     (width, height), stored = header.upright, (header.width, header.height)
-    differs = f"{width}x{height} pixels, its labels say {said[0]}x{said[1]}"
+    differs = f"{width}x{height} pixels, its label says {said[0]}x{said[1]}"
     if said == stored:
         return f"{differs}, as it lies before EXIF orientation {header.orientation} turns it upright"
     if said == (height, width):

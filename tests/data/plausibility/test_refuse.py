@@ -168,7 +168,7 @@ def test_faces_of_a_shape_of_their_own_are_taken() -> None:
         (Header("JPEG", 480, 640, 6), (480, 640), "before EXIF orientation 6 turns it upright"),
         (Header("JPEG", 480, 640), (640, 480), "a copy that was turned, as by EXIF"),
         (Header("JPEG", 1280, 960), (640, 480), "a copy 0.5 times as large"),
-        (Header("JPEG", 333, 700), (640, 480), "333x700 pixels, its labels say 640x480"),
+        (Header("JPEG", 333, 700), (640, 480), "333x700 pixels, its label says 640x480"),
     ],
 )
 def test_another_size_than_the_file_has(header: Header, said: tuple[int, int], words: str) -> None:
