@@ -45,6 +45,17 @@ def start_of(path: Path, size: int = _START) -> str:
         return ""
 
 
+def ends_of(path: Path, size: int = 1 << 16) -> str:
+    """The start and the end of a file, which tell the format of one that is long."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(size)
+            file.seek(max(path.stat().st_size - size, len(start)))
+            return (start + b"\n" + file.read()).decode("utf-8-sig", "replace")
+    except OSError:
+        return ""
+
+
 def first_lines(path: Path, count: int) -> list[str]:
     """The first lines of a file that are not blank, as many as there are within its first characters."""
     start = start_of(path)

@@ -1,7 +1,7 @@
 """Landmarks by their names: which of a file's points is which of the model's."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from facetrain.config.schema import LandmarksConfig
 
@@ -44,6 +44,19 @@ def mirror_order(names: Sequence[str]) -> list[int] | None:
     ):
         return None
     return [keys.index(partner) for partner in partners]
+
+
+def ordered_names(names: Collection[str]) -> tuple[str, ...]:
+    """Names in an order that does not depend on who met them first: that of the usual five, or of the alphabet."""
+    five = {_key(name): place for place, name in enumerate(FIVE)}
+    natural = sorted(names, key=_by_number)
+    if all(_key(name) in five for name in natural):
+        natural.sort(key=lambda name: five[_key(name)])
+    return tuple(natural)
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _key(name: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Where labels and their images usually lie: what every format's `places` is made of."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,24 @@ def usual_places(root: Path, split: str, pattern: str) -> Iterator[Split]:
             yield Split(labels, images_of(root), whole=True)
 
 
+def folder_pairs(root: Path, split: str, folders: Sequence[str], pattern: str) -> Iterator[Split]:
+    """Folders of label files, one for each image, with the folders of these: of each part, or of a set without parts.
+
+    folders: what the labels' folder may be called; "" where they lie beside the images
+    """
+    for part in PARTS[split]:
+        for name in folders:
+            for labels in (root / part / name, root / name / part) if name else (root / part,):
+                if _holds(labels, pattern):
+                    images = [root / "images" / part, root / "JPEGImages" / part, root / part / "images"]
+                    beside = images_of(root / part) if labels != root / part else labels
+                    yield Split(labels, next((folder for folder in images if folder.is_dir()), beside))
+    if not any((root / part).is_dir() for names in PARTS.values() for part in names):
+        for name in folders:
+            if _holds(root / name, pattern) and not _divided(root / name):
+                yield Split(root / name, images_of(root), whole=True)
+
+
 def images_of(folder: Path) -> Path:
     """The folder of the images that belong to a folder: `images` in it, or the folder itself if it holds some."""
     inside = [folder / name for name in ("images", "JPEGImages") if (folder / name).is_dir()]
@@ -62,6 +80,15 @@ def matches(folder: Path, pattern: str) -> list[Path]:
         return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))
     except OSError:
         return []
+
+
+def _divided(folder: Path) -> bool:
+    return any((folder / part).is_dir() for names in PARTS.values() for part in names)
+
+
+def _holds(folder: Path, pattern: str) -> bool:
+    """Whether a folder has such a file in it or below."""
+    return folder.is_dir() and next(folder.rglob(pattern), None) is not None
 
 
 def _named_images(root: Path, parts: list[str]) -> Path:

@@ -21,7 +21,7 @@ from facetrain.data.class_names import chosen_classes
 from facetrain.data.image_names import checked_name
 from facetrain.data.label_file import LabelFile, LabelProblem, LabelStatistics
 from facetrain.data.label_text import MalformedError
-from facetrain.data.landmark_names import columns_of
+from facetrain.data.landmark_names import columns_of, ordered_names
 
 LARGEST = float(2**24)  # beyond it float32 no longer holds every whole pixel
 MISSING, HIDDEN, VISIBLE = 0.0, 1.0, 2.0  # what a point's third number says, as in COCO
@@ -59,6 +59,7 @@ class Rows:
         self._ignore, self._kinds, self._scores = bytearray(), array("q"), array("d")
         self._kind_numbers: dict[str, int] = {}
         self._point_rows, self._points = array("q"), array("d")
+        self._named_points: list[tuple[int, dict[str, tuple[float, float, float]]]] = []
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -110,17 +111,25 @@ class Rows:
 
     def landmarks(self, values: Any) -> bool:
         """Give the newest face its points: x, y and MISSING, HIDDEN or VISIBLE of each, in the order of `points`."""
+        return self.landmarks_of(len(self._owners) - 1, values)
+
+    def landmarks_of(self, row: int, values: Any) -> bool:
+        """The same for the face of a row."""
         try:
             numbers = array("d", values)
         except (TypeError, ValueError, OverflowError):
             numbers = array("d")
         if len(numbers) != 3 * len(self.points):
             message = f"landmarks are {3 * len(self.points)} numbers, x y v of each of {len(self.points)} points"
-            self.problem(self.place(self._where[-1]), str(values), message)
+            self.problem(self.place(self._where[row]), str(values), message)
             return False
         self._points.extend(numbers)
-        self._point_rows.append(len(self._owners) - 1)
+        self._point_rows.append(row)
         return True
+
+    def named_landmarks(self, face: int, values: dict[str, tuple[float, float, float]]) -> None:
+        """Give the face of a row its points by name, of a format that does not list the names beforehand."""
+        self._named_points.append((face, values))
 
     def problem(self, where: int | str, token: str, message: str) -> None:
         """Note something that cannot be read."""
@@ -145,6 +154,7 @@ class Rows:
         named:    whether the labels name their points
         hidden:   whether the labels tell points that are not visible
         """
+        self._settle_names()
         if not self._names and not self.problems:
             raise DataError(f"{self.labels}: no images in these labels", form or None)
         given = np.array(self._boxes).reshape(-1, 4)  # (R, 4) as the labels have them
@@ -201,6 +211,16 @@ class Rows:
         notes = tuple(self.notes)
         return LabelFile(images, self.problems, statistics, names, form, notes, files, flat=flat, convention=convention)
 
+    def _settle_names(self) -> None:
+        """Make columns of the points that came by name."""
+        if not self._named_points:
+            return
+        self.points = ordered_names({name for _, values in self._named_points for name in values})
+        for row, values in self._named_points:
+            for name in self.points:
+                self._points.extend(values.get(name, (0.0, 0.0, MISSING)))
+            self._point_rows.append(row)
+
     def _of_chosen_classes(self, classes: Sequence[str], declared: Sequence[str]) -> NDArray[np.bool_]:
         kinds = np.array(self._kinds, np.int64)
         if not self._kind_numbers and not declared:
@@ -231,6 +251,12 @@ class Rows:
         if absent:
             self.notes.append(f"without the landmarks {', '.join(absent)}, which the labels do not have")
         given = np.array(self._points).reshape(-1, len(self.points), 3)
+        for face in np.flatnonzero(~np.isin(given[..., 2], (MISSING, HIDDEN, VISIBLE)).all(1)):
+            row, marks = self._point_rows[face], given[face, :, 2]
+            wrong = marks[~np.isin(marks, (MISSING, HIDDEN, VISIBLE))][0]
+            where, file = self.place(self._where[row]), self._files[self._owners[row]]
+            message = "behind a landmark stands 0 (missing), 1 (hidden) or 2 (visible)"
+            self.problems.append(LabelProblem(file, where, f"{wrong:g}", message))
         owners = np.array(self._point_rows, np.int64)  # the face of each
         for target, column in enumerate(columns):
             if column >= 0:

@@ -1,7 +1,9 @@
 """What the formats' `write` share: labels that can be written, and numbers as short as they come back the same."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from facetrain.core.files import write_text
 from facetrain.data.holds import Holds
 from facetrain.data.image_names import checked_name
 from facetrain.data.label_text import MalformedError
+from facetrain.data.rows import HIDDEN, MISSING, VISIBLE
 
 
 def check_images(images: Sequence[LabelledImage], holds: Holds) -> Sequence[LabelledImage]:
@@ -55,6 +58,13 @@ def as_float(value: float | np.floating) -> float:
     return float(number(value))
 
 
+def marked_points(image: LabelledImage, face: int) -> Iterator[tuple[float, float, float]]:
+    """x, y and MISSING, HIDDEN or VISIBLE of each landmark of a face."""
+    for place, (x, y, weight) in enumerate(image.landmarks[face]):
+        unseen = image.hidden is not None and image.hidden[face, place]
+        yield x, y, MISSING if weight <= 0 else HIDDEN if unseen else VISIBLE
+
+
 def xywh_of(box: Floats, *, whole: bool = False) -> list[str]:
     """X y width height of a box (4,) float32, two corners. whole: rounded to pixels, sides at least 1.
 
@@ -74,6 +84,17 @@ def _length(low: str, high: str) -> str:
         length = float(high) - float(low)
     text = np.format_float_positional(length, unique=True, trim="-")
     return "0" if text == "-0" else text
+
+
+def as_json(document: dict[str, Any]) -> str:
+    """A label file: a line for each element of its lists, characters as they are."""
+    entries = []
+    for key, value in document.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list) and value:
+            text = "[\n" + ",\n".join(json.dumps(element, ensure_ascii=False) for element in value) + "\n]"
+        entries.append(f"{json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(entries) + "\n}\n"
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
