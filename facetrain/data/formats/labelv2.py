@@ -80,6 +80,11 @@ def places(root: Path, split: str) -> Iterator[Split]:
     yield from usual_places(root, split, FILE)
 
 
+def target(root: Path, split: str) -> Split:
+    """Where a conversion puts it."""
+    return Split(root / split / FILE, root / split / "images")
+
+
 def read(labels: Path, images: Path, points: Sequence[str] | None = None, classes: Sequence[str] = ()) -> LabelFile:
     """Read a label file whose paths are relative to the folder `images`.
 

@@ -41,6 +41,12 @@ def places(root: Path, split: str) -> Iterator[Split]:
     yield from usual_places(root, split, FILE)
 
 
+def target(root: Path, split: str) -> Split:
+    """Where a conversion puts it."""
+    name = FILE.replace("*", split or "all")
+    return Split(root / "wider_face_split" / name, root / f"WIDER_{split or 'all'}" / "images")
+
+
 def read(labels: Path, images: Path, points: Sequence[str] | None = None, classes: Sequence[str] = ()) -> LabelFile:
     """Read a list whose paths are relative to the folder `images`."""
     rows = Rows(labels, images)
