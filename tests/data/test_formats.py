@@ -11,8 +11,8 @@ from facetrain.data.holds import Holds, reduced
 from facetrain.data.layout import find_split, format_module, format_names, load_split, read_place
 
 WRITABLE = [name for name in format_names() if hasattr(format_module(name), "write")]
-# How far a position may be from what was written, in pixels: shares of the image lose the last digits, WIDER FACE's list
-# has whole pixels. All others give float32 again.
+# How far a position may be from what was written, in pixels: shares of the image lose the last digits, WIDER FACE's
+# list has whole pixels. All others give float32 again.
 EXACT = {"yolo": 2e-3 * 2**-9, "wider_face": 0.5}
 
 
@@ -21,7 +21,7 @@ def written(name, tmp_path, seed):
     module = format_module(name)
     place = module.target(tmp_path / str(seed), "train")
     points, images = random_set(seed, place.images)
-    images, lost = reduced(images, module.HOLDS)
+    images, _ = reduced(images, module.HOLDS)
     draw_headers(images)
     module.write(place.labels, images, points if module.HOLDS.landmarks else ())
     return place, points if module.HOLDS.landmarks else (), images
@@ -83,9 +83,8 @@ def one_of_each(tmp_path_factory):
     places = {}
     for name in WRITABLE:
         folder = tmp_path_factory.mktemp(name)
-        seed = next(
-            s for s in range(300) if len(random_set(s, folder)[1]) > 2 and random_set(s, folder)[0] == names_of(5)
-        )
+        sets = ((seed, *random_set(seed, folder)) for seed in range(300))
+        seed = next(seed for seed, points, images in sets if len(images) > 2 and points == names_of(5))
         places[name] = written(name, folder, seed)[0]
     folder = tmp_path_factory.mktemp("fddb")
     (folder / "originalPics/2002/08").mkdir(parents=True)
