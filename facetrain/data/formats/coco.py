@@ -54,7 +54,7 @@ def read(labels: Path, images: Path, points: Sequence[str] | None = None, classe
     annotations = _list_of(document, "annotations", rows)
     if not rows.points:
         lists = (each.get("keypoints") for each in annotations if isinstance(each, dict))
-        rows.points = default_names(next((len(values) // 3 for values in lists if _is_list(values)), 0))
+        rows.points = default_names(next((len(values) // 3 for values in lists if isinstance(values, list)), 0))
     for row, annotation in enumerate(annotations):
         try:
             image = numbers.get(annotation["image_id"], -1)
