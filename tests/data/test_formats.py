@@ -8,7 +8,7 @@ from data.label_sets import draw_headers, names_of, random_set
 
 from facetrain.core.errors import DataError
 from facetrain.data.holds import Holds, reduced
-from facetrain.data.layout import find_split, format_module, format_names, load_split, read_place
+from facetrain.data.layout import find_split, format_module, format_names, read_place
 
 WRITABLE = [name for name in format_names() if hasattr(format_module(name), "write")]
 # How far a position may be from what was written, in pixels: shares of the image lose the last digits, WIDER FACE's
@@ -107,7 +107,7 @@ def test_a_folder_and_a_file_are_found(name, one_of_each):
     root = next(above for above in place.images.parents if above.name.isdigit() or above.name.startswith("fddb"))
     found = find_split(root, "train" if name != "fddb" else "val")
     assert (found.format, found.images) == (name, place.images)
-    labels = load_split(root, "train" if name != "fddb" else "val", names_of(5))
+    labels = read_place(found, names_of(5))
     assert labels.images
     if found.labels.is_file():
         direct = find_split(found.labels, "train" if name != "fddb" else "val")
