@@ -112,6 +112,7 @@ class DataConfig:
     )
     min_face: float = key(0.0, "a face whose shorter side has fewer pixels in the crop is ignored", "[0, inf)")
     min_visible: float = key(0.0, "a face of which a smaller share lies in the crop is ignored", "[0, 1]")
+    hidden_landmarks: bool = key(True, "false: points that labels call hidden are not learnt")
     # Augmentations, each a file in data/augment/, in the order they are applied.
     flip: float = key(0.5, "chance of a mirrored crop", "[0, 1]")
     rotate: RotateConfig = RotateConfig()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Sequence
 
+from facetrain.config.landmark_names import landmarks_of
 from facetrain.config.schema import LandmarksConfig
 
 FIVE = LandmarksConfig().names  # of a format that has no room for names, in the order that all of them use
@@ -14,8 +15,23 @@ _JOINED = re.compile(r"^(left|right)(?=[a-z])|(?<=[a-z])(left|right)$")
 
 
 def default_names(count: int) -> tuple[str, ...]:
-    """Names for points that have none: the usual five, or numbers from 1."""
-    return FIVE if count == len(FIVE) else tuple(f"point_{number}" for number in range(1, count + 1))
+    """Names for points that have none: the usual ones where they are as many, or numbers."""
+    return landmarks_of(count).names
+
+
+def in_order_of(wanted: Sequence[str], there: Sequence[str]) -> list[int] | None:
+    """Which of a detector's points, `there`, is measured against each point of labels, `wanted`; -1: none.
+
+    By their names. Labels that do not name their points, as labelv2, are taken in order where none is missing, as in
+    training. None: the points have nothing to do with each other.
+    """
+    nameless = tuple(wanted) == default_names(len(wanted))
+    if nameless and len(there) == len(wanted):
+        return list(range(len(wanted)))
+    found = columns_of(wanted, there)
+    if found is None and nameless and 0 < len(there) < len(wanted):
+        return [column if column < len(there) else -1 for column in range(len(wanted))]
+    return found
 
 
 def columns_of(wanted: Sequence[str], there: Sequence[str], *, named: bool = True) -> list[int] | None:

@@ -30,6 +30,7 @@ class Benchmark:
     skip_empty: detections in images without boxes are no false alarms in AP, though their scores take part in
                 normalising: the official rule of WIDER FACE
     labels:     what was found in the labels that cannot be right; None where nobody has looked
+    landmarks:  names of the labels' points; (): they are not told
     """
 
     name: str
@@ -38,6 +39,7 @@ class Benchmark:
     strata: Sequence[str]
     skip_empty: bool
     labels: Judgement | None = None
+    landmarks: tuple[str, ...] = ()
 
     def thinned(self, limit: int | None) -> "Benchmark":
         """At most `limit` of the images, see `thin`."""
@@ -112,6 +114,7 @@ class Scores:
             self.outcomes,
             self.found,
             self.benchmark.images,
+            landmarks=self.benchmark.landmarks,
             score=score,
             precision=precision,
             resampling=resampling,

@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from facetrain.config.landmark_names import landmarks_of
 from facetrain.core.documents.eval import DetailsDocument
 from facetrain.core.faces import Faces, LabelledImage
 from facetrain.eval.intervals import Estimate, Resampling, Sums, sum_estimates
@@ -60,12 +61,20 @@ class LandmarkError:
 
     mean:      of a face over its usable points, then over the faces
     per_point: (L,) over the faces that have the point; None where no face has it
+    names:     (L,) of the points
     faces:     found faces with at least one usable point
     """
 
     mean: float
     per_point: list[float | None]
+    names: list[str]
     faces: int
+
+    @property
+    def by_name(self) -> list[tuple[str, float, int]]:
+        """Name, error and number of each point that a face has."""
+        points = enumerate(zip(self.names, self.per_point, strict=True))
+        return [(name, error, number) for number, (name, error) in points if error is not None]
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,7 @@ def measure_details(
     found: Sequence[Faces],
     images: Sequence[LabelledImage],
     *,
+    landmarks: Sequence[str] = (),
     score: float = 0.5,
     precision: float = 0.95,
     resampling: Resampling | None = None,
@@ -138,6 +148,7 @@ def measure_details(
     """Every number of this module.
 
     everything: of all detections, whatever their score
+    landmarks:  names of the labels' points; by default the usual ones, or numbers
     score:      threshold for recall, precision and false alarms
     precision:  what a threshold is looked for, above 0 and at most 1
     resampling: gives the intervals; None: none
@@ -154,7 +165,7 @@ def measure_details(
         by_size_any=recall_by_size(everything, images),
         wanted_precision=precision,
         operating_point=operating_point(everything, found, images, precision),
-        landmark_error=landmark_error(errors),
+        landmark_error=landmark_error(errors, landmarks),
     )
     if resampling is None or not resampling.draws:
         return details
@@ -251,13 +262,14 @@ def landmark_errors(
     return LandmarkErrors(table[usable], numbers_of_all[usable])
 
 
-def landmark_error(errors: LandmarkErrors) -> LandmarkError | None:
-    """The normalised mean error; None where there is no usable point."""
+def landmark_error(errors: LandmarkErrors, names: Sequence[str] = ()) -> LandmarkError | None:
+    """The normalised mean error; None where there is no usable point. names: of the points, where they are known."""
     if len(errors.table) == 0:
         return None
     usable, summed = _usable(errors)
     per_point = [_share(total, int(n)) for total, n in zip(summed.sum(0).tolist(), usable.sum(0), strict=True)]
-    return LandmarkError(float((summed.sum(1) / usable.sum(1)).mean()), per_point, len(errors.table))
+    known = landmarks_of(len(per_point), names).names
+    return LandmarkError(float((summed.sum(1) / usable.sum(1)).mean()), per_point, list(known), len(errors.table))
 
 
 def _usable(errors: LandmarkErrors) -> tuple[Flags, Doubles]:

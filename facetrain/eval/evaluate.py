@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from facetrain.config.schema import LandmarksConfig
+import numpy as np
+
 from facetrain.core.documents.common import ProtocolDocument
 from facetrain.core.documents.eval import EvalDocument
 from facetrain.core.errors import InputError, UsageError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.core.machine import available_cores
+from facetrain.data.landmark_names import in_order_of
 from facetrain.data.layout import Reading, load_split
 from facetrain.data.plausibility.facts import image_facts
 from facetrain.data.plausibility.in_both import known_in_both
@@ -204,7 +206,7 @@ def load_benchmark(
         data = sample_root()
     if widerface:
         return widerface_benchmark(data, ground_truth, present_only=present_only, needed=needed)
-    labels = load_split(data, "val", LandmarksConfig().names, reading)
+    labels = load_split(data, "val", None, reading)
     labelled = labels.images
     there = [image for image in labelled if image.path.is_file()]
     if not there:
@@ -215,7 +217,7 @@ def load_benchmark(
             f"{data}: {len(missing):,} of {len(labelled):,} labelled images are missing, such as {missing[0]}",
             "`present_only` measures on those that are there",
         )
-    return replace(labelled_benchmark(there if present_only else labelled), labels=labels.judgement)
+    return replace(labelled_benchmark(there if present_only else labelled, labels.points), labels=labels.judgement)
 
 
 def reported(benchmark: Benchmark, data: Path) -> Benchmark:
@@ -252,7 +254,7 @@ def evaluate_on(
         found, missing = read_predictions(source.predictions, names_of(benchmark))
         shown: ProtocolDocument = {**read_protocol(source.predictions), "source": "prediction files"}
     else:
-        found, shown = detect_labelled(source, benchmark.images, protocol, progress)
+        found, shown = detect_labelled(source, benchmark.images, protocol, progress, benchmark.landmarks)
     seconds = {"detections": time.perf_counter() - began}
     began = time.perf_counter()
     scores = benchmark.score(found)
@@ -266,9 +268,17 @@ def evaluate_on(
 
 
 def detect_labelled(
-    source: Source, images: Sequence[LabelledImage], protocol: EvalProtocol, progress: Progress | None = None
+    source: Source,
+    images: Sequence[LabelledImage],
+    protocol: EvalProtocol,
+    progress: Progress | None = None,
+    landmarks: Sequence[str] = (),
 ) -> tuple[list[Faces], ProtocolDocument]:
-    """Detections of every image, and the protocol as it was. Raises DataError for the first that cannot be read."""
+    """Detections of every image, and the protocol as it was. Raises DataError for the first that cannot be read.
+
+    landmarks: names of the labels' points: the detections come with these, in this order, or with none where the
+               detector's are others
+    """
     from facetrain.detect.detector import FaceDetector
 
     if source.weights is None:
@@ -306,4 +316,15 @@ def detect_labelled(
         progress=progress,
     )
     size = "fixed {}x{}".format(*detector.static_shape) if detector.static_shape else protocol.size
-    return first_error(found), {**protocol.as_dict(), "size": size}
+    faces = first_error(found)
+    if landmarks:
+        columns = in_order_of(landmarks, detector.landmark_names) or []
+        faces = [_reordered(some, columns) for some in faces]
+    return faces, {**protocol.as_dict(), "size": size}
+
+
+def _reordered(faces: Faces, columns: Sequence[int]) -> Faces:
+    """Faces with other columns of landmarks; -1: nowhere, NaN."""
+    nowhere = np.full((len(faces), 1, 2), np.nan, np.float32)
+    there = np.concatenate([faces.landmarks, nowhere], 1)  # column -1 is the last
+    return replace(faces, landmarks=there[:, list(columns)])

@@ -10,10 +10,15 @@ from facetrain.core.faces import Image, LabelledImage
 from facetrain.eval.benchmark import Benchmark
 
 
-def labelled_benchmark(images: Sequence[LabelledImage]) -> Benchmark:
-    """All faces that are not ignored count; images without faces count with their false alarms."""
+def labelled_benchmark(images: Sequence[LabelledImage], landmarks: Sequence[str] = ()) -> Benchmark:
+    """All faces that are not ignored count; images without faces count with their false alarms.
+
+    landmarks: names of the labels' points
+    """
     counted = np.concatenate([np.zeros(0, bool), *(~image.ignore for image in images)])
-    return Benchmark("labelled", images, {"all": counted}, [""] * len(images), skip_empty=False)
+    return Benchmark(
+        "labelled", images, {"all": counted}, [""] * len(images), skip_empty=False, landmarks=tuple(landmarks)
+    )
 
 
 def size_check(images: Sequence[LabelledImage]) -> Callable[[Path, Image], None]:

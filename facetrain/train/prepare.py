@@ -22,6 +22,7 @@ from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store
 from facetrain.data.store.placement import choose_place
+from facetrain.data.visible import visible_only
 from facetrain.eval.benchmark import thin
 from facetrain.model.cost import convolutions
 from facetrain.train.events import Events
@@ -121,7 +122,8 @@ def _training_images(root: Path, config: Config, events: Events) -> tuple[list[L
     for line in labels.remarks():
         events.note(f"training labels: {line}")
     assert labels.place is not None
-    return labels.images, labels.place.labels, digest(labels)
+    images = labels.images if config.data.hidden_landmarks else visible_only(labels.images)
+    return images, labels.place.labels, digest(labels)
 
 
 def _look_for_copies(

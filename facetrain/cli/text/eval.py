@@ -4,13 +4,14 @@ import textwrap
 
 from facetrain.cli import console
 from facetrain.eval.against import Against
-from facetrain.eval.details import Details
+from facetrain.eval.details import Details, LandmarkError
 from facetrain.eval.difference import brackets
 from facetrain.eval.evaluate import Evaluation
 from facetrain.eval.intervals import Estimate
 from facetrain.eval.metrics import without_sentence
 
 _WIDTH = 80
+_POINTS = 12  # that are told one by one
 
 
 def evaluation_text(result: Evaluation, pair: Against | None = None) -> str:
@@ -96,13 +97,23 @@ def _details(details: Details) -> list[str]:
         )
     error = details.landmark_error
     if error is None:
-        lines.append("landmark error: the labels or the detections have no landmarks")
+        lines.append("landmark error: the labels or the detections have no landmarks, or others")
     else:
         span = _span(known.get("landmark_error.mean"), 4)
         lines += _wrapped(
             f"landmark error: {error.mean:.4f}{span and ' ' + span} of the box side, over {error.faces:,} faces"
         )
+        lines += _by_point(error)
     return lines
+
+
+def _by_point(error: LandmarkError) -> list[str]:
+    """The error of each point; of many those that are the furthest off."""
+    points = error.by_name
+    if len(points) > _POINTS:
+        points = sorted(points, key=lambda point: -point[1])[:_POINTS]
+    words = ", ".join(f"{name} {value:.4f}" for name, value, _ in points)
+    return _wrapped(f"{'of each point' if len(points) == len(error.names) else 'the furthest off'}: {words}")
 
 
 def _behind(interval: Estimate | None) -> str:

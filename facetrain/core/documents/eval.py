@@ -31,6 +31,7 @@ class LandmarkErrorDocument(TypedDict):
 
     mean: Annotated[float, "over the faces"]
     per_point: Annotated[list[float | None], "of each landmark; null where no face has it"]
+    names: Annotated[list[str], "of the landmarks"]
     faces: Annotated[int, "found, with at least one usable point"]
 
 

@@ -24,7 +24,6 @@ _FOLDER = Path(__file__).parent  # of the template
 MARK = '<meta name="generator" content="facetrain eval">'  # tells an earlier report from a folder of something else
 FOUND, MISSED, FALSE, IGNORED = (80, 200, 60), (50, 50, 255), (0, 215, 255), (190, 190, 190)
 _KEY = {"found": FOUND, "missed (thick)": MISSED, "false alarm, with its score": FALSE, "ignored": IGNORED}
-_FIVE = ("right eye", "left eye", "nose", "right mouth corner", "left mouth corner")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def page(
         keep_trailing_newline=True,
     )
     words = {"number": _number, "span": _span, "plural": _plural, "rate": _rate, "plain": _plain}
-    templates.filters |= {**words, "breakable": _breakable}
+    templates.filters |= {**words, "breakable": _breakable, "spaced": _spaced}
     return templates.get_template("page.html").render(
         title=title,
         protocol=protocol,
@@ -90,7 +89,6 @@ def page(
         unreadable=unreadable,
         key={name: f"rgb({red},{green},{blue})" for name, (blue, green, red) in _KEY.items()},
         metrics={name: row.title for name, row in without_sentence().items()},
-        five=_FIVE,
         mark=Markup(MARK),
         version=__version__,
     )
@@ -122,6 +120,11 @@ def _plain(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_plain, value))
     return str(value)
+
+
+def _spaced(name: str) -> str:
+    """A point's name in words."""
+    return name.replace("_", " ")
 
 
 def _breakable(name: str) -> "Markup":
