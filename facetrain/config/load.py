@@ -74,6 +74,11 @@ def preset_text(name: str) -> str:
     return _bundled("preset", name)
 
 
+def recipe_text(name: str) -> str:
+    """The YAML text of a recipe. Raises InputError for an unknown name."""
+    return _bundled("recipe", name)
+
+
 def config_to_dict(config: Config) -> dict[str, Any]:
     """The configuration as plain values: dictionaries, lists, numbers, text, None."""
     document: dict[str, Any] = json.loads(json.dumps(asdict(config)))  # which makes lists of tuples

@@ -9,7 +9,7 @@ from facetrain.core.errors import FacetrainError
 from facetrain.core.faces import Floats, LabelledImage
 from facetrain.core.images import read_image
 
-_SMALL = 12.0  # pixels of a crop: one and a half strides of the finest level, below which few faces are learnt
+_SMALL = 8.0  # pixels of a crop: the finest stride; of faces below it hardly any is learnt
 _FILLS = 0.75  # of a crop's side: a larger face is cut by nearly every crop, and none of its surroundings is seen
 _WIDEST = 3.0  # crop side / shorter side of the image: beyond it most of a crop is empty
 _LOOKED_AT = 200  # images that are decoded where labels do not say their size
@@ -37,11 +37,11 @@ def fitting_scales(sizes: Floats, side: int, scales: Sequence[float] = DataConfi
     """Crop scales with which faces of these relative sizes are learnt. side: of the crops, in pixels.
 
     A face that is a share r of the shorter side is r · side / scale pixels in a crop. The published scales, .5 to 1.5,
-    belong to WIDER FACE, whose median face is .03: 38 to 13 pixels of 640. They stay unless they cannot serve: where
-    one in ten faces would fill more than three quarters of the smallest crop (portraits, door cameras), all are
-    enlarged until it does not; where the median face would be below 12 pixels in a crop of the image's own size
-    (crowds, high resolution), all are reduced until it is not, unless the large faces then suffer. So the spread of
-    the scales, which is what shows a face in several sizes, is kept.
+    belong to WIDER FACE, whose median face is .019: from 24 to 8 pixels of 640. They stay unless they cannot serve:
+    where one in ten faces would fill more than three quarters of the smallest crop (portraits, door cameras), all are
+    enlarged until it does not; where the median face would be below 8 pixels in a crop as wide as the image (crowds in
+    high resolution), all are reduced until it is not, unless the large faces then suffer. The spread of the scales,
+    which is what shows a face in several sizes, is kept.
     """
     usual = tuple(scales)
     if len(sizes) == 0:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from facetrain.core.documents import compare, detect, export, info, label, prepare, train, weights
+from facetrain.core.documents import compare, detect, export, info, init, label, prepare, train, weights
 from facetrain.core.documents import eval as evaluation
 from facetrain.core.documents.common import Header, ProtocolDocument
 from tests.documents.fields import hints, in_words, parts, title
@@ -20,6 +20,9 @@ DOCUMENTS = {
     "facetrain info --json": info.InfoDocument,
     "facetrain info MODEL --json": info.ModelInfo,
     "facetrain data label --json": label.LabelledDocument,
+    "facetrain init --json": init.InitDocument,
+    "facetrain init --list --json": init.StartsDocument,
+    "facetrain init NAME --print --json": init.PrintedDocument,
     "facetrain data prepare --json": prepare.PreparedDocument,
     "facetrain weights --json": weights.WeightsDocument,
     "facetrain weights get NAME --json": weights.FetchedDocument,

@@ -15,6 +15,7 @@ from facetrain.core.documents.detect import DetectDocument
 from facetrain.core.documents.eval import EvalDocument
 from facetrain.core.documents.export import CppDocument, OnnxDocument
 from facetrain.core.documents.info import InfoDocument, ModelInfo
+from facetrain.core.documents.init import InitDocument, PrintedDocument, StartsDocument
 from facetrain.core.documents.label import LabelledDocument
 from facetrain.core.documents.prepare import PreparedDocument
 from facetrain.core.documents.train import (
@@ -152,3 +153,10 @@ def test_a_value_that_is_not_described_is_found(change: dict[str, Any], said: st
     assert misfits(good | change, EstimateDocument) == [said]
     del good["high"]
     assert misfits(good, EstimateDocument) == ["$.high: missing"]
+
+
+def test_init(document: Callable[..., Any]) -> None:
+    assert document(InitDocument, "init", "--data", "data", "-o", "own.yaml")["mirror"]
+    assert document(StartsDocument, "init", "--list")["starts"]
+    for name in ("yunet_s", "quick"):
+        assert document(PrintedDocument, "init", name, "--print")["text"]
