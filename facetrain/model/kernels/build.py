@@ -19,6 +19,7 @@ from facetrain.core.files import write_bytes
 from facetrain.core.machine import cpu_flags
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
+PASSES = Path(__file__).with_name("cpu_passes.h")  # included by it
 _PATIENCE_S = 300
 
 
@@ -41,7 +42,8 @@ def build_library(folder: Path) -> Path:
         flags.append("-Wl,-undefined,dynamic_lookup")
     _close(folder)
     # one cache may serve several machines
-    made_of = [SOURCE.read_text(encoding="utf-8"), *compiler.command, compiler.version, *flags, platform.machine()]
+    sources = [path.read_text(encoding="utf-8") for path in (SOURCE, PASSES)]
+    made_of = [*sources, *compiler.command, compiler.version, *flags, platform.machine()]
     key = hashlib.sha256("\n".join([*made_of, *sorted(cpu_flags())]).encode()).hexdigest()[:16]
     for path in sorted(folder.glob(f"fused-{key}-*.so")):
         if _is_whole_and_ours(path):

@@ -6,6 +6,7 @@ three, weights included. The 1x1 convolutions stay torch's, which runs them at t
 """
 
 import ctypes
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,11 @@ from facetrain.core.errors import DeviceError
 from facetrain.model.kernels.plain import FOLDED, PLAIN, Kernels
 
 KERNELS = (
-    "depthwise",
+    "separable",
+    "separable_backward",
+    "norm_relu",
+    "norm_relu_backward",
     "depthwise_relu",
-    "moments",
-    "normalise",
-    "reduce",
-    "normalise_backward",
-    "depthwise_backward",
     "pool",
     "pool_backward",
 )
@@ -37,6 +36,15 @@ class _Shape(ctypes.Structure):
     """As in cpu.cpp."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("images", "height", "width", "channels", "band", "threads")]
+
+
+class _BatchNorm(ctypes.Structure):
+    """As in cpu.cpp."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "mean", "var", "norm", "inverse")),
+        *((name, ctypes.c_double) for name in ("eps", "momentum")),
+    ]
 
 
 class Library:
@@ -55,19 +63,32 @@ class Library:
         for kernel in self._kernels.values():
             kernel.restype = None
 
-    def run(self, name: str, like: Tensor, *tensors: Tensor) -> None:
+    def run(self, name: str, like: Tensor, *arguments: "Tensor | _BatchNorm") -> None:
         """Run a kernel on maps shaped like `like` (B, C, H, W)."""
         batch, channels, height, width = like.shape
         shape = _Shape(batch, height, width, channels, _BAND, torch.get_num_threads())
-        pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
+        pointers = (
+            ctypes.c_void_p(argument.data_ptr()) if isinstance(argument, Tensor) else ctypes.byref(argument)
+            for argument in arguments
+        )
         self._kernels[name, like.dtype](ctypes.byref(shape), *pointers)
 
-    def sums(self, name: str, rows: int, like: Tensor, *tensors: Tensor) -> Tensor:
-        """Run a kernel that also sums, and add the sums of its tasks: (rows, C) float64."""
-        tasks = like.shape[0] * -(-like.shape[2] // _BAND)
-        sums = torch.empty(tasks, rows, like.shape[1])
-        self.run(name, like, *tensors, sums)
-        return sums.sum(0, dtype=torch.float64)
+
+@dataclass(frozen=True)
+class _Running:
+    """What a batch norm brings along that gradients do not flow through."""
+
+    eps: float
+    momentum: float
+    mean: Tensor
+    var: Tensor
+
+    def settled(self, weight: Tensor, bias: Tensor) -> tuple[_BatchNorm, Tensor, Tensor]:
+        """The norm as a kernel takes it, which fills in the tensors (5, C) and, float64, 1 / deviation (C)."""
+        norm = torch.empty(5, len(weight))
+        inverse = torch.empty(len(weight), dtype=torch.float64)
+        pointers = (tensor.data_ptr() for tensor in (weight, bias, self.mean, self.var, norm, inverse))
+        return _BatchNorm(*pointers, self.eps, self.momentum), norm, inverse
 
 
 def cpu_kernels(path: Path) -> Kernels:
@@ -81,14 +102,13 @@ def cpu_kernels(path: Path) -> Kernels:
     def separable(x: Tensor, pointwise: nn.Conv2d, depthwise: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
         if not _covered(x, depthwise.out_channels, norm):
             return PLAIN.separable(x, pointwise, depthwise, norm)
-        statistics = _running(norm)
         parameters = (pointwise.weight, pointwise.bias, depthwise.weight, depthwise.bias, norm.weight, norm.bias)
-        return _apply(_Separable, library, norm.eps, *statistics, x, *parameters)
+        return _apply(_Separable, library, _running(norm), x, *parameters)
 
     def norm_relu(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         if not _covered(x, norm.num_features, norm):
             return PLAIN.norm_relu(x, norm)
-        return _apply(_NormRelu, library, norm.eps, *_running(norm), x, norm.weight, norm.bias)
+        return _apply(_NormRelu, library, _running(norm), x, norm.weight, norm.bias)
 
     def pool(x: Tensor) -> Tensor:
         if x.dtype not in _DTYPES or x.shape[1] % LANES or x.shape[2] % 2 or x.shape[3] % 2 or not x.requires_grad:
@@ -109,8 +129,7 @@ def frozen_cpu_kernels(path: Path) -> Kernels:
         wide = _nhwc(pointwise(x))
         assert depthwise.bias is not None
         out = torch.empty_like(wide)
-        taps = depthwise.weight.float().flatten(1).t().contiguous()  # (9, outputs)
-        library.run("depthwise_relu", wide, wide, taps, depthwise.bias.float(), out)
+        library.run("depthwise_relu", wide, wide, depthwise.weight.float().contiguous(), depthwise.bias.float(), out)
         return out
 
     def pool(x: Tensor) -> Tensor:
@@ -142,14 +161,14 @@ def _working_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
-def _running(norm: nn.BatchNorm2d) -> tuple[float, Tensor, Tensor]:
-    """Momentum and running statistics of a batch norm that is about to see a batch."""
+def _running(norm: nn.BatchNorm2d) -> _Running:
+    """The running side of a batch norm that is about to see a batch."""
     assert norm.momentum is not None
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
-    return norm.momentum, norm.running_mean, norm.running_var
+    return _Running(norm.eps, norm.momentum, norm.running_mean, norm.running_var)
 
 
 def _nhwc(x: Tensor) -> Tensor:
@@ -161,59 +180,15 @@ def _empty(like: Tensor, height: int, width: int) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
 
 
-def _normalisation(
-    sums: Tensor, pivot: Tensor, count: int, eps: float, momentum: float, mean: Tensor, var: Tensor, *affine: Tensor
-) -> tuple[Tensor, Tensor]:
-    """What the kernels need of a batch norm: (5, C) scale, shift, mean and two empty rows; and 1 / deviation (C).
-
-    sums: (2, C) of value - pivot and its square, over `count` values. Moves the running statistics `mean` and `var`.
-    """
-    weight, bias = affine
-    first, second = sums / count
-    batch_var = (second - first * first).clamp(min=0)
-    batch_mean = pivot + first
-    mean.lerp_(batch_mean.to(mean.dtype), momentum)
-    var.lerp_((batch_var * (count / (count - 1))).to(var.dtype), momentum)
-    inverse = (batch_var + eps).rsqrt()
-    scale = weight * inverse
-    norm = torch.zeros(5, len(pivot))
-    norm[0], norm[1], norm[2] = scale, bias - batch_mean * scale, batch_mean
-    return norm, inverse
-
-
-def _reduce(
-    library: Library, gradient: Tensor, x: Tensor, norm: Tensor, inverse: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The batch norm's rows completed for its backward pass, and the gradients of its weight and bias (C)."""
-    sums = library.sums("reduce", 2, x, gradient, x, norm)
-    count = x.numel() // x.shape[1]
-    norm = norm.clone()
-    norm[3] = -norm[0] * inverse * inverse * sums[1] / count
-    norm[4] = -norm[0] * sums[0] / count
-    return norm, (sums[1] * inverse).float(), sums[0].float()
-
-
 class _NormRelu(torch.autograd.Function):
     """Batch norm of a batch, and ReLU."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        library: Library,
-        eps: float,
-        momentum: float,
-        mean: Tensor,
-        var: Tensor,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-    ) -> Tensor:
+    def forward(ctx: Any, library: Library, running: _Running, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         x = _nhwc(x.to(_working_dtype(x)))
-        pivot = x[0, :, x.shape[2] // 2, x.shape[3] // 2].float()
-        sums = library.sums("moments", 2, x, x, pivot)
-        norm, inverse = _normalisation(sums, pivot, x.numel() // x.shape[1], eps, momentum, mean, var, weight, bias)
+        batch_norm, norm, inverse = running.settled(weight, bias)
         out = torch.empty_like(x)
-        library.run("normalise", x, x, norm[0], norm[1], out)
+        library.run("norm_relu", x, batch_norm, x, out)
         ctx.library = library
         ctx.save_for_backward(x, norm, inverse)
         return out
@@ -222,11 +197,10 @@ class _NormRelu(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, norm, inverse = ctx.saved_tensors
-        gradient = _nhwc(gradient)
-        norm, weight, bias = _reduce(ctx.library, gradient, x, norm, inverse)
         out = torch.empty_like(x)
-        ctx.library.run("normalise_backward", x, gradient, x, norm, out)
-        return None, None, None, None, None, out, weight, bias
+        of_norm = torch.empty(2, x.shape[1])
+        ctx.library.run("norm_relu_backward", x, _nhwc(gradient), x, norm.clone(), inverse, out, *of_norm)
+        return None, None, out, *of_norm
 
 
 class _Separable(torch.autograd.Function):
@@ -236,10 +210,7 @@ class _Separable(torch.autograd.Function):
     def forward(
         ctx: Any,
         library: Library,
-        eps: float,
-        momentum: float,
-        mean: Tensor,
-        var: Tensor,
+        running: _Running,
         x: Tensor,
         point: Tensor,
         point_bias: Tensor,
@@ -251,43 +222,31 @@ class _Separable(torch.autograd.Function):
         dtype = _working_dtype(x)
         x, point = x.to(dtype), point.to(dtype)
         wide = _nhwc(F.conv2d(x, point, point_bias.to(dtype)))  # (B, outputs, H, W)
-        taps = depth.flatten(1).t().contiguous()  # (9, outputs)
-        pivot = _value_within(wide, depth, depth_bias)
-        middle = torch.empty_like(wide)
-        sums = library.sums("depthwise", 2, wide, wide, taps, depth_bias, pivot, middle)
-        count = middle.numel() // middle.shape[1]
-        norm, inverse = _normalisation(sums, pivot, count, eps, momentum, mean, var, weight, bias)
-        out = torch.empty_like(middle)
-        library.run("normalise", middle, middle, norm[0], norm[1], out)
+        batch_norm, norm, inverse = running.settled(weight, bias)
+        middle, out = torch.empty_like(wide), torch.empty_like(wide)
+        depth = depth.contiguous()
+        library.run("separable", wide, batch_norm, wide, depth, depth_bias, middle, out)
         ctx.library = library
-        ctx.save_for_backward(x, point, wide, taps, middle, norm, inverse)
+        ctx.save_for_backward(x, point, wide, depth, middle, norm, inverse)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, point, wide, taps, middle, norm, inverse = ctx.saved_tensors
-        gradient = _nhwc(gradient)
-        norm, weight, bias = _reduce(ctx.library, gradient, middle, norm, inverse)
+        x, point, wide, depth, middle, norm, inverse = ctx.saved_tensors
         inner = torch.empty_like(wide)  # gradient of `wide`
-        sums = ctx.library.sums("depthwise_backward", 10, wide, gradient, middle, wide, taps, norm, inner)
-        depth = sums[:9].t().float().reshape(-1, 1, 3, 3)
+        of_depth = torch.empty(depth.shape)
+        weight, bias, point_bias = of_norm = torch.empty(3, wide.shape[1])
+        ctx.library.run(
+            *("separable_backward", wide, _nhwc(gradient), middle, wide, depth, norm.clone(), inverse),
+            *(inner, of_depth, *of_norm),
+        )
         outer, point, _ = torch.ops.aten.convolution_backward(
-            inner, x, point, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [ctx.needs_input_grad[5], True, False]
+            inner, x, point, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [ctx.needs_input_grad[2], True, False]
         )
         # batch norm takes the mean away: the bias before it changes nothing, and its gradient is exactly 0
         depth_bias = torch.zeros_like(bias)
-        return None, None, None, None, None, outer, point.float(), sums[9].float(), depth, depth_bias, weight, bias
-
-
-def _value_within(x: Tensor, depth: Tensor, bias: Tensor) -> Tensor:
-    """About what the depthwise convolution gives in the middle of the first image (C): near the mean, roughly.
-
-    Sums of squares are taken around it: around zero they lose all digits where the deviation is small.
-    """
-    top, left = max(0, x.shape[2] // 2 - 1), max(0, x.shape[3] // 2 - 1)
-    patch = x[0, :, top : top + 3, left : left + 3].float()
-    return (patch * depth[:, 0, : patch.shape[1], : patch.shape[2]]).sum((1, 2)) + bias
+        return None, None, outer, point.float(), point_bias, of_depth, depth_bias, weight, bias
 
 
 class _Pool(torch.autograd.Function):
