@@ -197,6 +197,9 @@ class TrainConfig:
     fused: Literal["auto", "on", "off"] = key(
         "auto", "facetrain's own kernels; auto: on a CPU with a C++ compiler, in long runs"
     )
+    norm_group: int | None = key(
+        None, "crops that a batch norm sees together on a CPU; null: half of the batch, but 4 to 16", "[1, inf)"
+    )
     assign: AssignConfig = AssignConfig()
     loss: LossConfig = LossConfig()
     teacher: str | None = key(None, "a checkpoint, a run or a name that teaches every prior", may_change=True)

@@ -1,5 +1,6 @@
 """What one training step sees."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,18 @@ class Batch:
             self.landmarks.to(device, non_blocking=True),
             self.image.to(device, non_blocking=True),
             self.kind.to(device, non_blocking=True),
+        )
+
+    @staticmethod
+    def joined(parts: "Sequence[Batch]") -> "Batch":
+        """Batches one after the other as one."""
+        first = [sum(len(part.images) for part in parts[:index]) for index in range(len(parts))]
+        return Batch(
+            torch.cat([part.images for part in parts]),
+            torch.cat([part.boxes for part in parts]),
+            torch.cat([part.landmarks for part in parts]),
+            torch.cat([part.image + start for part, start in zip(parts, first, strict=True)]),
+            torch.cat([part.kind for part in parts]),
         )
 
 

@@ -2,8 +2,9 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
 from facetrain.data.crops import Crop, CropFaces, crop_faces, draw_crop, epoch_order
 from facetrain.data.store.images import ImageStore
 from facetrain.data.view import View
+
+Share = Callable[[], Batch]  # makes its part of a batch
+Item = tuple[list[Crop], list[Share]]  # a step's crops, and their batch in parts
 
 _Ready = tuple[list[Crop], Batch] | BaseException | None  # a batch, why there is none, or that it was the last
 _BUCKET = 16  # rows of faces are filled up to a multiple of this, so that their number takes few values
@@ -47,19 +51,47 @@ def epoch_batches(
     part: positions within the batch that this process makes, by default all. A crop depends on its position in the
     epoch alone, so any division makes the same global batch.
     """
-    order = epoch_order(len(store.images), seed, epoch)
     mirror = mirror_order(landmarks)
-    part = range(batch) if part is None else part
-    for step in range(first_step, steps_per_epoch(len(order), batch)):
-        positions = range(step * batch + part.start, step * batch + part.stop)
-        indices = [int(order[p % len(order)]) for p in positions]
-        crops = [draw_crop(store.images[i], i, config, seed, epoch, p) for i, p in zip(indices, positions, strict=True)]
+    for crops in _epoch_crops(store, config, batch, seed, epoch, first_step, part or range(batch)):
         yield crops, make_batch(store, crops, config, mirror)
 
 
-def make_batch(store: ImageStore, crops: Sequence[Crop], config: DataConfig, mirror: NDArray[np.int64]) -> Batch:
-    """Pixels and faces of the crops after their augmentations, on the store's device."""
-    images = store.crops(crops, config.size)
+def epoch_shares(
+    store: ImageStore,
+    config: DataConfig,
+    landmarks: LandmarksConfig,
+    *,
+    batch: int,
+    seed: int,
+    epoch: int,
+    first_step: int = 0,
+    parts: Sequence[range],
+) -> Iterator[Item]:
+    """The same in parts, positions within the batch. Each is made when it is called, in the thread that calls."""
+    mirror = mirror_order(landmarks)
+    for crops in _epoch_crops(store, config, batch, seed, epoch, first_step, range(batch)):
+        some = [crops[part.start : part.stop] for part in parts]
+        yield crops, [partial(make_batch, store, few, config, mirror, here=True) for few in some]
+
+
+def _epoch_crops(
+    store: ImageStore, config: DataConfig, batch: int, seed: int, epoch: int, first_step: int, part: range
+) -> Iterator[list[Crop]]:
+    order = epoch_order(len(store.images), seed, epoch)
+    for step in range(first_step, steps_per_epoch(len(order), batch)):
+        positions = range(step * batch + part.start, step * batch + part.stop)
+        indices = [int(order[p % len(order)]) for p in positions]
+        yield [draw_crop(store.images[i], i, config, seed, epoch, p) for i, p in zip(indices, positions, strict=True)]
+
+
+def make_batch(
+    store: ImageStore, crops: Sequence[Crop], config: DataConfig, mirror: NDArray[np.int64], *, here: bool = False
+) -> Batch:
+    """Pixels and faces of the crops after their augmentations, on the store's device.
+
+    here: without the store's threads, in this one
+    """
+    images = store.crops(crops, config.size, here=here)
     faces = []
     for image, crop in zip(images, crops, strict=True):
         cut = crop_faces(

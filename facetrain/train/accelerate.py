@@ -21,6 +21,7 @@ from facetrain.model.yunet import YuNet
 from facetrain.train.assign import most_rows
 from facetrain.train.events import Events
 from facetrain.train.optim.pace import Pace, duration
+from facetrain.train.parallel.lanes import Division, GroupGradients, divide
 from facetrain.train.parallel.world import World
 from facetrain.train.prepare import Setup
 from facetrain.train.step import Gradients, Task, batch_losses, plain_gradients
@@ -86,6 +87,10 @@ def accelerated(
     choice = choose(config.train.compile, setup.device, images, config.data.size, world, seconds)
     events.note(choice.line)
     events.note(fuse(setup, model, task, pace, choice.compiled))
+    division = groups_of(setup, choice.compiled)
+    if division is not None:
+        events.note(division.sentence(config.train.batch))
+        return GroupGradients(model, task, division)
     plain = plain_gradients(model, task)
     if not choice.compiled:
         return plain
@@ -100,6 +105,15 @@ def accelerated(
         return (fast if usual else plain)(batch)
 
     return gradients
+
+
+def groups_of(setup: Setup, compiled: bool) -> Division | None:
+    """The groups of a step's crops and their lanes; None where the whole batch goes through the network at once."""
+    if setup.device.type != "cpu" or setup.world.size > 1 or compiled:
+        return None
+    train = setup.config.train
+    division = divide(train.batch, train.norm_group, torch.get_num_threads())
+    return division if division.groups > 1 else None
 
 
 def fuse(setup: Setup, model: YuNet, task: Task, pace: Pace, compiled: bool) -> str:

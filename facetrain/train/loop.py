@@ -22,6 +22,7 @@ from facetrain.train.ema import Ema
 from facetrain.train.events import Events, LogEvents
 from facetrain.train.optim.optimizers import gradient_limit, make_optimizer
 from facetrain.train.optim.pace import Budget, Clock, Pace
+from facetrain.train.parallel.lanes import GroupGradients
 from facetrain.train.parallel.sync_batch_norm import join_norms
 from facetrain.train.parallel.world import World, check_batch, check_same, join
 from facetrain.train.prepare import Setup, plan, prepare
@@ -105,6 +106,10 @@ def train_model(
         if weights is not None and world.is_rank_0:
             start = load_checkpoint(find_weights(weights, "train", Path(runs)))
         training = assemble(beginning, start, place, world, limits, events)
+        if training.groups is not None:
+            hold.callback(torch.set_num_threads, torch.get_num_threads())
+            hold.callback(training.groups.close)
+            torch.set_num_threads(training.groups.division.threads)  # of each lane; the lanes are the parallelism
         with training.guarded() as ending:
             if training.run is not None:
                 open_run(training, training.run, beginning)
@@ -159,6 +164,7 @@ def assemble(
     return Training(
         *(config, run, setup, world, model, optimizer, ema, state, pace, step, events),
         *(limits.clock, limits.max_time, limits.dry_run),
+        groups=gradients if isinstance(gradients, GroupGradients) else None,
     )
 
 

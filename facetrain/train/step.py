@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.nn.utils import clip_grad_norm_
@@ -14,7 +15,7 @@ from facetrain.train.parallel.world import ALONE, World
 from facetrain.train.teacher import look
 from facetrain.train.terms import TERMS, Losses, Seen, Term
 
-Gradients = Callable[[Batch], Losses]  # leaves the gradients in the model
+Gradients = Callable[[Any], Losses]  # of a Batch, or of its parts (parallel/lanes); leaves them in the model
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def make_step(
     task: Task,
     clip: float | None = None,
     gradients: Gradients | None = None,
-) -> Callable[[Batch], Losses]:
+) -> Callable[[Any], Losses]:
     """The whole step as one function of the batch; the learning rate is set outside. Returns the global batch's losses.
 
     clip:      largest gradient norm
@@ -94,7 +95,7 @@ def make_step(
     """
     compute = gradients or plain_gradients(model, task)
 
-    def step(batch: Batch) -> Losses:
+    def step(batch: Any) -> Losses:
         losses = task.world.sum_gradients(model, compute(batch))
         if clip is not None:
             clip_grad_norm_(model.parameters(), clip)

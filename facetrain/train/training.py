@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ from facetrain.config.schema import Config
 from facetrain.core.files import write_text
 from facetrain.core.run_dir import RunDir
 from facetrain.data.batch import Batch
-from facetrain.data.batches import ahead, epoch_batches, side_stream
+from facetrain.data.batches import Share, ahead, epoch_batches, epoch_shares, side_stream
+from facetrain.data.crops import Crop
 from facetrain.model.exact import exact_float32
 from facetrain.model.yunet import YuNet
 from facetrain.train.ema import Ema
@@ -20,6 +22,7 @@ from facetrain.train.events import Events, tell_progress
 from facetrain.train.machine import StepsAhead, memory_errors, tuned_kernels
 from facetrain.train.optim.optimizers import set_rate
 from facetrain.train.optim.pace import Clock, Pace
+from facetrain.train.parallel.lanes import GroupGradients
 from facetrain.train.parallel.world import World
 from facetrain.train.prepare import Setup, tell_cost
 from facetrain.train.run.best import Contest, keep_best, keep_numbered, validate
@@ -41,7 +44,8 @@ class Training:
 
     config: as it is by now, the plan in it included
     run:    what is written; None in a dry run, and in a process that does not write
-    step:   trains on a batch and returns its losses
+    step:   trains on a batch, or on its parts, and returns its losses
+    groups: whose parts these are; None: the step takes whole batches
     report: of the last validation
     """
 
@@ -54,11 +58,12 @@ class Training:
     ema: Ema | None
     state: TrainState
     pace: Pace
-    step: Callable[[Batch], dict[str, Tensor]]
+    step: Callable[[Any], dict[str, Tensor]]
     events: Events
     clock: Clock
     max_time: float | None
     dry_run: bool
+    groups: GroupGradients | None = None
     report: ValidationResult | None = None
     contest: Contest = field(default_factory=Contest)
 
@@ -118,22 +123,12 @@ class Training:
     def run_epoch(self, metrics: MetricsLog, ending: Ending) -> None:
         """The steps of the epoch that are left."""
         state, window = self.state, self.window
-        batches = epoch_batches(
-            self.setup.store,
-            self.config.data,
-            self.config.model.landmarks,
-            batch=self.config.train.batch,
-            seed=self.config.train.seed,
-            epoch=state.epoch,
-            first_step=state.step - state.epoch * self.setup.steps_per_epoch,
-            part=self.world.part(self.config.train.batch),
-        )
         window.restart()
         rate = 0.0
-        # a GPU computes while the next batch is made; on a CPU both would only fight for the cores
-        for crops, batch in window.timed(ahead(batches, stream=self.stream) if self.stream else batches):
+        for crops, batch in window.timed(self.batches()):
             if state.step == 0 and self.run is not None:
-                draw_batch(batch, self.config.model.landmarks.names, self.run.first_batch)
+                first = batch if isinstance(batch, Batch) else Batch.joined([share() for share in batch])
+                draw_batch(first, self.config.model.landmarks.names, self.run.first_batch)
             rate = self.pace.rate(state.epoch, state.step)
             set_rate(self.optimizer, rate)
             losses = self.step(batch)
@@ -152,6 +147,23 @@ class Training:
                 self.saved_at = self.clock()
         if not window.looked_at:
             tell_progress(window.close(state.epoch, rate, state.best_ap), metrics, self.events)
+
+    def batches(self) -> Iterator[tuple[list[Crop], Batch | list[Share]]]:
+        """What is left of the epoch, with the crops of each step: batches, or their parts where there are groups."""
+        train, state = self.config.train, self.state
+        of_epoch: dict[str, Any] = {
+            "batch": train.batch,
+            "seed": train.seed,
+            "epoch": state.epoch,
+            "first_step": state.step - state.epoch * self.setup.steps_per_epoch,
+        }
+        source = self.setup.store, self.config.data, self.config.model.landmarks
+        if self.groups is not None:
+            parts = self.groups.division.parts(train.batch)
+            return self.groups.ahead(epoch_shares(*source, parts=parts, **of_epoch))
+        batches = epoch_batches(*source, part=self.world.part(train.batch), **of_epoch)
+        # a GPU computes while the next batch is made; on a CPU both would only fight for the cores
+        return ahead(batches, stream=self.stream) if self.stream else batches
 
     def follow_plan(self, metrics: MetricsLog) -> None:
         """Where the clock asks for another number of steps, say it and write it down: a repeat then needs no clock."""

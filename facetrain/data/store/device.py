@@ -23,7 +23,7 @@ class DeviceStore(ImageStore):
         super().__init__(images, pool, flat.device)
         self.flat, self.starts = flat, starts
 
-    def crops(self, crops: Sequence[Crop], size: int) -> Tensor:
+    def crops(self, crops: Sequence[Crop], size: int, *, here: bool = False) -> Tensor:
         """See ImageStore."""
         plan = [
             [self.starts[c.image], *size_of(self.images[c.image]), c.left, c.top, c.side]  # of one crop

@@ -33,12 +33,17 @@ class HostStore(ImageStore):
         super().__init__(images, pool, device)
         self.kept, self.place = kept, place
 
-    def crops(self, crops: Sequence[Crop], size: int) -> Tensor:
+    def crops(self, crops: Sequence[Crop], size: int, *, here: bool = False) -> Tensor:
         """See ImageStore."""
         if self.device.type == "cuda":
             return gather_crops(*self.packed(crops), size)
         out = np.empty((len(crops), size, size, 3), np.float32)
-        list(self.pool.map(lambda i: cut(self.image(crops[i].image), crops[i], out[i]), range(len(crops))))
+
+        def one(index: int) -> None:
+            cut(self.image(crops[index].image), crops[index], out[index])
+
+        for _ in map(one, range(len(crops))) if here else self.pool.map(one, range(len(crops))):
+            pass
         # (B, S, S, 3) seen as (B, 3, S, S) is channels_last already
         return torch.from_numpy(out).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
 

@@ -27,8 +27,11 @@ class ImageStore(ABC):
         self.pool = pool
 
     @abstractmethod
-    def crops(self, crops: Sequence[Crop], size: int) -> Tensor:
-        """Cut and resize: (B, 3, size, size) float32 BGR 0 … 255, channels_last, on the store's device."""
+    def crops(self, crops: Sequence[Crop], size: int, *, here: bool = False) -> Tensor:
+        """Cut and resize: (B, 3, size, size) float32 BGR 0 … 255, channels_last, on the store's device.
+
+        here: in the thread that asks, one after the other, and not by the store's threads
+        """
 
     def image(self, index: int) -> Image:
         """An image's pixels, (H, W, 3) uint8 BGR, decoded now."""

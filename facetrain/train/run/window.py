@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from facetrain.core.errors import TrainingError
-from facetrain.data.batch import Batch
 from facetrain.data.crops import Crop
 from facetrain.train.events import Progress
 from facetrain.train.optim.pace import Pace
@@ -16,7 +16,7 @@ from facetrain.train.prepare import Setup
 _LOG_LINES = 2000  # about so many lines of metrics a run …
 _MAX_STEPS = 20  # … but never more steps to a line than this
 _PLANNED_STEPS = 5  # to a line where steps are planned by time
-Item = tuple[list[Crop], Batch]
+Item = tuple[list[Crop], Any]  # with their batch, or its parts
 
 
 class Window:
