@@ -33,7 +33,7 @@ class FaceDetector:
     score:          least sigmoid(cls) * sigmoid(obj) that counts, 0 to 1
     nms:            a face that overlaps a better one by a higher IoU is dropped, above 0, at most 1
     max_candidates: how many of the best boxes go into that comparison
-    threads:        CPU threads of the network; None: all that this process may use
+    threads:        CPU threads of the network; None: all that this process may use, and one for a checkpoint
     family:         the detector family to take an ONNX file for; None: recognised by its metadata and outputs
     """
 
@@ -140,6 +140,8 @@ def _load_checkpoint(
             f"{path}: a checkpoint needs PyTorch, which is not installed",
             "pip install torch, or give an ONNX file",
         ) from error
-    if threads is not None:
-        sys.modules["torch"].set_num_threads(threads)  # torch has one setting for the whole process
+    if threads is not None or device == "cpu":
+        # torch has one setting for the whole process. Its threads wait for each other by spinning: beside another
+        # program two of them are many times slower than one, and alone hardly faster on an image.
+        sys.modules["torch"].set_num_threads(threads or 1)
     return load_detector(path, device, score, nms, max_candidates)

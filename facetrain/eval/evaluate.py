@@ -300,7 +300,7 @@ def detect_labelled(
             f"{protocol.score:g} cannot be measured",
             f"measure what it gives with `score` {own:g}, or export it raw or with a threshold of {protocol.score:g}",
         )
-    parallel = detector.path.suffix.lower() == ".onnx" and source.device == "cpu"
+    parallel = source.device == "cpu"
     if parallel:
         # several images at once, one thread each, beat one image on several threads: nothing waits for anything
         detector = FaceDetector(source.weights, threads=1, **settings)

@@ -32,14 +32,19 @@ class ModelDetector:
         return self.model.config.landmarks.names
 
     def detect_batch(self, images: Sequence[Image]) -> list[Faces]:
-        """Faces of each image, (H, W, 3) uint8 BGR of any size. The model's mode is left as it was."""
+        """Faces of each image, (H, W, 3) uint8 BGR of any size. The model's mode is left as it was.
+
+        Several threads may ask at a time if the model is in evaluation mode.
+        """
         training = self.model.training
-        self.model.eval()
+        if training:
+            self.model.eval()
         try:
-            with torch.inference_mode(), exact_float32():
+            with torch.inference_mode(), exact_float32(next(self.model.parameters()).device):
                 return self._detect(images)
         finally:
-            self.model.train(training)
+            if training:
+                self.model.train()
 
     def _detect(self, images: Sequence[Image]) -> list[Faces]:
         """Images of one padded size go through the network together."""
@@ -74,7 +79,7 @@ class ModelDetector:
 
 def load_detector(path: Path, device: str, score: float, nms: float, max_candidates: int) -> ModelDetector:
     """A checkpoint's network as a detector on `device` (cpu, cuda, cuda:N, N, mps)."""
-    model = load_model(path).to(torch_device(device))
+    model = load_model(path).to(torch_device(device)).eval()
     return ModelDetector(model, score=score, nms=nms, max_candidates=max_candidates)
 
 

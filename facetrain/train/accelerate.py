@@ -6,7 +6,7 @@ Python.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import torch
@@ -18,12 +18,13 @@ from facetrain.data.batch import PADDING, Batch
 from facetrain.model.kernels.choose import look_kernels, use_fused
 from facetrain.model.kernels.plain import PLAIN
 from facetrain.model.yunet import YuNet
-from facetrain.train.assign import most_rows
+from facetrain.train.assign import ASSIGNERS, most_rows
 from facetrain.train.events import Events
 from facetrain.train.optim.pace import Pace, duration
 from facetrain.train.parallel.lanes import Division, GroupGradients, divide
 from facetrain.train.parallel.world import World
 from facetrain.train.prepare import Setup
+from facetrain.train.simota import compiled_simota
 from facetrain.train.step import Gradients, Task, batch_losses, plain_gradients
 from facetrain.train.terms import Losses
 
@@ -86,7 +87,8 @@ def accelerated(
     images = steps * len(world.part(config.train.batch))
     choice = choose(config.train.compile, setup.device, images, config.data.size, world, seconds)
     events.note(choice.line)
-    events.note(fuse(setup, model, task, pace, choice.compiled))
+    line, task = fuse(setup, model, task, pace, choice.compiled)
+    events.note(line)
     division = groups_of(setup, choice.compiled)
     if division is not None:
         events.note(division.sentence(config.train.batch))
@@ -116,24 +118,29 @@ def groups_of(setup: Setup, compiled: bool) -> Division | None:
     return division if division.groups > 1 else None
 
 
-def fuse(setup: Setup, model: YuNet, task: Task, pace: Pace, compiled: bool) -> str:
-    """Let the networks use facetrain's own kernels where `train.fused` says so. Returns the line that tells.
+def fuse(setup: Setup, model: YuNet, task: Task, pace: Pace, compiled: bool) -> tuple[str, Task]:
+    """Let networks and assigner use facetrain's own kernels where `train.fused` says so.
 
-    What decides is the whole run, not what is left of it: a run that is resumed must go on with the same kernels.
+    Returns the line that tells, and the task with what it uses. What decides is the whole run, not what is left of it:
+    a run that is resumed must go on with the same kernels.
     """
     config, device = setup.config, setup.device
     mode = config.train.fused
     if setup.world.size > 1 or (compiled and device.type == "cpu"):
-        return "network: torch's own operations"  # the fused ones know neither SyncBatchNorm nor torch.compile
+        return "network: torch's own operations", task  # the fused ones know neither SyncBatchNorm nor torch.compile
     images = (pace.total or 0) * config.train.batch * (config.data.size / 640) ** 2
     short = pace.plan is None and images < _FEWEST_FUSED  # where a clock plans, the repeat must choose alike
     if mode == "auto" and device.type == "cpu" and short:
-        return "network: torch's own operations, the run is too short to compile faster ones"
+        return "network: torch's own operations, the run is too short to compile faster ones", task
     folder = user_cache() / "facetrain" / "kernels"
     line = use_fused(model, mode, device, folder)
-    if task.teacher is not None and model.kernels is not PLAIN:
+    if model.kernels is PLAIN:
+        return line, task
+    if task.teacher is not None:
         task.teacher.kernels = look_kernels(device, folder)
-    return line
+    if device.type == "cpu" and task.config.label_weight > 0:
+        task = replace(task, assigners=ASSIGNERS | {"simota": compiled_simota(folder)})
+    return line, task
 
 
 def compiled_losses(backend: str = "inductor") -> Callable[[YuNet, Batch, Task], Losses]:

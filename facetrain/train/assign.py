@@ -4,8 +4,8 @@ Faces stand flat (M rows with an image index), so a crowd in one image costs not
 an operation on (M, P) or (B, P) arrays: no loop over images or faces, no boolean indexing.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -49,12 +49,27 @@ class Targets:
     obj_weight: Tensor
 
 
+# predictions, their boxes in pixels (B, P, 4), the batch, the section `train.assign`
+#   -> matched (B, P) int64: the face's row in the batch or -1; quality (B, P) float32 of what is matched, 0 elsewhere.
+# There may be no face at all, and boxes of an untrained network may be infinite: no cost may become NaN.
+Assigner = Callable[[Predictions, Tensor, Batch, AssignConfig], tuple[Tensor, Tensor]]
+
+
 @torch.no_grad()
-def assign(predictions: Predictions, batch: Batch, config: AssignConfig, mask_ignored: bool) -> Targets:
-    """Match priors to faces by the configured assigner and gather each prior's targets."""
+def assign(
+    predictions: Predictions,
+    batch: Batch,
+    config: AssignConfig,
+    mask_ignored: bool,
+    assigners: Mapping[str, Assigner] | None = None,
+) -> Targets:
+    """Match priors to faces by the configured assigner and gather each prior's targets.
+
+    assigners: by their names, where not ASSIGNERS
+    """
     images, priors = predictions.cls.shape
     decoded = decode_boxes(predictions.boxes, predictions.priors)
-    matched, quality = ASSIGNERS[config.name](predictions, decoded, batch, config)
+    matched, quality = (assigners or ASSIGNERS)[config.name](predictions, decoded, batch, config)
     positive = matched >= 0
     if len(batch.boxes) == 0:
         nothing = predictions.cls.new_zeros(images, priors)
@@ -93,9 +108,7 @@ def assign_simota(
     matched = torch.full((images, count), -1, dtype=torch.int64, device=device)
     if len(batch.boxes) == 0:
         return matched, torch.zeros((images, count), device=device)
-    # ln sqrt(q), q = sigmoid(cls) * sigmoid(obj), floored like the published binary cross-entropy
-    log_score = torch.nn.functional.logsigmoid(predictions.cls) + torch.nn.functional.logsigmoid(predictions.obj)
-    score_cost = -(0.5 * log_score).clamp(min=-_MAX_SCORE_COST)  # (B, P)
+    score_cost = score_costs(predictions)
     candidate = _candidates(predictions.priors, batch, images, config)
 
     selections = torch.zeros((images, count), device=device)  # how many faces selected a prior
@@ -123,6 +136,18 @@ def assign_simota(
     return matched, quality
 
 
+def score_costs(predictions: Predictions) -> Tensor:
+    """What a prior's own score costs, (B, P): -ln sqrt(q), q = sigmoid(cls) * sigmoid(obj)."""
+    # floored like the published binary cross-entropy
+    log_score = torch.nn.functional.logsigmoid(predictions.cls) + torch.nn.functional.logsigmoid(predictions.obj)
+    return -(0.5 * log_score).clamp(min=-_MAX_SCORE_COST)
+
+
+def penalty(config: AssignConfig) -> float:
+    """What it costs that a prior is not both in a face and near its centre: more than all else together."""
+    return _MAX_SCORE_COST + _MAX_OVERLAP_COST * config.iou_weight + 1
+
+
 def _costs(
     priors: Tensor,
     decoded: Tensor,
@@ -139,9 +164,8 @@ def _costs(
     found = decoded[image]
     iou = torch.where(usable, box_iou_pairs(found, boxes[:, None]), 0.0)
     inside, near = _inside_and_near(priors, boxes, config.center_radius)
-    penalty = _MAX_SCORE_COST + _MAX_OVERLAP_COST * config.iou_weight + 1
     missing = overlap_cost(iou, found, boxes[:, None])
-    cost = score_cost[image] + config.iou_weight * missing + penalty * ~(inside & near)
+    cost = score_cost[image] + config.iou_weight * missing + penalty(config) * ~(inside & near)
     return torch.where(usable, cost, torch.inf), iou
 
 
@@ -183,6 +207,9 @@ def _candidates(priors: Tensor, batch: Batch, images: int, config: AssignConfig)
 
 def _on_ignored(priors: Tensor, batch: Batch, images: int) -> Tensor:
     """(B, P): priors whose cell centre lies inside an ignored box of their image."""
+    if priors.is_cpu and not torch.compiler.is_compiling():  # most batches have few, and a look does not wait
+        rows = batch.kind == IGNORED
+        batch = replace(batch, boxes=batch.boxes[rows], image=batch.image[rows], kind=batch.kind[rows])
     found = torch.zeros((images, len(priors)), device=priors.device)
     for chunk in _chunks(batch.boxes):
         inside = _inside(_centres(priors), batch.boxes[chunk])
@@ -216,11 +243,6 @@ def log_iou_cost(iou: Tensor, decoded: Tensor, boxes: Tensor) -> Tensor:
     """-ln(IoU + 1e-7), as published: 0 … 16.1."""
     return -(iou + 1e-7).log()
 
-
-# predictions, their boxes in pixels (B, P, 4), the batch, the section `train.assign`
-#   -> matched (B, P) int64: the face's row in the batch or -1; quality (B, P) float32 of what is matched, 0 elsewhere.
-# There may be no face at all, and boxes of an untrained network may be infinite: no cost may become NaN.
-Assigner = Callable[[Predictions, Tensor, Batch, AssignConfig], tuple[Tensor, Tensor]]
 
 ASSIGNERS: dict[str, Assigner] = {
     "simota": partial(assign_simota, overlap_cost=log_iou_cost),

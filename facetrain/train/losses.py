@@ -34,17 +34,31 @@ def compute_losses(
     faces:      `landmark_faces`, by default of these targets
     Where several processes share a batch both are the global batch's, and the terms add up to the global batch's.
     """
+    obj = binary_loss(predictions.obj, targets.positive, targets.obj_weight)
+    if obj.is_cpu and not torch.compiler.is_compiling():  # elsewhere asking which these are would wait
+        predictions, targets = _of_positives(predictions, targets)
     decoded = decode_boxes(predictions.boxes, predictions.priors)
     points = encode_landmarks(targets.landmarks, predictions.priors)
     positive = targets.positive
     box = BOX_LOSSES[config.box](decoded, targets.boxes)
     return {
         "cls": config.cls_weight * binary_loss(predictions.cls, targets.quality, positive) / normaliser,
-        "obj": config.obj_weight * binary_loss(predictions.obj, positive, targets.obj_weight) / normaliser,
+        "obj": config.obj_weight * obj / normaliser,
         "box": config.box_weight * (box * positive).sum() / normaliser,
         "landmarks": config.landmark_weight
         * landmark_loss(predictions.landmarks, points, targets.landmark_weight, faces),
     }
+
+
+def _of_positives(predictions: Predictions, targets: Targets) -> tuple[Predictions, Targets]:
+    """What stands at the N positive priors, as of one image with N priors: all others count nothing in three terms."""
+    image, prior = targets.positive.nonzero(as_tuple=True)
+    of_predictions = {
+        name: value[prior] if name == "priors" else value[image, prior][None]
+        for name, value in vars(predictions).items()
+    }
+    of_targets = {name: value[image, prior][None] for name, value in vars(targets).items()}
+    return Predictions(**of_predictions), Targets(**of_targets)
 
 
 def landmark_faces(weight: Tensor) -> Tensor:

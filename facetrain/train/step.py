@@ -1,6 +1,6 @@
 """One training step: forward, assignment, losses, backward, update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from facetrain.config.schema import TrainConfig
 from facetrain.data.batch import Batch
 from facetrain.model.yunet import YuNet
-from facetrain.train.assign import assign
+from facetrain.train.assign import Assigner, assign
 from facetrain.train.parallel.world import ALONE, World
 from facetrain.train.teacher import look
 from facetrain.train.terms import TERMS, Losses, Seen, Term
@@ -25,6 +25,7 @@ class Task:
     dtype:   float32 or bfloat16: what the networks run in, by autocast; assignment and losses are float32 in any case
     teacher: a frozen network (train/teacher.py) where `config.teacher_weight` counts
     terms:   of the loss, in the order in which their losses are told
+    assigners: where others than train/assign's are faster
     """
 
     config: TrainConfig
@@ -32,6 +33,7 @@ class Task:
     world: World = ALONE
     teacher: YuNet | None = None
     terms: tuple[Term, ...] = field(default_factory=lambda: tuple(TERMS.values()))
+    assigners: Mapping[str, Assigner] | None = None
 
 
 def batch_losses(model: YuNet, batch: Batch, task: Task) -> Losses:
@@ -55,7 +57,7 @@ def see(model: YuNet, batch: Batch, task: Task) -> Seen:
         taught = look(task.teacher, images) if task.teacher is not None else None
     targets = None
     if config.label_weight > 0:
-        targets = assign(predictions, batch, config.assign, config.loss.ignored == "mask")
+        targets = assign(predictions, batch, config.assign, config.loss.ignored == "mask", task.assigners)
     return Seen(config, task.world, batch, predictions, targets, taught)
 
 

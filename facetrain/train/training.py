@@ -110,6 +110,11 @@ class Training:
             self.events.note(line)
 
     @property
+    def lanes(self) -> int:
+        """Threads that work side by side."""
+        return self.groups.division.lanes if self.groups is not None else 1
+
+    @property
     def over(self) -> bool:
         """Whether all epochs are done, or the rest is given up."""
         return self.pace.over(self.state.epoch * self.setup.steps_per_epoch) or self.out_of_patience
@@ -208,7 +213,7 @@ class Training:
         """Measure weights, keep them if they are the best, and say so. An interruption meanwhile ends the run."""
         assert self.setup.val is not None
         state, asleep = self.state, self.clock()
-        self.report = validate(self.setup, self.setup.val, weights, self.events, ending.asked)
+        self.report = validate(self.setup, self.setup.val, weights, self.events, ending.asked, self.lanes)
         self.pace.validated(self.clock() - asleep)
         if self.report is None:
             ending.interrupted = True

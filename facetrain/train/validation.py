@@ -85,10 +85,11 @@ class Validation:
         world: World = ALONE,
         *,
         batch: int = 1,
+        workers: int = 1,
     ) -> ValidationResult | None:
         """Run the detector and measure it; None if `stopped` says so meanwhile, in any process.
 
-        batch: images handed to the detector together.
+        batch: images handed to the detector together; workers: threads that look at images side by side.
         Several processes take every n-th image each, and all of them get the result. An image that cannot be read,
         or has another size than its label says, counts as without detections.
         """
@@ -97,7 +98,7 @@ class Validation:
         whole = True
         paths = [image.path for image in own]
         with closing(
-            detect_images(detector, paths, batch=batch, check=size_check(own), progress=progress)
+            detect_images(detector, paths, batch=batch, workers=workers, check=size_check(own), progress=progress)
         ) as detections:
             for faces in detections:
                 if stopped():

@@ -84,7 +84,7 @@ def cell(args: argparse.Namespace, column: str, settings: dict[str, Any]) -> flo
         if checkout is None:
             return None
         return training(args, checkout.resolve(), settings, 1 if column in ("one", "before 1") else None)
-    return other(args, column.split()[0], settings, 1 if column.endswith("1") else None)
+    return other(args, column.split(maxsplit=1)[0], settings, 1 if column.endswith("1") else None)
 
 
 @contextmanager

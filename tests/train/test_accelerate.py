@@ -430,8 +430,10 @@ def test_fused_kernels_are_taken_where_they_repay(
     monkeypatch.setattr(accelerate, "look_kernels", lambda device, folder: looking)
     looking = replace(FOLDED)
     task = replace(TASK, teacher=freeze(build(TINY)))
-    line = fuse(setup, build(TINY), task, SimpleNamespace(total=steps, plan=None), compiled)
+    monkeypatch.setattr(accelerate, "compiled_simota", taken.append)
+    line, given = fuse(setup, build(TINY), task, SimpleNamespace(total=steps, plan=None), compiled)
     assert task.teacher is not None
     assert (task.teacher.kernels is looking) == ("fused" in told)  # type: ignore[arg-type]
     assert told in line
-    assert bool(taken) == ("fused" in told)
+    assert len(taken) == 2 * ("fused" in told)
+    assert (given.assigners is not None) == ("fused" in told)

@@ -1,7 +1,7 @@
 """SimOTA against its loops, against golden numbers, and where small numbers of its cost decide."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from oracles import simota as oracle
 
 from facetrain.config.schema import AssignConfig, LossConfig
+from facetrain.core.errors import DeviceError
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
 from facetrain.model.priors import make_priors
 from facetrain.model.yunet import Predictions
 from facetrain.train import assign as assign_module
 from facetrain.train.assign import assign
 from facetrain.train.losses import compute_losses
+from facetrain.train.simota import compiled_simota
 
 STRIDES = (8, 16, 32)
 
@@ -127,6 +129,19 @@ def assert_equal_to_loops(
     positive = matched >= 0
     assert torch.equal(targets.positive, positive.float())
     assert torch.equal(targets.boxes[positive], batch.boxes[matched[positive]])
+
+
+@pytest.fixture(autouse=True, scope="module", params=["tensors", "compiled"])
+def assigner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Every test by both ways there are; the compiled one is skipped where there is no compiler."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "compiled":
+            try:
+                compiled = compiled_simota(tmp_path_factory.mktemp("kernels"))
+            except DeviceError as error:
+                pytest.skip(error.message)
+            patch.setitem(assign_module.ASSIGNERS, "simota", compiled)
+        yield request.param
 
 
 @settings(max_examples=40, deadline=None)
@@ -255,7 +270,9 @@ MATCHED = [-1, 2, -1, 0, 1, 2, -1]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 1024])
-def test_golden_matching_of_a_cost_matrix(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+def test_golden_matching_of_a_cost_matrix(monkeypatch: pytest.MonkeyPatch, assigner: str, chunk: int) -> None:
+    if assigner == "compiled":
+        pytest.skip("its costs cannot be exchanged")
     cost, iou = torch.tensor(COST, dtype=torch.float32).T, torch.tensor(IOU, dtype=torch.float32).T
 
     def costs(*arguments: object) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,6 @@ import pytest
 from train_runs import STEPS, tiny_config
 
 from facetrain.cli.app import run_cli
-from facetrain.cli.commands import train as train_command
 from facetrain.cli.commands.train import Order, train
 from facetrain.config.load import config_to_yaml, load_config
 from facetrain.core.run_dir import RunDir
@@ -29,16 +28,6 @@ def file(data: Path, tmp_path: Path) -> Path:
 def arguments(file: Path) -> list[str]:
     runs = str(file.parent / "runs")
     return ["train", str(file), "--gpus", "cpu,cpu", "--epochs", "1", "--runs", runs, "--json"]
-
-
-@pytest.mark.parametrize(("load", "told"), [(0.4, False), (3.2, True)])
-def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch, load: float, told: bool) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0), raising=False)
-    monkeypatch.setattr("facetrain.core.machine.available_cores", lambda: 2)
-    line = train_command._busy()
-    assert (line is not None) == told
-    assert line is None or line.startswith("other programs run here (load 3.2 on 2 cores): --threads 1")
 
 
 def test_an_order_is_whole_and_travels(

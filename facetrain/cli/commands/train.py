@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from facetrain.config.schema import Config
     from facetrain.core.run_dir import RunDir
 
-_BUSY = 0.75  # load for each core: more than what an earlier run of this very command has left
 _LENGTHS = ("train.epochs", "train.plan")  # what --for decides
 
 
@@ -70,7 +69,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of weights, crops and order.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode and crop.")] = None,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads of the network; 1 is fastest where other programs run too.")
+        int | None, typer.Option(help="CPU threads of the network, a lane each; all that are there by default.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Use only so many training images.")] = None,
     duration: Annotated[
@@ -178,8 +177,6 @@ def train(order: Order) -> int:
             screen.keep_log(order.resume.log)
         if order.note is not None:
             screen.note(order.note)
-        if order.threads is None and order.devices == ("cpu",) and (line := _busy()):
-            screen.note(line)
         result = train_model(
             order.config,
             config_name=order.config_name,
@@ -203,18 +200,6 @@ def train(order: Order) -> int:
         where = quote(str(result.run.path)) if result.run else ""
         console.say(f"stopped; go on with: facetrain train --resume {where}")
     return 130
-
-
-def _busy() -> str | None:
-    """A line for a machine on which other programs run: torch's threads spin while they wait for each other."""
-    from facetrain.core.machine import available_cores
-
-    if not hasattr(os, "getloadavg") or os.environ.get("OMP_NUM_THREADS") or available_cores() == 1:
-        return None
-    load = os.getloadavg()[0]
-    if load < _BUSY * available_cores():
-        return None
-    return f"other programs run here (load {load:.1f} on {available_cores()} cores): --threads 1 may be much faster"
 
 
 def _check_options(

@@ -10,6 +10,7 @@ import platform
 import stat
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,12 +20,13 @@ from facetrain.core.files import write_bytes
 from facetrain.core.machine import cpu_flags
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
-PASSES = Path(__file__).with_name("cpu_passes.h")  # included by it
 _PATIENCE_S = 300
 
 
-def build_library(folder: Path) -> Path:
-    """The compiled kernels, taken from `folder` where they lie whole: seconds the first time, then milliseconds.
+def build_library(folder: Path, source: Path = SOURCE, flags: Sequence[str] = ("-ffp-contract=fast",)) -> Path:
+    """A compiled library, taken from `folder` where it lies whole: seconds the first time, then milliseconds.
+
+    source: includes at most what lies beside it; flags: of the compiler, besides the usual ones
 
     Raises DeviceError where there is no compiler, it does not understand the source, or the folder is another user's;
     OutputError where `folder` cannot be written.
@@ -37,20 +39,20 @@ def build_library(folder: Path) -> Path:
         raise DeviceError(reason, "install g++ or clang++")
     native = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
     # -O3 unrolls the loops over nine weights, without which they do not stay in registers
-    flags = ["-std=gnu++17", "-O3", native, "-ffp-contract=fast", "-fPIC", "-shared", "-pthread", "-w"]
+    options = ["-std=gnu++17", "-O3", native, *flags, "-fPIC", "-shared", "-pthread", "-w"]
     if platform.system() == "Darwin":
-        flags.append("-Wl,-undefined,dynamic_lookup")
+        options.append("-Wl,-undefined,dynamic_lookup")
     _close(folder)
     # one cache may serve several machines
-    sources = [path.read_text(encoding="utf-8") for path in (SOURCE, PASSES)]
-    made_of = [*sources, *compiler.command, compiler.version, *flags, platform.machine()]
+    sources = [path.read_text(encoding="utf-8") for path in (source, *sorted(source.parent.glob("*.h")))]
+    made_of = [*sources, *compiler.command, compiler.version, *options, platform.machine()]
     key = hashlib.sha256("\n".join([*made_of, *sorted(cpu_flags())]).encode()).hexdigest()[:16]
-    for path in sorted(folder.glob(f"fused-{key}-*.so")):
+    for path in sorted(folder.glob(f"{source.stem}-{key}-*.so")):
         if _is_whole_and_ours(path):
             return path
         path.unlink(missing_ok=True)
-    content = _compile(compiler, flags)
-    path = folder / f"fused-{key}-{_digest(content)}.so"
+    content = _compile(compiler, source, options)
+    path = folder / f"{source.stem}-{key}-{_digest(content)}.so"
     write_bytes(path, content)
     path.chmod(0o700)
     return path
@@ -88,11 +90,11 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def _compile(compiler: Compiler, flags: list[str]) -> bytes:
+def _compile(compiler: Compiler, source: Path, options: list[str]) -> bytes:
     """The library's bytes, made in a folder that nobody else can read."""
     with tempfile.TemporaryDirectory(prefix="facetrain-") as scratch:
         target = Path(scratch) / "fused.so"
-        command = [*compiler.command, *flags, str(SOURCE), "-o", str(target)]
+        command = [*compiler.command, *options, str(source), "-o", str(target)]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE_S, check=False
@@ -103,4 +105,4 @@ def _compile(compiler: Compiler, flags: list[str]) -> bytes:
             with suppress(OSError):
                 return target.read_bytes()
         first = next((line for line in done.stderr.splitlines() if "error" in line), f"exit code {done.returncode}")
-        raise DeviceError(f"{command[0]}: does not compile {SOURCE.name}: {first}", "set CXX to another compiler")
+        raise DeviceError(f"{command[0]}: does not compile {source.name}: {first}", "set CXX to another compiler")

@@ -29,6 +29,7 @@ KERNELS = (
 )
 LANES = 16  # channels that a kernel takes at a time
 _BAND = 32  # rows of a task: as many tasks as processors can share, and little done twice at the seams
+_SMALL_MAP = 40_000  # pixels of a batch up to which a product of matrices takes less than torch's convolution
 _DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
@@ -220,7 +221,7 @@ class _Separable(torch.autograd.Function):
         bias: Tensor,
     ) -> Tensor:
         dtype = _working_dtype(x)
-        x, point = x.to(dtype), point.to(dtype)
+        x, point = _nhwc(x.to(dtype)), point.to(dtype)
         wide = _nhwc(F.conv2d(x, point, point_bias.to(dtype)))  # (B, outputs, H, W)
         batch_norm, norm, inverse = running.settled(weight, bias)
         middle, out = torch.empty_like(wide), torch.empty_like(wide)
@@ -241,12 +242,26 @@ class _Separable(torch.autograd.Function):
             *("separable_backward", wide, _nhwc(gradient), middle, wide, depth, norm.clone(), inverse),
             *(inner, of_depth, *of_norm),
         )
-        outer, point, _ = torch.ops.aten.convolution_backward(
-            inner, x, point, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [ctx.needs_input_grad[2], True, False]
-        )
+        outer, point = _pointwise_backward(inner, x, point, ctx.needs_input_grad[2])
         # batch norm takes the mean away: the bias before it changes nothing, and its gradient is exactly 0
         depth_bias = torch.zeros_like(bias)
         return None, None, outer, point.float(), point_bias, of_depth, depth_bias, weight, bias
+
+
+def _pointwise_backward(gradient: Tensor, x: Tensor, weight: Tensor, of_x: bool) -> tuple[Tensor | None, Tensor]:
+    """Gradients of x, if it is asked for, and of the weight of a 1x1 convolution; `gradient` is that of its result."""
+    if gradient.shape[0] * gradient.shape[2] * gradient.shape[3] > _SMALL_MAP:
+        wanted = [of_x, True, False]
+        outer, inner, _ = torch.ops.aten.convolution_backward(
+            gradient, x, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, wanted
+        )
+        return outer, inner
+    rows = gradient.permute(0, 2, 3, 1).flatten(0, 2)  # (pixels, outputs)
+    inner = (rows.t() @ x.permute(0, 2, 3, 1).flatten(0, 2)).view_as(weight)
+    if not of_x:
+        return None, inner
+    outer = (rows @ weight.flatten(1)).view(*gradient.permute(0, 2, 3, 1).shape[:3], -1)
+    return outer.permute(0, 3, 1, 2), inner
 
 
 class _Pool(torch.autograd.Function):

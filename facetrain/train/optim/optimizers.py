@@ -20,14 +20,25 @@ def make_optimizer(model: YuNet, config: TrainConfig) -> torch.optim.Optimizer:
 def sgd(model: YuNet, config: TrainConfig) -> torch.optim.Optimizer:
     """SGD, all parameters with the same weight decay, as published."""
     return torch.optim.SGD(
-        model.parameters(), base_rate(config), momentum=config.momentum, weight_decay=config.weight_decay
+        model.parameters(),
+        base_rate(config),
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        fused=_fused(model),
     )
 
 
 def adamw(model: YuNet, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW, all parameters with the same weight decay."""
     betas = (config.momentum, 0.999)
-    return torch.optim.AdamW(model.parameters(), base_rate(config), betas=betas, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(
+        model.parameters(), base_rate(config), betas=betas, weight_decay=config.weight_decay, fused=_fused(model)
+    )
+
+
+def _fused(model: YuNet) -> bool | None:
+    """Whether torch moves all parameters by one call; None: by its default, which on a CPU goes one by one for long."""
+    return True if next(model.parameters()).is_cpu else None
 
 
 def muon(model: YuNet, config: TrainConfig) -> torch.optim.Optimizer:

@@ -28,7 +28,7 @@ from facetrain.train.terms import Losses
 Result = TypeVar("Result")
 
 LARGEST_GROUP = 16  # crops whose batch norms are one, where `train.norm_group` does not say it: as published
-_SMALLEST_GROUP = 4
+_SMALLEST = 8  # batches below are one group
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,11 @@ class Division:
 def divide(batch: int, norm_group: int | None, threads: int) -> Division:
     """Groups of nearly equal size, at most `norm_group` crops, for so many threads.
 
-    norm_group: None: half of the batch, but 4 to 16 crops
+    norm_group: None: half of the batch, at most 16 crops; a batch below 8 whole
     What decides about groups is the configuration alone: they change what is learnt, and lanes do not.
     """
-    largest = norm_group or min(LARGEST_GROUP, max(_SMALLEST_GROUP, -(-batch // 2)))
+    usual = batch if batch < _SMALLEST else min(LARGEST_GROUP, -(-batch // 2))
+    largest = norm_group or usual
     groups = -(-batch // largest)
     lanes = min(groups, threads)
     return Division(groups, lanes, max(1, threads // lanes))

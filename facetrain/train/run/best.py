@@ -25,10 +25,18 @@ _SHOWN = 6  # epochs in a message
 
 
 def validate(
-    setup: Setup, val: Validation, state: Mapping[str, Tensor], events: Events, interrupted: threading.Event
+    setup: Setup,
+    val: Validation,
+    state: Mapping[str, Tensor],
+    events: Events,
+    interrupted: threading.Event,
+    workers: int = 1,
 ) -> ValidationResult | None:
-    """AP of weights over the validation images, in float32; None if the run is to stop: resuming makes up for it."""
-    model = build(setup.config.model).to(setup.device)
+    """AP of weights over the validation images, in float32; None if the run is to stop: resuming makes up for it.
+
+    workers: threads that look at images side by side, on a CPU
+    """
+    model = build(setup.config.model).to(setup.device).eval()
     model.load_state_dict(state)
     detector = ModelDetector(model, score=setup.config.eval.score, nms=setup.config.eval.nms)
 
@@ -36,7 +44,11 @@ def validate(
         events.work("validating", done, total)
 
     with tuned_kernels(False):
-        return val.measure(detector, progress, interrupted.is_set, setup.world, batch=batch_of(setup.device.type))
+        return val.measure(
+            *(detector, progress, interrupted.is_set, setup.world),
+            batch=batch_of(setup.device.type),
+            workers=workers,
+        )
 
 
 def keep_best(
