@@ -11,7 +11,8 @@ gone through in turn, `--rounds` times, and the median is told.
   all      this version by all: a lane for each
   network  forward and backward of the network alone, this version's kernels, one thread … and by all
 Rows: 256x256 (batch 16), 640x640 (batch 8), 320x320 with a teacher and no labels, Muon (batch 32), each on a quiet
-machine and beside one busy program. A column that a version cannot do stays empty.
+machine and beside one busy program. A column that a version cannot do stays empty. Below it: the multiply-adds of the
+network (the teacher not counted) as a share of what the processor does in one large product of matrices.
 """
 
 import argparse
@@ -87,6 +88,29 @@ def cell(args: argparse.Namespace, column: str, settings: dict[str, Any]) -> flo
     return other(args, column.split(maxsplit=1)[0], settings, 1 if column.endswith("1") else None)
 
 
+def peak(threads: int | None) -> float:
+    """Multiply-adds a second of a large product of bfloat16 matrices, or of float32 where the processor has none."""
+    code = (
+        "import time, torch; from facetrain.train.machine import choose_precision\n"
+        "dtype = choose_precision('auto', torch.device('cpu')); a = torch.ones(2048, 2048, dtype=dtype); a @ a\n"
+        "began = time.perf_counter(); [a @ a for _ in range(8)]; print(8 * 2048**3 / (time.perf_counter() - began))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment.pop("OMP_NUM_THREADS", None)
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment, text=True)
+    return float(done.stdout)
+
+
+def multiply_adds(size: int) -> int:
+    """Of a step's forward and backward pass, for each image: the backward pass takes twice the forward's."""
+    from facetrain.config.load import load_config
+    from facetrain.model.cost import convolutions
+
+    return 3 * sum(c.multiply_adds for c in convolutions(load_config("yunet_n", []).model, size, size))
+
+
 @contextmanager
 def load(busy: bool) -> Iterator[None]:
     """Beside a program that takes a processor whole, or not."""
@@ -131,6 +155,16 @@ def main() -> None:
     for row, found in document.items():
         cells = (f"{statistics.median(found[column]):.0f}" if column in found else "" for column in args.columns)
         print(f"| {row} | {' | '.join(cells)} |")
+    most = peak(None)
+    print(f"\na product of matrices, all threads: {most / 1e9:.0f} thousand million multiply-adds a second; of that")
+    for row, found in document.items():
+        size = ROWS[row.rpartition(",")[0]]["data.size"]
+        shares = (
+            f"{column} {multiply_adds(size) * statistics.median(found[column]) / most:.0%}"
+            for column in ("all", "network all")
+            if column in found
+        )
+        print(f"  {row}: {', '.join(shares)}")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ OUTSIDE = [
     ("data.limit", "0", "at least 1", "0"),
     ("train.epochs", "0", "at least 1", "0"),
     ("train.batch", "0", "at least 1", "0"),
+    ("train.norm_group", "0", "at least 1", "0"),
     ("train.lr", "0", "above 0", "0.0"),
     ("train.lr_batch", "0", "at least 1", "0"),
     ("train.momentum", "1", "at least 0 and below 1", "1.0"),
