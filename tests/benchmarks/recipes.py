@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from long_run import RECIPES, git, reference
 VALIDATION = 200  # images, evenly from those that are there
 BASE = {"data.store": "mapped", "eval.every": 1000, "eval.limit": 1, "train.compile": "off"}
 LABELS = {"train.teacher": None, "train.label_weight": 1}
+SMALL = {"data.size": 256, "train.batch": 16}  # what the smallest groups that are usual do
 ADAMW = {"train.optimizer": "adamw", "train.lr": 0.004}
 
 
@@ -51,6 +53,8 @@ CANDIDATES = {
     "teacher, the surer of both sizes, Muon": Recipe({"data.size": 640}, "surer"),
     "teacher and labels of a better detector, Muon": Recipe({"train.label_weight": 0.3}, relabelled=True),
     "teacher and labels, Muon": Recipe({"train.label_weight": 0.3}),
+    "labels, AdamW, 16 crops of 256, one norm": Recipe(LABELS | ADAMW | SMALL | {"train.norm_group": 16}),
+    "labels, AdamW, 16 crops of 256, norms of 8": Recipe(LABELS | ADAMW | SMALL | {"train.norm_group": 8}),
 }
 
 
@@ -65,8 +69,7 @@ def one(name: str, seed: int, minutes: float, out: Path) -> None:
     torch.set_num_threads(1)
     recipe = CANDIDATES[name]
     if recipe.views != "one":
-        plain = accelerate.plain_gradients
-        accelerate.plain_gradients = lambda model, task: plain(model, task, VIEWS[recipe.views])  # type: ignore[assignment]
+        accelerate.GroupGradients = partial(accelerate.GroupGradients, losses=VIEWS[recipe.views])  # type: ignore[assignment,misc]
     root = relabelled() if recipe.relabelled else reference() / "widerface"
     settings = BASE | {"train.teacher": str(reference() / "reference/yunet/yunet_n.pth")} | recipe.settings
     text = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
