@@ -17,7 +17,7 @@ class Thresholds:
     ignore: those with less, but at least this, are marked to be ignored: neither learnt nor taken for background
     """
 
-    score: float = 0.6
+    score: float = 0.5
     ignore: float = 0.3
 
     def __post_init__(self) -> None:

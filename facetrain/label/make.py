@@ -96,7 +96,7 @@ def label_images(
     kept, made.lost = reduced(labelled, labelv2.HOLDS)
     made.lost.pop("scores", None)  # the journal has them
     for image in kept:
-        _place(names[image.name], image.path, copy=copy)
+        place_image(names[image.name], image.path, copy=copy)
     _write(target, kept, observers.landmark_names, journal)
     made.statistics = LabelStatistics.of(kept)
     return made
@@ -142,7 +142,7 @@ def _images(paths: list[Path]) -> Iterator[Image | DataError]:
         yield from images
 
 
-def _place(source: Path, target: Path, *, copy: bool) -> None:
+def place_image(source: Path, target: Path, *, copy: bool) -> None:
     """Put an image among the labels' images: a link to it, or a copy where that is asked for or links are not known."""
     if target.exists() and (target.samefile(source) or target.stat().st_size == source.stat().st_size):
         return

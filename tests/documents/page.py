@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from facetrain.core.documents import compare, detect, export, info, init, label, prepare, train, weights
+from facetrain.core.documents import audit, compare, detect, export, info, init, label, prepare, train, weights
 from facetrain.core.documents import eval as evaluation
 from facetrain.core.documents.common import Header, ProtocolDocument
 from tests.documents.fields import hints, in_words, parts, title
@@ -19,6 +19,8 @@ DOCUMENTS = {
     "facetrain export-cpp --json": export.CppDocument,
     "facetrain info --json": info.InfoDocument,
     "facetrain info MODEL --json": info.ModelInfo,
+    "facetrain data audit --json": audit.AuditDocument,
+    "facetrain data audit --apply LIST --to DIR --json": audit.AppliedDocument,
     "facetrain data label --json": label.LabelledDocument,
     "facetrain init --json": init.InitDocument,
     "facetrain init --list --json": init.StartsDocument,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from facetrain.cli.app import run_cli
+from facetrain.core.documents.audit import AppliedDocument, AuditDocument
 from facetrain.core.documents.common import EstimateDocument, Header, ProtocolDocument
 from facetrain.core.documents.compare import CompareDocument
 from facetrain.core.documents.detect import DetectDocument
@@ -100,6 +101,15 @@ def test_label(document: Callable[..., Any]) -> None:
     found = document(LabelledDocument, "data", "label", "data/WIDER_val/images", "--to", "labelled")
     assert found["faces"] > 3
     assert found["looked"] == found["images"] == 4
+
+
+def test_audit(document: Callable[..., Any]) -> None:
+    line = ["data", "audit", "data", "--weights", "yunet_s", "--score", "0.3"]
+    found = document(AuditDocument, *line, "--report", "doubts")
+    assert found["images"] == 6
+    applied = document(AppliedDocument, *line, "--apply", "doubts/findings.csv", "--to", "corrected")
+    assert applied["decisions"] == 0
+    assert applied["faces"]
 
 
 def test_info(document: Callable[..., Any]) -> None:

@@ -36,6 +36,7 @@ NOT_RUN = {
     "examples/coming_from_the_original.md": 1,
     "examples/compare.md": 1,
     "examples/cpp.md": 2,
+    "examples/label_images.md": 1,
     "examples/licences.md": 1,
     "examples/onnx.md": 1,
     "examples/train_widerface.md": 4,

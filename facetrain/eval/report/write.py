@@ -5,7 +5,7 @@ twice, as a tile and larger. The page needs no script and no network.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,8 +27,8 @@ from facetrain.eval.outcomes import Outcome, above
 from facetrain.eval.report.page import FALSE, FOUND, IGNORED, MARK, MISSED, Tile, page
 
 # What a report may consist of (`pictures` in older ones): a folder that holds anything more is not replaced.
-_PARTS = {"index.html", "curves-light.png", "curves-dark.png", "images", "pictures"}
-_PARTS |= {".DS_Store", "Thumbs.db", "desktop.ini"}  # file managers leave them
+PARTS = {"index.html", "curves-light.png", "curves-dark.png", "images", "pictures"}
+PARTS |= {".DS_Store", "Thumbs.db", "desktop.ini"}  # file managers leave them
 _TILE, _TALLEST, _LARGE, _SMALL = 480, 640, 1280, 640  # pixels: a tile's box, and the larger version's longer side
 _DENSE = 16_000  # pixels of the image for each score that is written; more of them would hide it
 _LINES = ("#3b82f6", "#f59e0b", "#ec4899", "#14b8a6")  # seen on white and on black
@@ -67,29 +67,32 @@ def write_report(
             images = scores.benchmark.images
             text = page(title, protocol, scores.curves, details, intervals, against, images, sheets, unreadable)
             (new / "index.html").write_bytes(as_utf8(text))
-            _put(new, place, Path(f"{scratch}-earlier"))
+            put_report(new, place, Path(f"{scratch}-earlier"))
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}", "choose another folder") from error
     return folder / "index.html"
 
 
-def check_report_folder(folder: Path) -> None:
-    """Refuse a folder that holds anything but an earlier report. Raises UsageError; nothing is changed."""
+def check_report_folder(folder: Path, mark: str = MARK, parts: Collection[str] = PARTS) -> None:
+    """Refuse a folder that holds anything but an earlier report. Raises UsageError; nothing is changed.
+
+    mark: what stands at the beginning of its page; parts: what it may consist of
+    """
     hint = "name a new folder, or one that holds an earlier report and nothing else"
     try:
         if not folder.exists():
             return
         names = sorted(path.name for path in folder.iterdir())
         index = folder / "index.html"
-        is_report = index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")[:2000]
+        is_report = index.is_file() and mark in index.read_text(encoding="utf-8", errors="replace")[:2000]
     except OSError as error:
         raise UsageError(f"{folder}: not a folder for a report: {error.strerror}", hint) from error
-    foreign = [name for name in names if name not in _PARTS or not is_report]
+    foreign = [name for name in names if name not in parts or not is_report]
     if foreign:
         raise UsageError(f"{folder}: holds something else than an earlier report, such as {foreign[0]}", hint)
 
 
-def _put(new: Path, place: Path, earlier: Path) -> None:
+def put_report(new: Path, place: Path, earlier: Path) -> None:
     """Move a finished report into its place; the earlier one is deleted only when the new one stands there."""
     try:
         if place.exists():

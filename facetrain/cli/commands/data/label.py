@@ -16,7 +16,7 @@ def run(
         list[str] | None,
         typer.Option("--weights", "-w", help="Names, files or runs, by default yunet_n; several are fused."),
     ] = None,
-    score: Annotated[float, typer.Option(help="Least score of a face that is labelled.")] = 0.6,
+    score: Annotated[float, typer.Option(help="Least score of a face that is labelled.")] = 0.5,
     ignore_score: Annotated[
         float, typer.Option(help="Faces from this score on are marked ignored, weaker ones left out.")
     ] = 0.3,
