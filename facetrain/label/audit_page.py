@@ -4,23 +4,22 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from facetrain import __version__
 from facetrain.core.drawing import dotted, outline, whole_pixels
-from facetrain.core.errors import DataError, OutputError, UsageError
+from facetrain.core.errors import DataError, UsageError
 from facetrain.core.faces import Floats, Image, LabelledImage
 from facetrain.core.files import as_utf8
 from facetrain.core.images import opencv, read_image, write_image
-from facetrain.eval.report.write import check_report_folder, put_report
+from facetrain.core.report import check_report, templates, writing_report
 from facetrain.label.audit import KINDS, Finding
 from facetrain.label.audit_list import write_list
 
 LIST = "findings.csv"
 _MARK = '<meta name="generator" content="facetrain data audit">'
-_PARTS = {"index.html", LIST, "places", ".DS_Store", "Thumbs.db", "desktop.ini"}
+_PARTS = {"index.html", LIST, "places"}
 _SIDE = 256  # pixels of a place as it is shown
 _AROUND, _LEAST = 3.0, 64  # a place's side: so many times the face's, and at least so many pixels
 _FINDING, _LABEL, _IGNORED = (50, 50, 255), (80, 200, 60), (190, 190, 190)  # BGR
@@ -39,7 +38,7 @@ class Tile:
 
 def check_page_folder(folder: Path) -> None:
     """Refuse a folder that holds something else, or a list with decisions in it. Raises UsageError."""
-    check_report_folder(folder, _MARK, _PARTS)
+    check_report(folder, _PARTS, _MARK)
     try:
         with (folder / LIST).open(encoding="utf-8", errors="replace", newline="") as file:
             decided = any((row.get("decision") or "").strip() for row in csv.DictReader(file))
@@ -62,21 +61,14 @@ def write_page(
     shown: places of each kind on the page; all are in the list
     """
     check_page_folder(folder)
-    place = folder.resolve()
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.", ignore_cleanup_errors=True) as scratch:
-            new = Path(scratch, "new")
-            (new / "places").mkdir(parents=True)
-            write_list(new / LIST, findings, images)
-            sheets = []
-            for kind, heading in KINDS.items():
-                chosen = [(line, finding) for line, finding in enumerate(findings, 2) if finding.kind == kind]
-                sheets.append((heading, len(chosen), _tiles(new, chosen[:shown], images)))
-            (new / "index.html").write_bytes(as_utf8(_page(title, sheets, images, unreadable)))
-            put_report(new, place, Path(f"{scratch}-earlier"))
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}", "choose another folder") from error
+    with writing_report(folder, _PARTS, _MARK) as new:
+        (new / "places").mkdir()
+        write_list(new / LIST, findings, images)
+        sheets = []
+        for kind, heading in KINDS.items():
+            chosen = [(line, finding) for line, finding in enumerate(findings, 2) if finding.kind == kind]
+            sheets.append((heading, len(chosen), _tiles(new, chosen[:shown], images)))
+        (new / "index.html").write_bytes(as_utf8(_page(title, sheets, images, unreadable)))
     return folder / "index.html"
 
 
@@ -130,25 +122,20 @@ def _page(
     images: Sequence[LabelledImage],
     unreadable: Sequence[str],
 ) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return templates.get_template("audit_page.html").render(
-        title=title,
-        images=f"{len(images):,}",
-        faces=f"{sum(int((~image.ignore).sum()) for image in images):,}",
-        sheets=sheets,
-        unreadable=unreadable,
-        key={name: f"rgb({red},{green},{blue})" for name, (blue, green, red) in _KEY.items()},
-        side=_SIDE,
-        mark=Markup(_MARK),
-        version=__version__,
+    return (
+        templates(Path(__file__).parent)
+        .get_template("audit_page.html")
+        .render(
+            title=title,
+            images=f"{len(images):,}",
+            faces=f"{sum(int((~image.ignore).sum()) for image in images):,}",
+            sheets=sheets,
+            unreadable=unreadable,
+            key={name: f"rgb({red},{green},{blue})" for name, (blue, green, red) in _KEY.items()},
+            side=_SIDE,
+            mark=Markup(_MARK),
+            version=__version__,
+        )
     )

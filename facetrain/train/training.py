@@ -13,6 +13,7 @@ from facetrain.config.schema import Config
 from facetrain.core.files import write_text
 from facetrain.core.run_dir import RunDir
 from facetrain.data.batch import Batch
+from facetrain.data.batch_sheet import draw_batch
 from facetrain.data.batches import Share, ahead, epoch_batches, epoch_shares, side_stream
 from facetrain.data.crops import Crop
 from facetrain.model.exact import exact_float32
@@ -29,7 +30,6 @@ from facetrain.train.run.best import Contest, keep_best, keep_numbered, validate
 from facetrain.train.run.checkpoint import TrainState, save_state, saving_on_failure
 from facetrain.train.run.ending import Ending
 from facetrain.train.run.environment import interruptible
-from facetrain.train.run.first_batch import draw_batch
 from facetrain.train.run.metrics import MetricsLog, draw_curves
 from facetrain.train.run.window import Window
 from facetrain.train.step import seen_finite

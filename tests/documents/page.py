@@ -3,7 +3,19 @@
 import re
 from pathlib import Path
 
-from facetrain.core.documents import audit, compare, detect, export, info, init, label, prepare, train, weights
+from facetrain.core.documents import (
+    audit,
+    check,
+    compare,
+    detect,
+    export,
+    info,
+    init,
+    label,
+    prepare,
+    train,
+    weights,
+)
 from facetrain.core.documents import eval as evaluation
 from facetrain.core.documents.common import Header, ProtocolDocument
 from tests.documents.fields import hints, in_words, parts, title
@@ -25,6 +37,7 @@ DOCUMENTS = {
     "facetrain init --json": init.InitDocument,
     "facetrain init --list --json": init.StartsDocument,
     "facetrain init NAME --print --json": init.PrintedDocument,
+    "facetrain data check DIR --json": check.CheckDocument,
     "facetrain data prepare --json": prepare.PreparedDocument,
     "facetrain weights --json": weights.WeightsDocument,
     "facetrain weights get NAME --json": weights.FetchedDocument,

@@ -7,6 +7,7 @@ come.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from facetrain.core.errors import InputError
@@ -85,7 +86,9 @@ def read(labels: Path, images: Path, points: Sequence[str] | None = None, classe
     for row, values in pending:
         rows.landmarks_of(row, values)
     declared = list(spec.names.values())
-    return rows.label_file(points, classes=classes, declared=declared, named=bool(spec.points), hidden=True, form=FORM)
+    named = bool(spec.points)
+    found = rows.label_file(points, classes=classes, declared=declared, named=named, hidden=True, form=FORM)
+    return replace(found, convention="cxcywh-shares")
 
 
 def write(labels: Path, images: Sequence[LabelledImage], points: Sequence[str] = ()) -> None:

@@ -62,9 +62,8 @@ class Counted:
         """In words: how many, what was done, and the first."""
         first = self.first[0]
         where = f"{first.image}: {first.value}" if first.value else first.image
-        what = {"left out": "left out", "clipped": "clipped to it", "kept": "kept as they are"}.get(
-            self.done, self.done
-        )
+        done = {"clipped": "clipped to it", "kept": "kept"}.get(self.done, self.done)
+        what = "refused" if self.refused else done
         return f"{self.count:,} {self.words} ({self.share:.1%}; {what}), the first in {where}"
 
 

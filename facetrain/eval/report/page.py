@@ -3,22 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facetrain import __version__
 from facetrain.core.faces import LabelledImage
+from facetrain.core.report import plural, templates
 from facetrain.eval.against import Against
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.details import Details
 from facetrain.eval.intervals import Estimate
 from facetrain.eval.metrics import without_sentence
 from facetrain.eval.outcomes import Outcome
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 _FOLDER = Path(__file__).parent  # of the template
 MARK = '<meta name="generator" content="facetrain eval">'  # tells an earlier report from a folder of something else
@@ -46,8 +44,8 @@ class Tile:
         """What went wrong in it."""
         missed, false = self.result.missed, int(self.result.false.sum())
         below = f" ({self.below.sum()} with a lower score)" if self.below.any() else ""
-        faces = _plural(int((self.result.found | missed).sum()), "face")
-        return f"{missed.sum()} of {faces} missed{below}, {_plural(false, 'false alarm')}"
+        faces = plural(int((self.result.found | missed).sum()), "face")
+        return f"{missed.sum()} of {faces} missed{below}, {plural(false, 'false alarm')}"
 
 
 def page(
@@ -62,20 +60,11 @@ def page(
     unreadable: Sequence[str],
 ) -> str:
     """The whole page. sheets: by their headings; unreadable: what is wrong with the images that cannot be shown."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    templates = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    words = {"number": _number, "span": _span, "plural": _plural, "rate": _rate, "plain": _plain}
-    templates.filters |= {**words, "breakable": _breakable, "spaced": _spaced}
-    return templates.get_template("page.html").render(
+    environment = templates(_FOLDER)
+    environment.filters |= {"number": _number, "span": _span, "rate": _rate, "plain": _plain, "spaced": _spaced}
+    return environment.get_template("page.html").render(
         title=title,
         protocol=protocol,
         curves=curves,
@@ -105,10 +94,6 @@ def _rate(value: float | None) -> str:
     return f"{_number(value, '.2g' if value and value < 0.1 else '.2f')} false alarms per image"
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
@@ -125,10 +110,3 @@ def _plain(value: object) -> str:
 def _spaced(name: str) -> str:
     """A point's name in words."""
     return name.replace("_", " ")
-
-
-def _breakable(name: str) -> "Markup":
-    """A path that a line may break in."""
-    from markupsafe import Markup, escape
-
-    return escape(name).replace("/", Markup("/<wbr>")).replace("_", Markup("_<wbr>"))

@@ -4,20 +4,19 @@ The report is a folder: `index.html`, the curves for a light and a dark page, an
 twice, as a tile and larger. The page needs no script and no network.
 """
 
-import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from facetrain.core.drawing import dotted, outline, plate, whole_pixels
-from facetrain.core.errors import DataError, OutputError, UsageError
+from facetrain.core.errors import DataError
 from facetrain.core.faces import Faces, Image, LabelledImage
 from facetrain.core.files import as_utf8
 from facetrain.core.images import opencv, read_image, write_image
 from facetrain.core.plots import load_matplotlib, new_figure
+from facetrain.core.report import check_report, writing_report
 from facetrain.eval.against import Against
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.benchmark import Scores
@@ -27,8 +26,7 @@ from facetrain.eval.outcomes import Outcome, above
 from facetrain.eval.report.page import FALSE, FOUND, IGNORED, MARK, MISSED, Tile, page
 
 # What a report may consist of (`pictures` in older ones): a folder that holds anything more is not replaced.
-PARTS = {"index.html", "curves-light.png", "curves-dark.png", "images", "pictures"}
-PARTS |= {".DS_Store", "Thumbs.db", "desktop.ini"}  # file managers leave them
+_PARTS = {"index.html", "curves-light.png", "curves-dark.png", "images", "pictures"}
 _TILE, _TALLEST, _LARGE, _SMALL = 480, 640, 1280, 640  # pixels: a tile's box, and the larger version's longer side
 _DENSE = 16_000  # pixels of the image for each score that is written; more of them would hide it
 _LINES = ("#3b82f6", "#f59e0b", "#ec4899", "#14b8a6")  # seen on white and on black
@@ -54,55 +52,20 @@ def write_report(
 
     Raises UsageError where the folder holds something else, OutputError where it cannot be written.
     """
-    check_report_folder(folder)
-    place = folder.resolve()  # a link to the folder stays one
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.", ignore_cleanup_errors=True) as scratch:
-            new = Path(scratch, "new")
-            (new / "images").mkdir(parents=True)
-            for scheme, ink in (("light", "#1b1f24"), ("dark", "#e4e7eb")):
-                _draw_curves(new / f"curves-{scheme}.png", scores.curves, details, ink)
-            sheets, unreadable = _draw_sheets(new, details.score, scores, worst)
-            images = scores.benchmark.images
-            text = page(title, protocol, scores.curves, details, intervals, against, images, sheets, unreadable)
-            (new / "index.html").write_bytes(as_utf8(text))
-            put_report(new, place, Path(f"{scratch}-earlier"))
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}", "choose another folder") from error
+    with writing_report(folder, _PARTS, MARK) as new:
+        (new / "images").mkdir()
+        for scheme, ink in (("light", "#1b1f24"), ("dark", "#e4e7eb")):
+            _draw_curves(new / f"curves-{scheme}.png", scores.curves, details, ink)
+        sheets, unreadable = _draw_sheets(new, details.score, scores, worst)
+        images = scores.benchmark.images
+        text = page(title, protocol, scores.curves, details, intervals, against, images, sheets, unreadable)
+        (new / "index.html").write_bytes(as_utf8(text))
     return folder / "index.html"
 
 
-def check_report_folder(folder: Path, mark: str = MARK, parts: Collection[str] = PARTS) -> None:
-    """Refuse a folder that holds anything but an earlier report. Raises UsageError; nothing is changed.
-
-    mark: what stands at the beginning of its page; parts: what it may consist of
-    """
-    hint = "name a new folder, or one that holds an earlier report and nothing else"
-    try:
-        if not folder.exists():
-            return
-        names = sorted(path.name for path in folder.iterdir())
-        index = folder / "index.html"
-        is_report = index.is_file() and mark in index.read_text(encoding="utf-8", errors="replace")[:2000]
-    except OSError as error:
-        raise UsageError(f"{folder}: not a folder for a report: {error.strerror}", hint) from error
-    foreign = [name for name in names if name not in parts or not is_report]
-    if foreign:
-        raise UsageError(f"{folder}: holds something else than an earlier report, such as {foreign[0]}", hint)
-
-
-def put_report(new: Path, place: Path, earlier: Path) -> None:
-    """Move a finished report into its place; the earlier one is deleted only when the new one stands there."""
-    try:
-        if place.exists():
-            place.rename(earlier)
-        new.rename(place)
-    except BaseException:
-        if earlier.exists() and not place.exists():
-            earlier.rename(place)
-        raise
-    shutil.rmtree(earlier, ignore_errors=True)
+def check_report_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything but an earlier report. Raises UsageError; nothing is changed."""
+    check_report(folder, _PARTS, MARK)
 
 
 def _draw_curves(path: Path, curves: Mapping[str, Curve], details: Details, ink: str) -> None:

@@ -14,14 +14,16 @@ _BOX, _IGNORED_BOX = (60, 220, 60), (160, 160, 160)
 _RIGHT, _LEFT, _MIDDLE = (40, 40, 255), (255, 160, 30), (40, 220, 255)
 
 
-def draw_batch(batch: Batch, names: tuple[str, ...], path: Path) -> None:
+def draw_batch(batch: Batch, names: tuple[str, ...], path: Path, columns: int | None = None) -> None:
     """Write the first images of a batch as one sheet, with boxes, ignored boxes (grey) and landmarks.
+
+    columns: of the sheet, which then has all images; None: the first sixteen in a square
 
     Landmarks whose names say right are red, left blue, others yellow, so that a wrong mirror pair is seen at once.
     """
     cv2 = opencv()
-    count = min(len(batch.images), _MAX_IMAGES)
-    columns = max(1, round(count**0.5))
+    count = len(batch.images) if columns else min(len(batch.images), _MAX_IMAGES)
+    columns = columns or max(1, round(count**0.5))
     rows = -(-count // columns)
     sheet = np.zeros((rows * _TILE, columns * _TILE, 3), np.uint8)
     scale = _TILE / batch.images.shape[-1]
