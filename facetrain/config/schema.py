@@ -210,7 +210,7 @@ class TrainConfig:
     )
     patience: int | None = key(
         None,
-        "end after so many validations in a row without a better AP, a schedule or --for unfinished; null: never",
+        "end after so many validations in a row without a better AP, its schedule unfinished; null: never",
         "[1, inf)",
         may_change=True,
     )
