@@ -16,6 +16,7 @@ from facetrain.data.plausibility.table import Doubles, FaceTable, Mask
 POINT_LEAVES = 0.3  # of the box's side; 26 of WIDER FACE's 17,761 faces with landmarks have a point farther out
 _UNIT = 2.0  # pixels: no face ends so near to the corner; shares of the image do, as two corners or corner and size
 _TWICE = 0.9  # IoU: of WIDER FACE's faces 2 pairs of 44,813 overlap by more, 8 of them by more than 0.8
+_CROWD = 5000  # faces of an image that are compared with each other; WIDER FACE has at most 1,968
 _NEIGHBOURS = 256  # boxes with left borders as near that are compared; more are no photograph's
 _EXCHANGED = -0.1  # of the box's width, by which the left points lie left of the right ones: 28 of 17,761
 _OUT_OF_ORDER = -0.1  # of the box's height, by which lower points lie above upper ones
@@ -74,7 +75,8 @@ def odd_shape(table: FaceTable, _: Points) -> Mask:
 def twice(table: FaceTable, _: Points) -> Mask:
     """A box that another one of its image overlaps almost wholly: the later of both. Ignored ones may do that."""
     found = np.zeros(len(table), bool)
-    rows = np.flatnonzero(~table.ignore & table.has_area)
+    counted = np.bincount(table.image, minlength=1)[table.image] <= _CROWD
+    rows = np.flatnonzero(~table.ignore & table.has_area & counted)
     rows = rows[np.lexsort((table.boxes[rows, 0], table.image[rows]))]  # from left to right in each image
     boxes, image = table.boxes[rows], table.image[rows]
     # for so large an overlap left borders are nearer than a tenth of the left box's width
