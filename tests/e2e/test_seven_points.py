@@ -52,10 +52,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         data=replace(preset.data, root=str(home / "data"), size=256, store="ram"),
         train=replace(
             preset.train,
-            **{"epochs": 24, "batch": 8, "optimizer": "adamw", "lr": 0.005, "lr_batch": 8, "schedule": "cosine"},
+            **{
+                "epochs": 32,
+                "batch": 8,
+                "precision": "fp32",
+                "fused": "off",
+                "optimizer": "adamw",
+                "lr": 0.005,
+                "lr_batch": 8,
+                "schedule": "cosine",
+            },
             loss=replace(preset.train.loss, landmark_weight=3.0),
         ),
-        eval=EvalConfig(every=24),
+        eval=EvalConfig(every=32),
     )
     (home / "own.yaml").write_text(config_to_yaml(config))
     arguments = ["--weights", "yunet_s", "--name", "r", "--runs", str(home / "runs")]
@@ -87,7 +96,7 @@ def test_onnx_and_cpp_give_the_points(trained: Path, tmp_path: Path, capsys: pyt
     detector = FaceDetector(file)
     assert detector.landmark_names == SEVEN
     images = load_split(trained / "data", "val", None).images
-    found = 0
+    shares: list[float] = []  # of the face's side that each point is off
     for image in images[:6]:
         faces = detector.detect(image.path)
         for box, points, ignore in zip(image.boxes, image.landmarks, image.ignore, strict=True):
@@ -98,9 +107,10 @@ def test_onnx_and_cpp_give_the_points(trained: Path, tmp_path: Path, capsys: pyt
             if np.abs(faces.boxes[nearest] - box).max() < side / 4:
                 there = points[:, 2] > 0
                 off = np.linalg.norm(faces.landmarks[nearest] - points[:, :2], axis=1)[there]
-                assert off.max(initial=0) < 0.35 * side
-                found += 1
-    assert found > 5
+                shares += (off / side).tolist()
+    assert len(shares) > 40
+    assert np.mean(shares) < 0.12
+    assert np.quantile(shares, 0.95) < 0.3
     builds = Builds(tmp_path)
     program = builds.program(weights, HERE / "faces.cpp")
     orders = [Order(read_image(image.path), 0.5) for image in images[:3]]
