@@ -19,6 +19,7 @@ class Holds:
     """What a format can say besides boxes. Images without faces and names in any letters every format can."""
 
     landmarks: bool = False
+    names: bool = True  # of landmarks, if there are any
     hidden: bool = False  # which points are labelled, but not visible
     ignore: bool = False  # which faces neither reward nor punish
     ignored_landmarks: bool = False  # landmarks of these too

@@ -80,7 +80,7 @@ class _Handler(ContentHandler):
         super().__init__()
         self._tag, self._parser = tag, parser
         self._open: list[Element] = []
-        self._texts: list[list[str]] = []
+        self._texts: list[str] = []
         self._done: list[Element] = []
 
     def taken(self) -> list[Element]:
@@ -94,17 +94,19 @@ class _Handler(ContentHandler):
         if self._open:
             self._open[-1].children.append(element)
         self._open.append(element)
-        self._texts.append([])
+        self._texts.clear()
         if len(self._open) > _DEEPEST:
             raise ValueError(f"more than {_DEEPEST} elements within each other")
 
     def characters(self, content: str) -> None:
-        if self._open:
-            self._texts[-1].append(content)
+        if self._open and not content.isspace():
+            self._texts.append(content)
 
     def endElement(self, name: str) -> None:  # noqa: N802 (SAX)
         if self._open:
             element = self._open.pop()
-            element.text = "".join(self._texts.pop())
+            if self._texts:  # what stands before the last of its children is not told
+                element.text = "".join(self._texts)
+                self._texts.clear()
             if not self._open:
                 self._done.append(element)

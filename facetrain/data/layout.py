@@ -64,7 +64,7 @@ def reading_of(config: DataConfig) -> Reading:
 
 
 class Format(Protocol):
-    """What a file of `formats/` has. `write(labels, images, points)` is not among it: some formats are only read."""
+    """What a file of `formats/` has. `target` and `write` are in data/convert: some formats are only read."""
 
     FILE: str  # the name of its label files, perhaps with a `*`
     HOLDS: Holds

@@ -52,16 +52,19 @@ def folder_pairs(root: Path, split: str, folders: Sequence[str], pattern: str) -
     folders: what the labels' folder may be called; "" where they lie beside the images
     """
     for part in PARTS[split]:
+        beside = next(
+            (folder for folder in (root / "images" / part, root / "JPEGImages" / part) if folder.is_dir()),
+            images_of(root / part),
+        )
         for name in folders:
-            for labels in (root / part / name, root / name / part) if name else (root / part,):
+            for labels in (root / part / name, root / name / part) if name else (beside,):
                 if _holds(labels, pattern):
-                    images = [root / "images" / part, root / "JPEGImages" / part, root / part / "images"]
-                    beside = images_of(root / part) if labels != root / part else labels
-                    yield Split(labels, next((folder for folder in images if folder.is_dir()), beside))
-    if not any((root / part).is_dir() for names in PARTS.values() for part in names):
+                    yield Split(labels, beside)
+    if not _divided(root):
         for name in folders:
-            if _holds(root / name, pattern) and not _divided(root / name):
-                yield Split(root / name, images_of(root), whole=True)
+            labels = root / name if name else images_of(root)
+            if _holds(labels, pattern) and not _divided(labels):
+                yield Split(labels, images_of(root), whole=True)
 
 
 def images_of(folder: Path) -> Path:

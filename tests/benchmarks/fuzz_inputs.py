@@ -114,6 +114,49 @@ def labels(rng: random.Random) -> Iterator[Case]:
         yield mutated_text(rng, "\n".join(lines)), read, ".txt"
 
 
+def formats(rng: random.Random) -> Iterator[Case]:
+    """The other label formats, a file of each as facetrain writes it itself."""
+    from facetrain.core.faces import LabelledImage
+    from facetrain.core.files import write_bytes
+    from facetrain.data.layout import format_module, format_names
+    from facetrain.data.places import Split
+
+    names = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
+    boxes = np.array([[10, 20, 60.5, 90], [1, 2, 30, 40]], np.float32)
+    points = np.ones((2, 5, 3), np.float32) * 25
+    hidden = np.zeros((2, 5), bool)
+    image = LabelledImage(Path("a.png"), "a.png", (64, 48), boxes, points, np.array([False, True]), hidden)
+    home = tempfile.TemporaryDirectory()
+    done, png = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))
+    assert done
+    write_bytes(Path(home.name) / "images" / "a.png", png.tobytes())
+    wholes: list[tuple[str, str, str]] = []
+    for name in format_names():
+        module = format_module(name)
+        if name in ("labelv2", "fddb"):
+            continue
+        labels = module.target(Path(home.name) / name, "train").labels
+        module.write(labels, [image], names)
+        file = labels if labels.is_file() else next(path for path in labels.rglob("*") if path.is_file())
+        wholes.append((name, file.read_text(), file.suffix))
+    wholes.append(("fddb", "img_1\n2\n60.5 40 -1.4 100 87  1\n6 4 0.5 10 7  1\n", ".txt"))
+    while True:
+        name, text, suffix = rng.choice(wholes)
+
+        def read(path: Path, name: str = name) -> None:
+            module, images = format_module(name), Path(home.name) / "images"
+            place = Split(path, images)
+            if name == "yolo":
+                (Path(home.name) / "labels").mkdir(exist_ok=True)
+                path.replace(Path(home.name) / "labels" / "a.txt")
+                place = Split(Path(home.name) / "labels", images)
+            else:
+                module.recognises(path)
+            module.read(place.labels, place.images, names, ()).raise_on_problems()
+
+        yield mutated_text(rng, text), read, suffix
+
+
 def mat(rng: random.Random) -> Iterator[Case]:
     """MATLAB files as the official truth has them."""
     from scipy.io import savemat
@@ -342,6 +385,7 @@ def _other(rng: random.Random, document: Any) -> Any:
 KINDS: dict[str, tuple[Callable[[random.Random], Iterator[Case]], int]] = {
     "config": (config, 5000),
     "labels": (labels, 4500),
+    "formats": (formats, 9000),
     "mat": (mat, 2500),
     "predictions": (predictions, 2500),
     "images": (images, 4500),

@@ -7,21 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from facetrain.core.faces import LabelledImage
+from facetrain.data.landmark_names import default_names
 
 _LETTERS = ("a", "Gesicht ü", "人脸 1", "b (2)", "c-d", "№ 5 & <x>", 'e"f', "émile", "#g", "a b  c", "0_1", "x;y,z")
 _FOLDERS = ("", "0--Parade/", "two words/", "à/b/")
 
 
-def names_of(count: int) -> tuple[str, ...]:
-    """Names of landmarks: the usual five, or numbers."""
-    five = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
-    return five if count == 5 else tuple(f"point_{number}" for number in range(1, count + 1))
-
-
 def random_set(seed: int, images: Path) -> tuple[tuple[str, ...], list[LabelledImage]]:
     """Names of landmarks and some images with faces of every kind: none, many, ignored, hidden, far outside."""
     rng = np.random.default_rng(seed)
-    points = names_of(int(rng.choice([0, 1, 5, 5, 7])))
+    points = default_names(int(rng.choice([0, 1, 5, 5, 7])))
     scored = rng.random() < 0.5
     found: dict[str, LabelledImage] = {}
     for _ in range(rng.integers(1, 6)):

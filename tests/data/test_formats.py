@@ -4,10 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from data.label_sets import draw_headers, names_of, random_set
+from data.label_sets import draw_headers, random_set
 
 from facetrain.core.errors import DataError
 from facetrain.data.holds import Holds, reduced
+from facetrain.data.landmark_names import default_names
 from facetrain.data.layout import find_split, format_module, format_names, read_place
 
 WRITABLE = [name for name in format_names() if hasattr(format_module(name), "write")]
@@ -72,7 +73,7 @@ def check_equal(again, image, holds: Holds, tolerance: float) -> None:
 
 @pytest.mark.parametrize("name", [name for name in WRITABLE if format_module(name).HOLDS.landmarks])
 def test_landmarks_without_a_wish_are_those_of_the_labels(name, tmp_path):
-    seed = next(seed for seed in range(100) if random_set(seed, tmp_path)[0] == names_of(7))
+    seed = next(seed for seed in range(100) if random_set(seed, tmp_path)[0] == default_names(7))
     place, points, _ = written(name, tmp_path, seed)
     assert format_module(name).read(place.labels, place.images).points == points
 
@@ -84,7 +85,7 @@ def one_of_each(tmp_path_factory):
     for name in WRITABLE:
         folder = tmp_path_factory.mktemp(name)
         sets = ((seed, *random_set(seed, folder)) for seed in range(300))
-        seed = next(seed for seed, points, images in sets if len(images) > 2 and points == names_of(5))
+        seed = next(seed for seed, points, images in sets if len(images) > 2 and points == default_names(5))
         places[name] = written(name, folder, seed)[0]
     folder = tmp_path_factory.mktemp("fddb")
     (folder / "originalPics/2002/08").mkdir(parents=True)
@@ -107,7 +108,7 @@ def test_a_folder_and_a_file_are_found(name, one_of_each):
     root = next(above for above in place.images.parents if above.name.isdigit() or above.name.startswith("fddb"))
     found = find_split(root, "train" if name != "fddb" else "val")
     assert (found.format, found.images) == (name, place.images)
-    labels = read_place(found, names_of(5))
+    labels = read_place(found, default_names(5))
     assert labels.images
     if found.labels.is_file():
         direct = find_split(found.labels, "train" if name != "fddb" else "val")

@@ -12,6 +12,7 @@ from facetrain.cli.app import run_cli
 from facetrain.core.documents.audit import AppliedDocument, AuditDocument
 from facetrain.core.documents.common import EstimateDocument, Header, ProtocolDocument
 from facetrain.core.documents.compare import CompareDocument
+from facetrain.core.documents.convert import ConvertedDocument
 from facetrain.core.documents.detect import DetectDocument
 from facetrain.core.documents.eval import EvalDocument
 from facetrain.core.documents.export import CppDocument, OnnxDocument
@@ -95,6 +96,12 @@ def test_prepare(document: Callable[..., Any]) -> None:
     shutil.copytree("data/WIDER_val/images", "empty/WIDER_val/images")
     line = ["data", "prepare", "widerface", "--from", "empty", "--to", "half", "--partial"]
     assert document(PreparedDocument, *line, code=1)["parts"]["val"]["labels_from"] is None
+
+
+def test_convert(document: Callable[..., Any]) -> None:
+    found = document(ConvertedDocument, "data", "convert", "data", "--to", "yolo", "--as", "yolo")
+    assert [part["part"] for part in found["parts"]] == ["train", "val"]
+    assert found["parts"][0]["faces"]
 
 
 def test_label(document: Callable[..., Any]) -> None:

@@ -158,8 +158,10 @@ def _read_categories(document: dict[str, Any], rows: Rows) -> tuple[dict[Any, st
 def _declared(document: dict[str, Any], names: dict[Any, str]) -> list[str]:
     """Classes without those that only stand above others, as Roboflow writes one."""
     entries = [entry for entry in document.get("categories") or [] if isinstance(entry, dict)]
-    above = {entry.get("supercategory") for entry in entries if entry.get("supercategory") != entry.get("name")}
-    used = {a.get("category_id") for a in document.get("annotations") or [] if isinstance(a, dict)} if above else set()
+    above = {str(entry.get("supercategory")) for entry in entries if entry.get("supercategory") != entry.get("name")}
+    listed = document.get("annotations") if above.intersection(names.values()) else None
+    keys = (each.get("category_id") for each in listed or [] if isinstance(each, dict))
+    used = {key for key in keys if isinstance(key, int | str)}
     return [name for key, name in names.items() if name not in above or key in used]
 
 

@@ -82,7 +82,11 @@ def _read_image(rows: Rows, image: int, parent: Element) -> int:
         try:
             group = each.attributes.get("group_id")
             if each.tag == "box":
-                corners = numbers([each.attribute(name) for name in _CORNERS])
+                told = each.attributes
+                absent = [name for name in _CORNERS if name not in told]
+                if absent:
+                    raise MalformedError("<box>", f"has no `{absent[0]}`")
+                corners = numbers([told[name] for name in _CORNERS])
                 ignore = any(
                     child.attributes.get("name") == "ignore" and child.text.strip().lower() in ("true", "1", "yes")
                     for child in each.children

@@ -33,7 +33,7 @@ from facetrain.data.rows import LARGEST, NOT_PIXELS
 from facetrain.data.writing import check_images, number, size_of, write_lines
 
 FILE = "labelv2.txt"  # its name in a data set
-HOLDS = Holds(landmarks=True, ignore=True, blanks=False, needs_size=True)
+HOLDS = Holds(landmarks=True, names=False, ignore=True, blanks=False, needs_size=True)
 FORM = "an image is `# <path> <width> <height>`, and each of its faces a line `x1 y1 x2 y2` below"
 
 # Looser than a good header (a path with blanks, sizes of 0): such a file is meant, and `read` says what is wrong.

@@ -23,7 +23,7 @@ from facetrain.data.rows import HIDDEN, MISSING, VISIBLE, Rows
 from facetrain.data.writing import check_images, marked_points, number, write_lines, xywh_of
 
 FILE = "label.txt"
-HOLDS = Holds(landmarks=True, hidden=True)
+HOLDS = Holds(landmarks=True, names=False, hidden=True)
 FORM = "an image is `# <path>`, and each of its faces a line `x y width height`, and `x y 0` for each landmark"
 
 

@@ -38,6 +38,8 @@ def places(root: Path, split: str) -> Iterator[Split]:
     name = FILE.replace("*", split)
     for folder in (root / "wider_face_split", root):
         yield Split(folder / name, root / f"WIDER_{split}" / "images")
+    whole = FILE.replace("*", "all")
+    yield Split(root / "wider_face_split" / whole, root / "WIDER_all" / "images", whole=True)
     yield from usual_places(root, split, FILE)
 
 
@@ -87,15 +89,14 @@ def _read_faces(rows: Rows, image: int, lines: Sequence[str], at: int, count: in
     while at < stop:
         tokens = lines[at].split()
         try:
-            if _next_image(lines, at) == at:
-                raise MalformedError(lines[at].strip(), f"a face expected: the image tells {count:,} of them")
             if len(tokens) < 4:
                 raise MalformedError(lines[at].strip(), "a face is `x y width height` and marks behind it")
             values = numbers(tokens[: _INVALID + 1])
         except MalformedError as error:
-            rows.problem(at + 1, error.token, error.message)
-            if _next_image(lines, at) == at:
+            if _begins_image(lines, at):  # the next one, too early
+                rows.problem(at + 1, lines[at].strip(), f"a face expected: the image tells {count:,} of them")
                 return at
+            rows.problem(at + 1, error.token, error.message)
         else:
             if image >= 0:
                 rows.face(image, values[:4], at + 1, ignore=len(values) > _INVALID and values[_INVALID] == 1)
@@ -110,11 +111,13 @@ def _is_face(line: str) -> bool:
     return len(tokens) >= 4 and all(map(is_number, tokens))
 
 
+def _begins_image(lines: Sequence[str], at: int) -> bool:
+    """Whether a line is no face and stands before a number."""
+    below = lines[at + 1].strip() if at + 1 < len(lines) else ""
+    return bool(lines[at].strip()) and below.isdigit() and not _is_face(lines[at])
+
+
 def _next_image(lines: Sequence[str], at: int) -> int:
-    """The next line that is no face and stands before a number."""
-    while at < len(lines):
-        below = lines[at + 1].strip() if at + 1 < len(lines) else ""
-        if lines[at].strip() and not _is_face(lines[at]) and below.isdigit():
-            return at
+    while at < len(lines) and not _begins_image(lines, at):
         at += 1
     return at
