@@ -1,11 +1,12 @@
-"""Training throughput on a CPU, loader included: a plain loop, facetrain, and the network alone.
+"""What training on a CPU is held against: a plain loop, loader included, and the network alone.
 
     python tests/benchmarks/train_throughput.py --data data/widerface
 
+Whole runs beside these: train_speed.py.
+
 Each column runs in a process of its own, in turn (A B C A B C …), because the allocator setting belongs to a process.
   plain    float32, contiguous, DataLoader with 2 workers, transforms image by image, assigner looped over images
-  ours     what `facetrain train` does, validation and checkpoints left out
-  network  forward + backward of the network alone, in ours' precision, memory format, allocator setting and kernels
+  network  forward + backward of the network alone, in facetrain's precision, memory format, allocator setting, kernels
   torch    the same with torch's own operations
 """
 
@@ -31,11 +32,10 @@ from facetrain.core.files import user_cache
 from facetrain.core.images import opencv, read_image
 from facetrain.core.machine import cpu_name
 from facetrain.data.augmentations import augmented
-from facetrain.data.batches import epoch_batches, mirror_order
+from facetrain.data.batches import mirror_order
 from facetrain.data.crops import crop_faces, draw_crop
 from facetrain.data.landmark_names import FIVE
 from facetrain.data.layout import load_split
-from facetrain.data.store.open import open_store
 from facetrain.data.view import View
 from facetrain.model.kernels.choose import use_fused
 from facetrain.model.priors import decode_boxes, encode_landmarks
@@ -43,9 +43,8 @@ from facetrain.model.yunet import build
 from facetrain.train.losses import eiou_loss
 from facetrain.train.machine import choose_precision, keep_big_buffers
 from facetrain.train.optim.optimizers import make_optimizer
-from facetrain.train.step import Task, make_step
 
-COLUMNS = ("plain", "ours", "network", "torch")
+COLUMNS = ("plain", "network", "torch")
 
 
 def images_of(args: argparse.Namespace) -> list[LabelledImage]:
@@ -173,23 +172,6 @@ def run_plain(args: argparse.Namespace) -> list[float]:
     return timed(args, iter_forever(lambda: iter(loader)), lambda item: step(*item))
 
 
-def run_ours(args: argparse.Namespace) -> list[float]:
-    keep_big_buffers()
-    config = settings(args)
-    device = torch.device("cpu")
-    store, _ = open_store(images_of(args), "ram", None, device, 0.1)
-    model = build(config.model, 0).train()
-    use_fused(model, "auto", device, user_cache() / "facetrain" / "kernels")
-    dtype = choose_precision("auto", device)
-    step = make_step(model, make_optimizer(model, config.train), Task(config.train, dtype))
-
-    def batches() -> object:
-        return epoch_batches(store, config.data, config.model.landmarks, batch=args.batch, seed=0, epoch=next(epochs))
-
-    epochs = iter(range(10**9))
-    return timed(args, iter_forever(batches), lambda item: step(item[1]))
-
-
 def run_network(args: argparse.Namespace, kernels: str) -> list[float]:
     keep_big_buffers()
     config = settings(args)
@@ -238,7 +220,6 @@ def main() -> None:
     if args.column:
         runs = {
             "plain": run_plain,
-            "ours": run_ours,
             "network": partial(run_network, kernels="auto"),
             "torch": partial(run_network, kernels="off"),
         }
@@ -261,8 +242,7 @@ def main() -> None:
         "batch": args.batch,
         "images_per_s": {column: [round(v, 2) for v in values] for column, values in rates.items()},
         "median": {column: round(value, 2) for column, value in median.items()},
-        "ours_to_plain": round(median["ours"] / median["plain"], 2),
-        "ours_to_network": round(median["ours"] / median["network"], 2),
+        "network_to_torch": round(median["network"] / median["torch"], 2),
     }
     print(json.dumps(document, indent=2))
 

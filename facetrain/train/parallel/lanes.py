@@ -160,7 +160,7 @@ class GroupGradients:
 
     def ahead(self, items: Iterable[Item]) -> Iterator[Item]:
         """Pass items on. While a step ends and the optimiser works, the crops of the next one are drawn and cut."""
-        self.source = iter(items)
+        self.source, self.next = iter(items), None
         while (item := self.next or next(self.source, None)) is not None:
             self.next = None
             yield item
