@@ -198,7 +198,7 @@ class TrainConfig:
         "auto", "facetrain's own kernels; auto: on a CPU with a C++ compiler, in long runs"
     )
     norm_group: int | None = key(
-        None, "crops that a batch norm sees together on a CPU; null: half of the batch, at most 16", "[1, inf)"
+        None, "crops that a batch norm sees together on a CPU; null: half of the batch, 8 to 16", "[1, inf)"
     )
     assign: AssignConfig = AssignConfig()
     loss: LossConfig = LossConfig()

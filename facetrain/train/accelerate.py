@@ -89,9 +89,10 @@ def accelerated(
     events.note(choice.line)
     line, task = fuse(setup, model, task, pace, choice.compiled)
     events.note(line)
-    division = groups_of(setup, choice.compiled)
+    division, line = groups_of(setup, choice.compiled)
+    if line:
+        events.note(line)
     if division is not None:
-        events.note(division.sentence(config.train.batch))
         return GroupGradients(model, task, division)
     plain = plain_gradients(model, task)
     if not choice.compiled:
@@ -109,13 +110,23 @@ def accelerated(
     return gradients
 
 
-def groups_of(setup: Setup, compiled: bool) -> Division | None:
-    """The groups of a step's crops and their lanes; None where the whole batch goes through the network at once."""
+def groups_of(setup: Setup, compiled: bool) -> tuple[Division | None, str]:
+    """The groups of a step's crops and their lanes; None where the whole batch goes through the network at once.
+
+    Beside it a line to say, which may be empty.
+    """
     if setup.device.type != "cpu" or setup.world.size > 1 or compiled:
-        return None
+        return None, ""
     train = setup.config.train
     division = divide(train.batch, train.norm_group, torch.get_num_threads())
-    return division if division.groups > 1 else None
+    if division.groups > 1:
+        return division, division.sentence(train.batch)
+    if division.threads == 1:
+        return None, ""
+    return None, (
+        f"step: one group of {train.batch} crops on {division.threads} threads, which lose much where other programs "
+        "run: there a larger `batch`, `train.norm_group` or `threads` 1 is faster"
+    )
 
 
 def fuse(setup: Setup, model: YuNet, task: Task, pace: Pace, compiled: bool) -> tuple[str, Task]:

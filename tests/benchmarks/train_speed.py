@@ -10,9 +10,9 @@ gone through in turn, `--rounds` times, and the median is told.
   one      this version by one thread
   all      this version by all: a lane for each
   network  forward and backward of the network alone, this version's kernels, one thread … and by all
-Rows: 256x256 (batch 16), 640x640 (batch 8), 320x320 with a teacher and no labels, Muon (batch 32), each on a quiet
-machine and beside one busy program. A column that a version cannot do stays empty. Below it: the multiply-adds of the
-network (the teacher not counted) as a share of what the processor does in one large product of matrices.
+Rows: 256x256 (batch 16), 640x640 (batch 8, groups of 4), 320x320 with a teacher and no labels, Muon (batch 32), each
+on a quiet machine and beside one busy program. A column that a version cannot do stays empty. Below it: the
+multiply-adds of the network (the teacher not counted) as a share of what the processor does in one large product.
 """
 
 import argparse
@@ -36,6 +36,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "640x640": {"data.size": 640, "train.batch": 8},
     "320x320, teacher": {"data.size": 320, "train.batch": 32, "train.label_weight": 0, "train.optimizer": "muon"},
 }
+OWN = {8: {"train.norm_group": 4}}  # of this version, by the batch: one that small is one group by itself
 COLUMNS = ("plain", "before", "before 1", "one", "all", "network 1", "network all")
 
 
@@ -84,6 +85,8 @@ def cell(args: argparse.Namespace, column: str, settings: dict[str, Any]) -> flo
     if column in ("one", "all", "before", "before 1"):
         if checkout is None:
             return None
+        if checkout == ROOT:
+            settings = settings | OWN.get(settings["train.batch"], {})
         return training(args, checkout.resolve(), settings, 1 if column in ("one", "before 1") else None)
     return other(args, column.split(maxsplit=1)[0], settings, 1 if column.endswith("1") else None)
 

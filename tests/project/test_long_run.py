@@ -136,7 +136,7 @@ def test_what_is_better_becomes_bundled_without_any_path(
 def test_the_recorded_lines_hold_no_place() -> None:
     for text in (BENCHMARKS / "recipes.jsonl").read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
-        assert line["kind"] in ("recipe", "long run")
+        assert line["kind"] in ("recipe", "long run", "groups")
         assert set(line["ap"]) == {"easy", "medium", "hard"}
         assert not {"path", "host", "machine"} & set(line)
         assert not PLACE.search(text.encode())

@@ -70,7 +70,10 @@ def opened() -> Iterator[Callable[..., GroupGradients]]:
         (32, None, 1, (2, 1, 1)),
         (32, None, 8, (2, 2, 4)),
         (16, None, 2, (2, 2, 1)),
-        (8, None, 2, (2, 2, 1)),
+        (8, None, 2, (1, 1, 2)),
+        (15, None, 2, (1, 1, 2)),
+        (17, None, 2, (2, 2, 1)),
+        (8, 4, 2, (2, 2, 1)),
         (7, None, 2, (1, 1, 2)),
         (4, None, 2, (1, 1, 2)),
         (1, None, 2, (1, 1, 2)),
@@ -92,7 +95,7 @@ def test_any_division_is_whole(batch: int, norm_group: int | None, threads: int)
     assert [position for part in parts for position in part] == list(range(batch))
     assert max(map(len, parts)) <= (norm_group or 16)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert min(map(len, parts)) >= min(batch, 4 if norm_group is None else 1)
+    assert min(map(len, parts)) >= min(batch, 8 if norm_group is None else 1)
     assert division.lanes <= min(division.groups, threads)
     assert division.lanes * division.threads <= threads
     assert divide(batch, norm_group, 1).groups == division.groups  # groups are a matter of what is learnt

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 
+from facetrain.core.commands import command_line
 from facetrain.core.errors import DataError
 from facetrain.data.plausibility.conventions import FORMS, Look, look_of, words_of
 from facetrain.data.plausibility.judge import LIMIT, SIZE, SIZE_WORDS, Counted, Judgement
@@ -30,7 +30,7 @@ def refusals(judgement: Judgement, points: Points, given: str, root: Path) -> li
         hint = f"are these two label files in one? Take the second of each out, or: {_TRUST}"
         errors.append(DataError(_said(many["twice"]), hint))
     if SIZE in many:
-        command = _convert(root, "--rescale")
+        command = _convert(root, rescale=True)
         hint = f"where boxes belong to that other size, this scales them to the images that are there: {command}"
         errors.append(DataError(_said(many[SIZE]), hint))
     return errors
@@ -68,7 +68,7 @@ def _boxes(judgement: Judgement, many: list[Counted], given: str, root: Path) ->
     hint = f"they look like {which}: {look.explained:,} of these {look.wrong:,} then fit into their images"
     if not look.whole:
         hint += ", but the others do not: two conventions in one set?"
-    hint += f"\nconvert them: {_convert(root, f'--boxes {look.convention}')}"
+    hint += f"\nconvert them: {_convert(root, boxes=look.convention)}"
     if most is None:
         hint += f"\nif faces really have that shape: {_TRUST}"
     return DataError(said, hint)
@@ -101,15 +101,15 @@ def _landmarks(judgement: Judgement, kind: Counted, points: Points, given: str, 
     table, mask = judgement.table, judgement.masks[kind.kind]
     assert table is not None
     said = _said(kind)
-    looks, option = "", ""
+    looks, option = "", {}
     if kind.kind == "point_outside" and (convention := point_look_of(table, mask)) is not None:
-        looks, option = POINT_CONVENTIONS[convention], f"--landmarks {convention}"
+        looks, option = POINT_CONVENTIONS[convention], {"landmarks": convention}
     elif kind.kind == "point_outside" and (look := look_of(table, mask, given)) is not None:
-        looks, option = f"boxes as {words_of(look.convention)}", f"--boxes {look.convention}"
+        looks, option = f"boxes as {words_of(look.convention)}", {"boxes": look.convention}
     elif (order := order_of(table, mask, points)) is not None:
-        looks, option = f"points in the order {', '.join(order)}", f"--order {quote(','.join(order))}"
+        looks, option = f"points in the order {', '.join(order)}", {"order": ",".join(order)}
     if option:
-        return DataError(said, f"they look like {looks}\nconvert them: {_convert(root, option)}")
+        return DataError(said, f"they look like {looks}\nconvert them: {_convert(root, **option)}")
     return DataError(said, f"the points are {', '.join(points.names)}; correct the labels, or: {_TRUST}")
 
 
@@ -123,5 +123,5 @@ def _count(kind: Counted) -> int:
     return kind.count
 
 
-def _convert(root: Path, option: str) -> str:
-    return f"facetrain data convert {quote(str(root))} {option} --to NEW"
+def _convert(root: Path, **option: str | bool) -> str:
+    return command_line("data convert", root, **option, to="NEW")
