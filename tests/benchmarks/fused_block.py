@@ -2,13 +2,14 @@
 
     python tests/benchmarks/fused_block.py
     python tests/benchmarks/fused_block.py --sweep    # other cuts of the kernels: the best go into FORWARD, BACKWARD
-    TRITON_INTERPRET=1 python tests/benchmarks/fused_block.py --device cpu --batch 1 --side 4 --size 64  # does it run?
+    TRITON_INTERPRET=1 python tests/benchmarks/fused_block.py --dry-run    # does it run? On the CPU, with small numbers
 
 First the errors against float64, then two tables, forward and backward in bfloat16, each variant recorded as one CUDA
 graph where that succeeds, so that the time of launching is left out:
   blocks   one separable block at the sizes of the network: milliseconds, and GB/s of the maps that it reads and writes
            (eager and fused, whose trips can be counted). What the card can do is measured by copying
   network  the whole of it: images/s
+Each begins with nothing compiled, and with 60 steps that are not timed.
 """
 
 import argparse
@@ -34,15 +35,16 @@ Step = Callable[[], None]
 BLOCKS = [(16, 16, 2), (16, 64, 1), (64, 64, 1), (64, 64, 0.5)]
 # how often a map of the inputs' channels and one of the outputs' is read or written (counted in kernels/triton.py)
 TRIPS = {"eager": (3, 22), "fused": (3, 9)}
+DRY = {"device": "cpu", "batch": 1, "side": 4, "size": 64, "repeats": 1, "group": 1, "warmup": 1}  # by --dry-run
 SWEEP = [(values, warps) for values in (1024, 2048, 4096, 8192) for warps in (4, 8)]
 
 
 def record(step: Step, device: torch.device) -> Step:
     """The step as a CUDA graph, or as it is where it cannot be recorded."""
-    for _ in range(3):
-        step()
     if device.type != "cuda":
         return step
+    for _ in range(3):
+        step()
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -58,27 +60,28 @@ def record(step: Step, device: torch.device) -> Step:
     return graph.replay
 
 
-def milliseconds(step: Step, device: torch.device, repeats: int) -> float:
-    """Median of a step, in groups that are long enough to time."""
-    step()
+def milliseconds(step: Step, device: torch.device, args: argparse.Namespace) -> float:
+    """Median of a step when it is warm, in groups that are long enough to time."""
+    for _ in range(args.warmup):
+        step()
     times = []
-    for _ in range(repeats):
+    for _ in range(args.repeats):
         if device.type == "cuda":
             torch.cuda.synchronize()
         began = time.perf_counter()
-        for _ in range(5):
+        for _ in range(args.group):
             step()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        times.append((time.perf_counter() - began) / 5 * 1e3)
+        times.append((time.perf_counter() - began) / args.group * 1e3)
     return statistics.median(times)
 
 
-def copy_bandwidth(device: torch.device) -> float:
+def copy_bandwidth(device: torch.device, args: argparse.Namespace) -> float:
     """GB/s that the device reads and writes when it copies."""
     source = torch.zeros(2**28 if device.type == "cuda" else 2**20, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return 2 * source.numel() / milliseconds(lambda: target.copy_(source), device, 10) / 1e6
+    return 2 * source.numel() / milliseconds(lambda: target.copy_(source), device, args) / 1e6
 
 
 def trainer(module: nn.Module, forward: Callable, x: Tensor, leaf: bool) -> Step:
@@ -150,10 +153,11 @@ def time_block(
     side = int(args.side * share)
     table = {}
     for name in names:
+        torch._dynamo.reset()
         module = unit(inputs, outputs, device, "fused" in name)
         forward = torch.compile(module) if "compiled" in name else module
         x = maps(args.batch, inputs, side, device)
-        spent = milliseconds(record(trainer(module, forward, x, leaf=True), device), device, args.repeats)
+        spent = milliseconds(record(trainer(module, forward, x, leaf=True), device), device, args)
         row: dict[str, float] = {"ms": round(spent, 4)}
         if name in TRIPS:
             of_inputs, of_outputs = TRIPS[name]
@@ -167,6 +171,7 @@ def time_network(args: argparse.Namespace, device: torch.device, names: list[str
     plain = build(load_config(args.config).model, 0).to(device).train()
     table = {}
     for name in names:
+        torch._dynamo.reset()
         model = copy.deepcopy(plain)
         if "fused" in name:
             model.kernels = fused_triton.gpu_kernels()
@@ -176,7 +181,7 @@ def time_network(args: argparse.Namespace, device: torch.device, names: list[str
         began = time.perf_counter()
         step = record(trainer(model, forward, x, leaf=False), device)
         setup = time.perf_counter() - began
-        spent = milliseconds(step, device, args.repeats)
+        spent = milliseconds(step, device, args)
         rate = args.batch / spent * 1e3
         table[name] = {"ms": round(spent, 3), "images_per_s": round(rate, 1), "setup_s": round(setup, 1)}
     return table
@@ -206,8 +211,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=640)
     parser.add_argument("--side", type=int, default=160, help="of the map of stride 4")
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--group", type=int, default=5, help="steps that are timed together")
+    parser.add_argument("--warmup", type=int, default=60, help="steps before")
     parser.add_argument("--sweep", action="store_true")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--dry-run", action="store_true", help="on the CPU, with small numbers")
+    if parser.parse_args().dry_run:
+        parser.set_defaults(**DRY)
     args = parser.parse_args()
     device = torch.device(args.device)
     cuda = device.type == "cuda"
@@ -219,7 +229,7 @@ def main() -> None:
         "torch": torch.__version__,
         "triton": fused_triton.triton.__version__,
         "batch": args.batch,
-        "copy_GB_per_s": round(copy_bandwidth(device), 1),
+        "copy_GB_per_s": round(copy_bandwidth(device, args), 1),
         "errors": errors(device),
     }
     if args.sweep:

@@ -1,21 +1,28 @@
 """Training on a GPU: images/s, milliseconds per part, peak memory, and what each way of running a step gains.
 
-    python tests/benchmarks/gpu_training.py --data data/widerface --output gpu.json     # under 8 minutes on one GPU
-    python tests/benchmarks/gpu_training.py --device cpu --size 64 --batches 4 --seconds 1 --ways plain eager_fp32
+    python tests/benchmarks/gpu_training.py --data data/widerface --output gpu.json
+    python tests/benchmarks/gpu_training.py --ways captured fused --batches 64 --teacher
+    python tests/benchmarks/gpu_training.py --dry-run      # does the script itself run? On the CPU, with small numbers
 
 End to end: batches made by the store and its thread, steps, weights averaged; validation and checkpoints left out.
-  plain       a usual PyTorch loop: float32, transforms image by image in worker processes, looped assigner
   eager_fp32  what `facetrain train` does, uncompiled, in float32
   eager       … in the precision that is chosen for the device
   compiled    … with torch.compile
   captured    … and each step as one CUDA graph: the normal path of a long run
-Parts are timed one by one, waiting for the device after each, so their sum is more than a step's time.
+  fused       … with the network's own kernels (model/kernels/triton.py)
+  plain       a usual PyTorch loop: float32, transforms image by image in worker processes, looped assigner
+Each begins with nothing compiled, and is timed when every number of faces has been seen: a new one is recorded anew.
+The plain loop comes last, in a process of its own under a time limit: its workers are forked, which may hang beside a
+GPU. Parts are timed one by one, waiting for the device after each, so their sum is more than a step's time.
 """
 
 import argparse
 import itertools
 import json
+import os
+import signal
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +35,7 @@ from train_throughput import plain_loader, plain_step
 from facetrain.config.load import load_config
 from facetrain.config.schema import Config
 from facetrain.core.faces import LabelledImage
+from facetrain.core.files import user_cache
 from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batch import Batch
 from facetrain.data.batches import ahead, epoch_batches, make_batch, mirror_order, side_stream
@@ -39,6 +47,8 @@ from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store
 from facetrain.data.store.placement import choose_place
 from facetrain.eval.benchmark import thin
+from facetrain.model.frozen import freeze
+from facetrain.model.kernels.choose import use_fused
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.accelerate import Captured, CudaRecorder, compiled_losses
 from facetrain.train.assign import assign
@@ -48,8 +58,13 @@ from facetrain.train.machine import choose_precision, keep_big_buffers, tuned_ke
 from facetrain.train.optim.optimizers import make_optimizer
 from facetrain.train.step import Gradients, Task, make_step, plain_gradients
 
-WAYS = ("plain", "eager_fp32", "eager", "compiled", "captured")
+WAYS = ("eager_fp32", "eager", "compiled", "captured", "fused", "plain")
+RECORDED = ("captured", "fused")
 PARTS = ("augment", "forward", "assign", "losses", "backward", "optimiser")
+DRY = {  # what --dry-run puts in the place of defaults
+    "device": torch.device("cpu"), "size": 64, "batches": [4], "seconds": 0.3, "images": 16, "warmup": 2, "repeats": 1,
+    "limit": 120.0, "ways": ["eager", "plain"], "teacher": True,
+}  # fmt: skip
 
 
 def wait(device: torch.device) -> None:
@@ -57,12 +72,13 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def gradients_of(way: str, model: YuNet, config: Config, device: torch.device) -> Gradients:
+def gradients_of(way: str, model: YuNet, task: Task, device: torch.device) -> Gradients:
     """Forward and backward pass in one of the ways."""
-    dtype = torch.float32 if way == "eager_fp32" else choose_precision("auto", device)
     if way.startswith("eager"):
-        return plain_gradients(model, Task(config.train, dtype))
-    compiled = plain_gradients(model, Task(config.train, dtype), compiled_losses())
+        return plain_gradients(model, task)
+    if way == "fused":
+        print(use_fused(model, "on", device, user_cache() / "facetrain" / "kernels"), file=sys.stderr)
+    compiled = plain_gradients(model, task, compiled_losses())
     return compiled if way == "compiled" else Captured(compiled, model, CudaRecorder(device))
 
 
@@ -105,7 +121,8 @@ def timed(items: Iterator[Any], step: Callable[[Any], object], args: argparse.Na
 
 def measure_way(way: str, store: ImageStore, config: Config, args: argparse.Namespace) -> dict[str, Any]:
     """One row of the table."""
-    if way == "captured" and args.device.type != "cuda":
+    torch._dynamo.reset()  # or a program of the way before is a candidate at every step, and counts as a recompilation
+    if way in RECORDED and args.device.type != "cuda":
         return {"failed": "CUDA graphs need a GPU"}
     if way == "plain":
         plain = plain_step(config, args.device)
@@ -114,8 +131,11 @@ def measure_way(way: str, store: ImageStore, config: Config, args: argparse.Name
         row: dict[str, Any] = timed(items, lambda item: plain(*item), args)
     else:
         model = build(config.model, 0).to(args.device).train()
-        gradients = gradients_of(way, model, config, args.device)
-        step = make_step(model, make_optimizer(model, config.train), Task(config.train, torch.float32), 10.0, gradients)
+        teacher = freeze(build(config.model, 1)).to(args.device) if args.teacher else None
+        dtype = torch.float32 if way == "eager_fp32" else choose_precision("auto", args.device)
+        task = Task(config.train, dtype, teacher=teacher)
+        gradients = gradients_of(way, model, task, args.device)
+        step = make_step(model, make_optimizer(model, config.train), task, 10.0, gradients)
         ema, count = Ema(model, 0.999), itertools.count()
 
         def whole(batch: Batch) -> None:
@@ -127,6 +147,30 @@ def measure_way(way: str, store: ImageStore, config: Config, args: argparse.Name
         row["peak_gib"] = round(torch.cuda.max_memory_allocated(args.device) / 2**30, 2)
         row["reserved_gib"] = round(torch.cuda.max_memory_reserved(args.device) / 2**30, 2)
     return row
+
+
+def measured(way: str, store: ImageStore, config: Config, args: argparse.Namespace) -> dict[str, Any]:
+    """One row of the table, or why there is none: a way that fails must not cost the figures of the others."""
+    try:
+        with tuned_kernels(way != "plain"):
+            return measure_way(way, store, config, args)
+    except Exception as error:
+        return {"failed": str(error).strip().splitlines()[0][:300] if str(error) else repr(error)}
+
+
+def in_a_process(batch: int, limit: float) -> dict[str, Any]:
+    """The plain loop's row by a process of its own, which ends with all its workers after `limit` seconds."""
+    own = ["--batches", str(batch), "--ways", "plain", "--store", "disk", "--row"]
+    process = subprocess.Popen(
+        [sys.executable, *sys.argv, *own], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        printed, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return {"failed": f"not done after {limit:.0f} s"}
+    return dict(json.loads(printed)) if process.returncode == 0 else {"failed": f"ended with {process.returncode}"}
 
 
 def measure_parts(store: ImageStore, config: Config, args: argparse.Namespace) -> dict[str, float]:
@@ -187,7 +231,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="sample", help="folder in the WIDER FACE layout, or sample")
     parser.add_argument("--model", default="yunet_n")
@@ -197,11 +241,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--store", default="auto", choices=("auto", "device", "ram", "disk"))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--teacher", action="store_true", help="with a frozen network of the same size as teacher")
     parser.add_argument("--seconds", type=float, default=9.0, help="of measuring, for each row")
-    parser.add_argument("--warmup", type=int, default=12)
+    parser.add_argument("--warmup", type=int, default=64, help="steps before: most numbers of faces come up in them")
     parser.add_argument("--repeats", type=int, default=20, help="of each part")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds for a row of the plain loop")
     parser.add_argument("--output", type=Path, help="write the JSON here as well")
-    args = parser.parse_args()
+    parser.add_argument("--dry-run", action="store_true", help="on the CPU, with small numbers")
+    parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)
+    if parser.parse_args().dry_run:
+        parser.set_defaults(**DRY)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parsed()
     began = time.perf_counter()
     if args.device.type == "cpu":
         keep_big_buffers()
@@ -214,34 +268,39 @@ def main() -> None:
     document: dict[str, Any] = describe(args.device) | {
         "model": args.model,
         "size": args.size,
+        "teacher": args.teacher,
         "images": len(store.images),
         "store": store.place,
         "opened_in_s": round(time.perf_counter() - opened, 1),
         "batches": {},
     }
+    ways = [way for way in args.ways if way != "plain" or args.row]
     for batch in args.batches:
         args.batch = batch
-        config = load_config(args.model, [f"train.batch={args.batch}", f"data.size={args.size}", "train.lr=1e-4"])
+        config = load_config(args.model, [f"train.batch={batch}", f"data.size={args.size}", "train.lr=1e-4"])
         rows: dict[str, Any] = {}
-        for way in args.ways:
-            try:
-                with tuned_kernels(way != "plain"):
-                    rows[way] = measure_way(way, store, config, args)
-            except Exception as error:  # one way that fails must not cost the figures of the others
-                rows[way] = {"failed": str(error).strip().splitlines()[0][:300] if str(error) else repr(error)}
-            print(f"batch {args.batch:3} {way:11} {rows[way]}", file=sys.stderr)
+        for way in ways:
+            rows[way] = measured(way, store, config, args)
+            if args.row:
+                print(json.dumps(rows[way]))
+                return
+            print(f"batch {batch:3} {way:11} {rows[way]}", file=sys.stderr)
             if args.device.type == "cuda":
                 torch.cuda.empty_cache()
         with tuned_kernels(True):
             parts = measure_parts(store, config, args)
-        print(f"batch {args.batch:3} parts in ms  {parts}", file=sys.stderr)
-        document["batches"][str(args.batch)] = {"ways": rows, "parts_ms": parts}
+        print(f"batch {batch:3} parts in ms  {parts}", file=sys.stderr)
+        document["batches"][str(batch)] = {"ways": rows, "parts_ms": parts}
+    store.close()
+    for batch in args.batches if "plain" in args.ways else []:
+        rows = document["batches"][str(batch)]["ways"]
+        rows["plain"] = in_a_process(batch, args.limit)
+        print(f"batch {batch:3} {'plain':11} {rows['plain']}", file=sys.stderr)
     document["seconds"] = round(time.perf_counter() - began)
     text = json.dumps(document, indent=2)
     print(text)
     if args.output:
         args.output.write_text(text + "\n")
-    store.close()
 
 
 if __name__ == "__main__":
