@@ -25,6 +25,9 @@ _MAX_OVERLAP_COST = 17.0  # -ln(1e-7) = 16.1
 # Rows of faces treated at once: bounds memory in a crowd (several float32 arrays of this many rows by P). A GPU takes
 # the crowds of a large batch in one piece, since only that is compiled: at 640x640 an array of 8,192 rows has 275 MB.
 CHUNK, GPU_CHUNK = 1024, 8192
+# Two numbers as one of 64 bits, so that one pass finds both: a cost and its row, where the least of equal costs has the
+# first row; or how many faces took a prior (up to 2^23) and the sum of their rows, which is the row where it is one.
+_ROWS, _ONE = 1 << 32, 1 << 40
 
 
 @dataclass(frozen=True)
@@ -105,32 +108,27 @@ def assign_simota(
     """
     images, count = predictions.cls.shape
     device = decoded.device
-    matched = torch.full((images, count), -1, dtype=torch.int64, device=device)
     if len(batch.boxes) == 0:
-        return matched, torch.zeros((images, count), device=device)
+        nobody = torch.full((images, count), -1, dtype=torch.int64, device=device)
+        return nobody, torch.zeros((images, count), device=device)
     score_cost = score_costs(predictions)
     candidate = _candidates(predictions.priors, batch, images, config)
 
-    selections = torch.zeros((images, count), device=device)  # how many faces selected a prior
-    selected_by = torch.full((images, count), -1, dtype=torch.int64, device=device)  # the last that did
-    best_cost = torch.full((images, count), torch.inf, device=device)
-    best_face = torch.full((images, count), -1, dtype=torch.int64, device=device)
+    taken = torch.zeros(
+        images * count, dtype=torch.int64, device=device
+    )  # by how many faces, and the sum of their rows
+    cheapest = torch.full((images, count), torch.iinfo(torch.int64).max, dtype=torch.int64, device=device)
     rows = torch.arange(len(batch.boxes), device=device)
     for chunk in _chunks(batch.boxes):
-        image, row = batch.image[chunk], rows[chunk]
+        image, row = batch.image[chunk, None], rows[chunk, None]
         cost, iou = _costs(predictions.priors, decoded, score_cost, candidate, batch, chunk, config, overlap_cost)
-        selected = _select(cost, iou, config.candidates)  # (M, P)
-        selections.index_add_(0, image, selected.float())
-        _reduce(selected_by, image, torch.where(selected, row[:, None], -1), "amax")
-        # a prior that several faces selected goes to the cheapest face of the image, even one that did not select it
-        chunk_cost = _reduce(torch.full_like(best_cost, torch.inf), image, cost, "amin")
-        is_best = (cost == chunk_cost[image]) & cost.isfinite()
-        first = _reduce(
-            torch.full_like(best_face, len(rows)), image, torch.where(is_best, row[:, None], len(rows)), "amin"
-        )
-        best_face = torch.where(chunk_cost < best_cost, first, best_face)
-        best_cost = torch.minimum(best_cost, chunk_cost)
-    matched = torch.where(selections > 1, best_face, selected_by)
+        index, chosen = _select(cost, iou, config.candidates)  # (M, K)
+        taken.scatter_add_(0, (image * count + index).flatten(), torch.where(chosen, _ONE + row, 0).flatten())
+        keys = _ordered(cost) * _ROWS + row
+        cheapest.scatter_reduce_(0, image.expand_as(keys), keys, "amin")
+    taken = taken.view(images, count)
+    # a prior that several faces selected goes to the cheapest face of the image, even one that did not select it
+    matched = torch.where(taken < 2 * _ONE, taken % _ONE - (taken < _ONE).long(), cheapest % _ROWS)
     face = batch.boxes[matched.clamp(min=0)]  # (B, P, 4)
     quality = torch.where(matched >= 0, box_iou_pairs(decoded, face), 0.0)
     return matched, quality
@@ -169,19 +167,19 @@ def _costs(
     return torch.where(usable, cost, torch.inf), iou
 
 
-def _select(cost: Tensor, iou: Tensor, candidates: int) -> Tensor:
-    """Mask (M, P) of each face's k cheapest priors, k = max(1, floor(sum of its `candidates` best IoUs))."""
+def _select(cost: Tensor, iou: Tensor, candidates: int) -> tuple[Tensor, Tensor]:
+    """Each face's `candidates` cheapest priors (M, K), and which it takes: k = max(1, floor(sum of its best IoUs))."""
     candidates = min(candidates, cost.shape[1])
-    k = iou.topk(candidates, dim=1).values.sum(1).floor().clamp(min=1)  # (M,)
-    cheapest, index = cost.topk(candidates, dim=1, largest=False)
+    values, index = torch.stack([iou, -cost]).topk(candidates, dim=2)  # both at once: (2, M, K)
+    k = values[0].sum(1).floor().clamp(min=1)  # (M,)
     rank = torch.arange(candidates, device=cost.device)
-    chosen = (rank < k[:, None]) & cheapest.isfinite()
-    return torch.zeros_like(cost, dtype=torch.bool).scatter_(1, index, chosen)
+    return index[1], (rank < k[:, None]) & values[1].isfinite()
 
 
-def _reduce(into: Tensor, image: Tensor, values: Tensor, how: str) -> Tensor:
-    """Reduce the rows of each image. into: (B, P), changed and returned; image: (M,); values: (M, P)."""
-    return into.scatter_reduce_(0, image[:, None].expand_as(values), values, how)
+def _ordered(cost: Tensor) -> Tensor:
+    """Whole numbers of 32 bits, as int64, in the order of float32 costs. There is no -0 among them: 0 was added."""
+    bits = cost.view(torch.int32)
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
 
 
 def most_rows(device: torch.device) -> int:

@@ -285,9 +285,36 @@ def test_golden_matching_of_a_cost_matrix(monkeypatch: pytest.MonkeyPatch, assig
     priors = make_priors(8, 56, (8,))
     nothing = Predictions(torch.zeros(1, 7), torch.zeros(1, 7), torch.zeros(1, 7, 4), torch.zeros(1, 7, 5, 2), priors)
     assert assign(nothing, batch, AssignConfig(), mask_ignored=False).matched[0].tolist() == MATCHED
-    chosen = assign_module._select(cost, iou, 10)
-    assert chosen.sum(1).tolist() == [2, 2, 1]
-    assert [row.nonzero()[:, 0].tolist() for row in chosen] == [[1, 3], [1, 4], [5]]
+    index, chosen = assign_module._select(cost, iou, 10)
+    taken = [sorted(row[some].tolist()) for row, some in zip(index, chosen, strict=True)]
+    assert taken == [[1, 3], [1, 4], [5]]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 1024])
+@pytest.mark.parametrize(
+    ("of_prior", "owner"), [([0.5, 0.5, 3.0], 0), ([0.7, 0.5, 0.5], 1), ([0.5, 0.7, -1e-7], 2), ([-1e-7, -2e-7, 0], 1)]
+)
+def test_a_prior_of_several_faces_goes_to_the_first_of_the_cheapest(
+    monkeypatch: pytest.MonkeyPatch, assigner: str, of_prior: list[float], owner: int, chunk: int
+) -> None:
+    """Even to one that did not select it."""
+    if assigner == "compiled":
+        pytest.skip("its costs cannot be exchanged")
+    cost = torch.full((3, 7), 50.0)
+    cost[:, 1], cost[2, 5] = torch.tensor(of_prior), -1.0  # without overlap a face takes one prior: 1, 1 and 5
+    monkeypatch.setattr(assign_module, "_costs", lambda *given: (cost[given[5]], torch.zeros_like(cost[given[5]])))
+    monkeypatch.setattr(assign_module, "CHUNK", chunk)
+    batch = make_batch([[0, 0, 8, 8]] * 3, [0] * 3, [FACE] * 3, 1)
+    priors = make_priors(8, 56, (8,))
+    nothing = Predictions(torch.zeros(1, 7), torch.zeros(1, 7), torch.zeros(1, 7, 4), torch.zeros(1, 7, 5, 2), priors)
+    matched = assign(nothing, batch, AssignConfig(), mask_ignored=False).matched[0].tolist()
+    assert matched == [-1, owner, -1, -1, -1, 2, -1]
+
+
+@given(costs=st.lists(st.floats(-0.5, 1000, width=32) | st.just(math.inf), min_size=2, max_size=2))
+def test_costs_as_whole_numbers_keep_their_order(costs: list[float]) -> None:
+    one, other = assign_module._ordered(torch.tensor(costs) + 0.0).tolist()
+    assert (one < other, one == other) == (costs[0] < costs[1], costs[0] == costs[1])
 
 
 @pytest.mark.parametrize("seed", range(4))
