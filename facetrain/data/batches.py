@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facetrain.config.schema import DataConfig, LandmarksConfig
 from facetrain.data.augmentations import augmented
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
-from facetrain.data.crops import Crop, CropFaces, crop_faces, draw_crop, epoch_order
+from facetrain.data.crops import Crop, CropFaces, draw_crop, epoch_order, faces_of_crops
 from facetrain.data.store.images import ImageStore
 from facetrain.data.view import View
 
@@ -92,37 +92,41 @@ def make_batch(
     here: without the store's threads, in this one
     """
     images = store.crops(crops, config.size, here=here)
+    of_images = [store.images[crop.image] for crop in crops]
+    limits = {"min_face": config.min_face, "min_visible": config.min_visible}
+    joined, counts = faces_of_crops(of_images, crops, config.size, config.reproduce, **limits)
+    if not any(crop.drawn for crop in crops):
+        return as_batch(images, joined, counts)
+    boxes, landmarks, ignore = joined
+    ends = counts.cumsum()
     faces = []
-    for image, crop in zip(images, crops, strict=True):
-        cut = crop_faces(
-            store.images[crop.image],
-            crop,
-            config.size,
-            config.reproduce,
-            min_face=config.min_face,
-            min_visible=config.min_visible,
-        )
-        view = augmented(View(image, *cut, mirror), crop.drawn)
+    for image, crop, start, end in zip(images, crops, ends - counts, ends, strict=True):
+        view = View(image, boxes[start:end], landmarks[start:end], ignore[start:end], mirror)
+        view = augmented(view, crop.drawn)
         if view.image is not image:
             image.copy_(view.image)
         faces.append((view.boxes, view.landmarks, view.ignore))
-    return collate(images, faces, len(mirror))
+    return collate(images, faces)
 
 
-def collate(images: torch.Tensor, faces: Sequence[CropFaces], points: int) -> Batch:
-    """Join the faces of B images to flat rows, filled up with rows that mean nothing."""
-    count = sum(len(boxes) for boxes, _, _ in faces)
+def collate(images: torch.Tensor, faces: Sequence[CropFaces]) -> Batch:
+    """Join the faces of B images."""
+    boxes, landmarks, ignore = (np.concatenate(parts) for parts in zip(*faces, strict=True))
+    return as_batch(images, (boxes, landmarks, ignore), np.array([len(some) for some, _, _ in faces]))
+
+
+def as_batch(images: torch.Tensor, faces: CropFaces, counts: NDArray[np.int64]) -> Batch:
+    """B images and their faces, so many of each, as flat rows, filled up with rows that mean nothing."""
+    some_boxes, some_landmarks, ignore = faces
+    count = len(some_boxes)
     rows = -(-count // _BUCKET) * _BUCKET
     boxes = np.zeros((rows, 4), np.float32)
-    landmarks = np.zeros((rows, points, 3), np.float32)
+    landmarks = np.zeros((rows, *some_landmarks.shape[1:]), np.float32)
     image = np.zeros(rows, np.int64)
     kind = np.full(rows, PADDING, np.int8)
-    start = 0
-    for index, (some_boxes, some_landmarks, ignore) in enumerate(faces):
-        here = slice(start, start + len(some_boxes))
-        boxes[here], landmarks[here], image[here] = some_boxes, some_landmarks, index
-        kind[here] = np.where(ignore, IGNORED, FACE)
-        start += len(some_boxes)
+    boxes[:count], landmarks[:count] = some_boxes, some_landmarks
+    image[:count] = np.repeat(np.arange(len(counts)), counts)
+    kind[:count] = np.where(ignore, IGNORED, FACE)
     parts = [torch.from_numpy(part) for part in (boxes, landmarks, image, kind)]
     return Batch(images, *(part.to(images.device, non_blocking=True) for part in parts))
 

@@ -47,19 +47,22 @@ def move(view: View, matrix: Floats) -> View:
     background. A face whose centre leaves is dropped and a landmark outside loses its weight, as where crops are cut.
     """
     size, exact = view.size, _onto_itself(matrix, view.size)
-    boxes = np.where(view.ignore[:, None], _around_corners(view.boxes, matrix), _around_ellipses(view.boxes, matrix))
-    centres = _moved((view.boxes[:, :2] + view.boxes[:, 2:]) / 2, matrix)
-    kept = exact | ((centres > 0) & (centres < size)).all(1)
+    boxes = _around_corners(view.boxes, matrix)
+    if (matrix[:, :2] == 0).sum() != 2:  # where sides stay upright, it is the same box, and corners are exact
+        boxes = np.where(view.ignore[:, None], boxes, _around_ellipses(view.boxes, matrix))
     landmarks = view.landmarks.copy()
     points = _moved(landmarks[..., :2], matrix)
     landmarks[..., 2] *= ((points >= 0) & (points <= size)).all(-1)
     landmarks[..., :2] = points.clip(0, size)
-    if np.linalg.det(matrix[:, :2]) < 0:
+    if matrix[0, 0] * matrix[1, 1] < matrix[0, 1] * matrix[1, 0]:
         landmarks = landmarks[:, view.mirror]
-    image = _turned(view.image, matrix) if exact else _resampled(view.image, matrix)
-    return replace(
-        view, image=image, boxes=boxes.clip(0, size)[kept], landmarks=landmarks[kept], ignore=view.ignore[kept]
-    )
+    boxes = boxes.clip(0, size)
+    if exact:
+        return replace(view, image=_turned(view.image, matrix), boxes=boxes, landmarks=landmarks)
+    centres = _moved((view.boxes[:, :2] + view.boxes[:, 2:]) / 2, matrix)
+    kept = ((centres > 0) & (centres < size)).all(1)
+    image = _resampled(view.image, matrix)
+    return replace(view, image=image, boxes=boxes[kept], landmarks=landmarks[kept], ignore=view.ignore[kept])
 
 
 def _moved(points: Floats, matrix: Floats) -> Floats:
@@ -74,8 +77,6 @@ def _around_corners(boxes: Floats, matrix: Floats) -> Floats:
 
 
 def _around_ellipses(boxes: Floats, matrix: Floats) -> Floats:
-    if (matrix[:, :2] == 0).sum() == 2:  # sides stay upright: the same box, and corners are exact
-        return _around_corners(boxes, matrix)
     centres = _moved((boxes[:, :2] + boxes[:, 2:]) / 2, matrix)
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
     # the largest x on an ellipse of half-axes w, h under x' = a x + b y is the length of (a w, b h)
@@ -85,9 +86,9 @@ def _around_ellipses(boxes: Floats, matrix: Floats) -> Floats:
 
 def _onto_itself(matrix: Floats, size: int) -> bool:
     """Whether the map is one of the eight symmetries of the square."""
-    linear = matrix[:, :2]
-    permutes = any(np.array_equal(np.abs(linear), axes) for axes in ([[1, 0], [0, 1]], [[0, 1], [1, 0]]))
-    return permutes and np.array_equal(matrix[:, 2], np.where(linear.sum(1) < 0, size, 0))
+    (a, b, x), (c, d, y) = matrix.tolist()
+    permutes = (abs(a), abs(b), abs(c), abs(d)) in ((1, 0, 0, 1), (0, 1, 1, 0))
+    return permutes and (x, y) == (size if a + b < 0 else 0, size if c + d < 0 else 0)
 
 
 def _turned(image: Tensor, matrix: Floats) -> Tensor:

@@ -131,7 +131,7 @@ def test_rows_are_filled_up_with_padding() -> None:
         for some in (count // 2, 0, count - count // 2):
             ignore = rng.random(some) < 0.5
             faces.append((rng.random((some, 4), np.float32), rng.random((some, 5, 3), np.float32), ignore))
-        batch = collate(images, faces, 5)
+        batch = collate(images, faces)
         rows = len(batch.boxes)
         assert rows % 16 == 0
         assert count <= rows < count + 16
@@ -149,7 +149,7 @@ def test_rows_are_filled_up_with_padding() -> None:
 
 def test_faces_without_landmarks_are_collated() -> None:
     faces = [(np.ones((2, 4), np.float32), np.zeros((2, 0, 3), np.float32), np.array([False, True]))]
-    batch = collate(torch.zeros(1, 3, 8, 8), faces, 0)
+    batch = collate(torch.zeros(1, 3, 8, 8), faces)
     assert batch.landmarks.shape == (16, 0, 3)
     assert batch.kind[:2].tolist() == [FACE, IGNORED]
 

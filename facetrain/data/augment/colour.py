@@ -22,7 +22,9 @@ class Colour:
 
 
 def draw(rng: np.random.Generator, setting: ColourConfig) -> Colour | None:
-    """Every number is drawn, whatever is on: so the draws of one setting do not depend on another."""
+    """Every number is drawn, whatever else is on: so the draws of one setting do not depend on another."""
+    if setting == ColourConfig():
+        return None  # these are the last of the crop's generator: who draws none of them disturbs nobody
     jitter = setting.jitter
     factors = rng.uniform(1 - jitter, 1 + jitter, size=3)
     grey, blurred, sigma = rng.random() < setting.grey, rng.random() < setting.blur, rng.uniform(0.5, 2.5)
