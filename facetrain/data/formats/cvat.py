@@ -24,7 +24,7 @@ FILE = "*.xml"
 HOLDS = Holds(landmarks=True, hidden=True, ignore=True, ignored_landmarks=True, needs_size=True)
 FORM = "an `image` has `name`, `width` and `height`, a `box` in it `label`, `xtl`, `ytl`, `xbr` and `ybr` in pixels"
 
-_CORNERS = ("xtl", "ytl", "xbr", "ybr")
+_CORNERS = ("xtl", "ytl", "xbr", "ybr")  # of a box, as attributes
 
 
 def recognises(path: Path) -> bool:
@@ -82,15 +82,8 @@ def _read_image(rows: Rows, image: int, parent: Element) -> int:
         try:
             group = each.attributes.get("group_id")
             if each.tag == "box":
-                told = each.attributes
-                absent = [name for name in _CORNERS if name not in told]
-                if absent:
-                    raise MalformedError("<box>", f"has no `{absent[0]}`")
-                corners = numbers([told[name] for name in _CORNERS])
-                ignore = any(
-                    child.attributes.get("name") == "ignore" and child.text.strip().lower() in ("true", "1", "yes")
-                    for child in each.children
-                )
+                corners = _corners(each)
+                ignore = bool(each.children) and any(map(_says_ignore, each.children))
                 if rows.face(image, corners, each.line, ignore=ignore, kind=each.attribute("label")):
                     faces.append((len(rows) - 1, group, corners))
             elif each.tag == "points":
@@ -101,6 +94,18 @@ def _read_image(rows: Rows, image: int, parent: Element) -> int:
         except MalformedError as error:
             rows.problem(each.line, error.token, error.message)
     return tie_points(rows, faces, points)
+
+
+def _corners(box: Element) -> list[float]:
+    told = box.attributes
+    try:
+        return numbers([told["xtl"], told["ytl"], told["xbr"], told["ybr"]])
+    except KeyError as error:
+        raise MalformedError("<box>", f"has no `{error.args[0]}`") from error
+
+
+def _says_ignore(element: Element) -> bool:
+    return element.attributes.get("name") == "ignore" and element.text.strip().lower() in ("true", "1", "yes")
 
 
 def _points(element: Element) -> list[Point]:
