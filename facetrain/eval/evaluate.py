@@ -134,6 +134,7 @@ def evaluate_model(
     draws: int = DRAWS,
     seed: int = SEED,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Measure on WIDER FACE, or on any labelled set in one of facetrain's layouts (its val part).
 
@@ -147,6 +148,7 @@ def evaluate_model(
     trust_labels: leave out, clip and refuse nothing of labels that cannot be right; WIDER FACE's are never changed
     score, precision: where false alarms are counted, and what a threshold is looked for
     draws, seed:  of the bootstrap that gives the 95 % intervals; 0: none
+    tell:         hears which labels were recognised, and what they hold
 
     Raises InputError for what is missing, DataError for what is damaged, UsageError for rules that mean nothing.
     """
@@ -165,6 +167,7 @@ def evaluate_model(
         present_only=present_only,
         needed=needed,
         reading=Reading(format, tuple(classes), trust_labels),
+        tell=tell,
     )
     if widerface:
         benchmark = reported(benchmark, data)
@@ -197,16 +200,20 @@ def load_benchmark(
     present_only: bool = False,
     needed: bool = True,
     reading: Reading = Reading(),  # noqa: B008 (frozen)
+    tell: Callable[[str], None] | None = None,
 ) -> Benchmark:
     """Images and ground truth below `data`; `sample` is the set that facetrain draws itself.
 
-    needed: whether the images themselves will be looked at. Raises InputError or DataError for what is missing.
+    needed: whether the images themselves will be looked at; tell: hears which labels were recognised
+    Raises InputError or DataError for what is missing.
     """
     if str(data) == "sample" and not data.is_dir():
         data = sample_root()
     if widerface:
         return widerface_benchmark(data, ground_truth, present_only=present_only, needed=needed)
     labels = load_split(data, "val", None, reading)
+    if tell is not None:
+        tell(labels.said())
     labelled = labels.images
     there = [image for image in labelled if image.path.is_file()]
     if not there:

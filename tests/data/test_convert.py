@@ -18,6 +18,7 @@ from facetrain.data.corrections import Corrections
 from facetrain.data.formats import labelv2
 from facetrain.data.landmark_names import FIVE
 from facetrain.data.layout import find_split, format_module, format_names, load_split, read_place
+from facetrain.data.sample_set.make import sample_root
 from facetrain.data.store.open import open_store
 
 WRITABLE = [name for name in format_names() if hasattr(format_module(name), "write")]
@@ -185,3 +186,10 @@ def test_boxes_of_another_size_are_scaled(tmp_path):
     convert(tmp_path, tmp_path / "new", "coco", corrections=Corrections(rescale=True))
     [after] = read_place(find_split(tmp_path / "new", "train"), ()).images
     assert (after.size, after.boxes.tolist()) == (image.size, [[1, 2, 10, 20]])
+
+
+def test_eval_says_what_it_recognised(tmp_path, capsys):
+    convert(sample_root(), tmp_path / "new", "coco")
+    file = tmp_path / "new/val/_annotations.coco.json"
+    assert run_cli(["eval", "--data", str(file), "--draws", "0"]) == 0
+    assert f"labels {file}, format coco, images in {file.parent / 'images'}: 100 images" in capsys.readouterr().err

@@ -103,6 +103,7 @@ def run(
                 precision=at_precision,
                 draws=draws,
                 progress=lambda done, total: advance(1, total=total),
+                tell=console.say,
             )
         pair = None
         if other is not None:
