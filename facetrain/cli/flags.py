@@ -13,6 +13,8 @@ _FIELD = re.compile(r"`([a-z_]+(?:\.[a-z_]+)*)(=[^`\s]+)?`")
 # Settings of a configuration that `train` has a flag of its own for.
 SETTINGS = {
     "data.root": "--data",
+    "data.roots": "--data",
+    "data.val": "--val",
     "data.format": "--format",
     "data.classes": "--classes",
     "data.trust_labels": "--trust-labels",

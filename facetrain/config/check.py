@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -42,11 +42,20 @@ def check_config(config: Config) -> list[Violation]:
 
 def _ranges(config: Config) -> Iterator[Violation]:
     for key, field, value in entries(config):
-        if "range" in field.metadata:
-            for number in _numbers(value):
-                if wanted := _outside(number, field.metadata["range"]):
-                    hint = f"the default is {show(field.default)}"
-                    yield Violation(key, f"must be {wanted}, not {show(number)}", hint)
+        for wrong in _beyond(field, value):
+            yield Violation(key, wrong, f"the default is {show(field.default)}")
+    for number, source in enumerate(config.data.roots, 1):
+        for name, field, value in entries(source):
+            for wrong in _beyond(field, value):
+                yield Violation("data.roots", f"{name} of set {number} ({shorten(source.root)}) {wrong}")
+
+
+def _beyond(field: Field[Any], value: Any) -> Iterator[str]:
+    """What is wrong with each number that lies outside of the field's range."""
+    if "range" in field.metadata:
+        for number in _numbers(value):
+            if wanted := _outside(number, field.metadata["range"]):
+                yield f"must be {wanted}, not {show(number)}"
 
 
 def _names(config: Config) -> Iterator[Violation]:
@@ -178,12 +187,37 @@ def _repeated(key: str, names: Sequence[str], known: set[str], hint: str) -> Ite
 def _data(config: Config) -> Iterator[Violation]:
     if not config.data.root.strip():
         yield Violation("data.root", "is empty", "name a folder, or `sample`")
+    yield from _roots(config)
+    if config.data.val is not None and 0 in (config.train.label_weight, *_first_weight(config)):
+        yield Violation("data.val", "wants labels, and none are read", "leave it out", ("train.label_weight",))
     if not config.data.crop_scales:
         yield Violation("data.crop_scales", "must have at least one scale", "[1.0] crops squares")
     smallest, largest = config.data.cutout.area
     if smallest > largest:
         wrong = f"the smallest share, {smallest:g}, is above the largest, {largest:g}"
         yield Violation("data.cutout.area", wrong, f"write [{largest:g}, {smallest:g}]")
+
+
+def _first_weight(config: Config) -> list[float]:
+    return [source.label_weight for source in config.data.roots[:1]]
+
+
+def _roots(config: Config) -> Iterator[Violation]:
+    key, roots, train = "data.roots", config.data.roots, config.train
+    for number, source in enumerate(roots, 1):
+        if not source.root.strip():
+            yield Violation(key, f"set {number} has no root", "write {root: FOLDER}")
+        if source.label_weight == 0 and (train.teacher is None or train.teacher_weight == 0):
+            wrong = f"label_weight 0 of set {number} ({shorten(source.root)}) with no teacher leaves nothing to learn"
+            yield Violation(key, wrong, "name a `train.teacher`, or let its labels count", ("train.teacher",))
+    shares = [source.share for source in roots if source.share is not None]
+    total = sum(shares)
+    if len(shares) == len(roots) and roots and abs(total - 1) > 1e-6:
+        wrong = f"the shares are {total:g} together, not 1"
+        yield Violation(key, wrong, "leave one share out: it takes what the others leave")
+    elif len(shares) < len(roots) and total >= 1:
+        wrong = f"the shares are {total:g} together, which leaves nothing for the sets without one"
+        yield Violation(key, wrong, "give smaller shares, which add up to less than 1")
 
 
 def _train(config: Config) -> Iterator[Violation]:

@@ -15,7 +15,7 @@ from facetrain.config.check import check_config
 from facetrain.config.problems import Problem, raise_problems, shorten, show
 from facetrain.config.schema import Config, entries
 from facetrain.config.typed import choices, lay
-from facetrain.config.yaml_source import Scalar, Source, plain_document, plain_value, read_yaml
+from facetrain.config.yaml_source import Source, plain_document, plain_value, read_yaml
 from facetrain.core.errors import ConfigError, InputError
 from facetrain.core.suggest import choices_hint, nearest
 
@@ -27,14 +27,14 @@ def load_config(
     source: str | Path,
     overrides: Sequence[str] = (),
     recipe: str | None = None,
-    fields: Mapping[str, Scalar | list[str]] | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> Config:
     """Read and check a configuration.
 
     source:    a YAML file, or the name of a preset with or without `.yaml`; a file of that name goes first
     overrides: `key.path=value`, the value as in YAML, such as `train.lr=1e-3`; a later one wins
     recipe:    the name of a bundled recipe, a partial file between the source and the overrides
-    fields:    values by their dotted key, which no override may set as well
+    fields:    plain values by their dotted key, which no override may set as well
 
     Raises InputError where there is no such file, preset or recipe, and ConfigError listing everything that is wrong.
     """
@@ -102,7 +102,8 @@ def config_to_yaml(config: Config) -> str:
     lines: list[str] = []
     for dotted, key, value in entries(config):
         indent = "  " * dotted.count(".")
-        below = value if isinstance(value, tuple) and any(isinstance(item, tuple) for item in value) else ()
+        nested = isinstance(value, tuple) and any(isinstance(item, tuple) or is_dataclass(item) for item in value)
+        below = value if nested else ()
         if is_dataclass(value):
             text, comment = "", (type(value).__doc__ or "").partition("\n")[0]
             lines += [] if indent else [""]
@@ -133,7 +134,10 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def _flow(value: Any) -> str:
-    """A value on one line."""
+    """A value on one line; of a section what is not as by default, and its first key."""
+    if is_dataclass(value):
+        every = enumerate(entries(value))
+        value = {name: own for number, (name, key, own) in every if own != key.default or number == 0}
     text: str = yaml.dump([value], Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=1 << 20)
     return text[1:-2]
 
@@ -168,7 +172,7 @@ def _read_layer(text: str, name: str, problems: list[Problem]) -> Source | None:
     return layer
 
 
-def _field(key: str, value: Scalar | list[str]) -> Source:
+def _field(key: str, value: Any) -> Source:
     return Source(
         _nested(key.split("."), value), f"`{key}` {shorten(value) if isinstance(value, str) else show(value)}"
     )

@@ -48,6 +48,6 @@ def shorten(text: str) -> str:
 def show(value: Any) -> str:
     """A value as it would stand in YAML, on one line, cut where it is long."""
     try:
-        return shorten(json.dumps(value, ensure_ascii=False))
+        return shorten(json.dumps(value, ensure_ascii=False, default=vars))
     except ValueError:  # Python refuses to print integers of some thousand digits
         return "a huge number"

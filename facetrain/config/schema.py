@@ -99,10 +99,25 @@ class CutoutConfig:
 
 
 @dataclass(frozen=True)
+class SourceConfig:
+    """One of several sets of images that are trained on together."""
+
+    root: str = key("", "as data.root", may_change=True)
+    share: float | None = key(None, "of the samples; null: its images once an epoch, as those of others", "(0, 1]")
+    label_weight: float = key(1.0, "of its labels' loss terms; 0: they are not read, a teacher alone", "[0, inf)")
+    format: str | None = key(None, "label format; null: that of data.format")
+    classes: tuple[str, ...] = key((), "classes that are faces; []: those of data.classes")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where images come from and how they become square training crops."""
 
     root: str = key("data/widerface", "a folder of images and labels, a label file, or `sample`", may_change=True)
+    roots: tuple[SourceConfig, ...] = key(
+        (), "in place of root several: {root, share, label_weight, format, classes}; the first validates"
+    )
+    val: float | None = key(None, "share of a set without a val part that validates, by names; null: none", "(0, 1)")
     format: str | None = key(None, "label format, such as coco or yolo; null: the one that is recognised")
     classes: tuple[str, ...] = key((), "classes that are faces; []: the only one, or the one that is called a face")
     trust_labels: bool = key(False, "true: labels that cannot be right are taken as they are")

@@ -1,12 +1,12 @@
 """Lays plain values over a configuration, guided by the type hints of the dataclasses in schema.py.
 
-Understood are bool, int, float, str, `X | None`, Literal of words, tuple[X, ...], tuple[X, Y] and nested dataclasses:
-a new field of one of these types needs nothing here.
+Understood are bool, int, float, str, `X | None`, Literal of words, tuple[X, ...], tuple[X, Y], nested dataclasses and
+tuples of these: a new field of one of these types needs nothing here.
 """
 
 import sys
 from collections.abc import Iterable
-from dataclasses import Field, is_dataclass, replace
+from dataclasses import Field, fields, is_dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -78,6 +78,8 @@ class _Layer:
             if len(hints) == len(value):
                 items = [self.value(hints[at], item, (*path, at)) for at, item in enumerate(value)]
                 return _REFUSED if any(item is _REFUSED for item in items) else tuple(items)
+        elif is_dataclass(hint) and isinstance(value, dict):
+            return self.section(value, cast(type, hint)(), path)
         elif hint is float and type(value) in (int, float):
             finite = abs(value) <= sys.float_info.max  # neither NaN nor an integer past 1e308
             return float(value) if finite else self.refuse(path, f"must be a finite number, not {show(value)}")
@@ -132,6 +134,8 @@ def describe(hint: Any, plural: bool = False) -> str:
         text = _WORDS[hint][plural]
     elif get_origin(hint) is Literal:
         text = ("words from " if plural else "one of ") + ", ".join(args)
+    elif is_dataclass(hint):
+        text = f"{'sections' if plural else 'a section'} with {', '.join(field.name for field in fields(hint))}"
     elif get_origin(hint) is tuple:
         if args[-1] is Ellipsis:
             items = describe(args[0], plural=True)
@@ -167,6 +171,8 @@ def value_hint(wanted: Any, value: Any) -> str | None:
     if get_origin(hint) is Literal:
         close = nearest(word, get_args(hint))
         return f"did you mean '{close}'?" if close else None
+    if is_dataclass(hint):
+        return f"write {{{fields(hint)[0].name}: {shorten(value)}}}" if isinstance(value, str) else None
     if value is None:
         return "write [] for an empty list"
     return f"write [{show(value)}]" if get_args(hint)[-1] is Ellipsis and not isinstance(value, list | dict) else None

@@ -62,6 +62,7 @@ class LabelledImage:
     ignore:    (F,) bool; such a face neither rewards nor punishes
     hidden:    (F, L) bool: points that are labelled, but not visible in the image; None: the labels do not tell
     scores:    (F,) float32, 0 … 1, where a detector gave the labels; None elsewhere
+    source:    which of the sets that are trained on together it is of, from 0
     """
 
     path: Path
@@ -72,6 +73,7 @@ class LabelledImage:
     ignore: NDArray[np.bool_]
     hidden: NDArray[np.bool_] | None = None
     scores: Floats | None = None
+    source: int = 0
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ class Batch:
     landmarks: (M, L, 3) float32 x, y, weight (0: missing)
     image:     (M,) int64, the image a face stands in
     kind:      (M,) int8: FACE, IGNORED or PADDING
+    label_weight: (B,) float32, what the labels of each image count; None: 1 everywhere
     """
 
     images: Tensor
@@ -23,6 +24,7 @@ class Batch:
     landmarks: Tensor
     image: Tensor
     kind: Tensor
+    label_weight: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on another device; copies overlap with computing where the memory is pinned."""
@@ -32,11 +34,13 @@ class Batch:
             self.landmarks.to(device, non_blocking=True),
             self.image.to(device, non_blocking=True),
             self.kind.to(device, non_blocking=True),
+            None if self.label_weight is None else self.label_weight.to(device, non_blocking=True),
         )
 
     @staticmethod
     def joined(parts: "Sequence[Batch]") -> "Batch":
         """Batches one after the other as one."""
+        weights = [part.label_weight for part in parts if part.label_weight is not None]
         first = [sum(len(part.images) for part in parts[:index]) for index in range(len(parts))]
         return Batch(
             torch.cat([part.images for part in parts]),
@@ -44,6 +48,7 @@ class Batch:
             torch.cat([part.landmarks for part in parts]),
             torch.cat([part.image + start for part, start in zip(parts, first, strict=True)]),
             torch.cat([part.kind for part in parts]),
+            torch.cat(weights) if weights else None,
         )
 
 

@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from facetrain.config.schema import DataConfig, LandmarksConfig
+from facetrain.core.faces import LabelledImage
 from facetrain.data.augmentations import augmented
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
-from facetrain.data.crops import Crop, CropFaces, draw_crop, epoch_order, faces_of_crops
+from facetrain.data.crops import Crop, CropFaces, draw_crop, faces_of_crops
+from facetrain.data.mixture import epoch_images, without_faces
 from facetrain.data.store.images import ImageStore
 from facetrain.data.view import View
 
@@ -77,7 +80,7 @@ def epoch_shares(
 def _epoch_crops(
     store: ImageStore, config: DataConfig, batch: int, seed: int, epoch: int, first_step: int, part: range
 ) -> Iterator[list[Crop]]:
-    order = epoch_order(len(store.images), seed, epoch)
+    order = epoch_images(store.images, config.roots, seed, epoch)
     for step in range(first_step, steps_per_epoch(len(order), batch)):
         positions = range(step * batch + part.start, step * batch + part.stop)
         indices = [int(order[p % len(order)]) for p in positions]
@@ -93,6 +96,30 @@ def make_batch(
     """
     images = store.crops(crops, config.size, here=here)
     of_images = [store.images[crop.image] for crop in crops]
+    weights = _label_weights(of_images, config)
+    if weights is None:
+        return _batch(images, of_images, crops, config, mirror)
+    # nothing is assigned to faces that do not count
+    counted = [image if weight else without_faces(image) for image, weight in zip(of_images, weights, strict=True)]
+    batch = _batch(images, counted, crops, config, mirror)
+    return replace(batch, label_weight=torch.tensor(weights).to(images.device, non_blocking=True))
+
+
+def _label_weights(images: Sequence[LabelledImage], config: DataConfig) -> list[float] | None:
+    """What the labels of each image count, by its source; None where all count alike."""
+    if all(root.label_weight == 1 for root in config.roots):
+        return None
+    return [config.roots[image.source].label_weight for image in images]
+
+
+def _batch(
+    images: torch.Tensor,
+    of_images: Sequence[LabelledImage],
+    crops: Sequence[Crop],
+    config: DataConfig,
+    mirror: NDArray[np.int64],
+) -> Batch:
+    """The crops' pixels, (B, 3, S, S), with their faces, both augmented."""
     limits = {"min_face": config.min_face, "min_visible": config.min_visible}
     joined, counts = faces_of_crops(of_images, crops, config.size, config.reproduce, **limits)
     if not any(crop.drawn for crop in crops):
@@ -192,5 +219,6 @@ def _take_over(batch: Batch, finished: torch.cuda.Event) -> None:
     """Let this thread's stream wait for a batch, and the batch's memory for what this stream does with it."""
     stream = torch.cuda.current_stream(batch.images.device)
     stream.wait_event(finished)
-    for tensor in (batch.images, batch.boxes, batch.landmarks, batch.image, batch.kind):
-        tensor.record_stream(stream)
+    for tensor in (batch.images, batch.boxes, batch.landmarks, batch.image, batch.kind, batch.label_weight):
+        if tensor is not None:
+            tensor.record_stream(stream)

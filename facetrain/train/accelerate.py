@@ -166,7 +166,8 @@ def compiled_losses(backend: str = "inductor") -> Callable[[YuNet, Batch, Task],
         faces = (batch.boxes, batch.landmarks, batch.image, batch.kind)
         for tensor in faces:
             torch._dynamo.maybe_mark_dynamic(tensor, 0)
-        return program(model, (batch.images, *faces), task)
+        weight = () if batch.label_weight is None else (batch.label_weight,)
+        return program(model, (batch.images, *faces, *weight), task)
 
     return losses
 
@@ -295,13 +296,16 @@ class Captured:
                 part.new_zeros((rows, *part.shape[1:]))
                 for part in (batch.boxes, batch.landmarks, batch.image, batch.kind)
             ]
-            self.inputs[rows] = Batch(images, *faces)
+            weight = None if batch.label_weight is None else torch.empty_like(batch.label_weight)
+            self.inputs[rows] = replace(Batch(images, *faces), label_weight=weight)
         inputs, count = self.inputs[rows], len(batch.boxes)
         inputs.images.copy_(batch.images)
         inputs.boxes[:count].copy_(batch.boxes)
         inputs.landmarks[:count].copy_(batch.landmarks)
         inputs.image[:count].copy_(batch.image)
         inputs.kind[:count].copy_(batch.kind)
+        if inputs.label_weight is not None and batch.label_weight is not None:
+            inputs.label_weight.copy_(batch.label_weight)
         inputs.kind[count:].fill_(PADDING)  # what an earlier batch left in these rows means nothing
         inputs.image[count:].fill_(0)
         return inputs

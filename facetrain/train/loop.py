@@ -1,7 +1,7 @@
 """The training run, top to bottom."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -31,6 +31,7 @@ from facetrain.train.run.checkpoint import TrainState, check_same_data, remove_s
 from facetrain.train.run.ending import Ending
 from facetrain.train.run.environment import describe_environment
 from facetrain.train.settle_norms import CROPS, settle_norms
+from facetrain.train.sources import unlabelled_of
 from facetrain.train.step import Task, make_step
 from facetrain.train.teacher import TeacherFile, make_teacher
 from facetrain.train.training import Training
@@ -63,7 +64,7 @@ def train_model(
     name: str | None = None,
     resume: RunDir | None = None,
     weights: str | Path | None = None,
-    data: str | None = None,
+    data: str | Sequence[str] | None = None,
     teacher: str | None = None,
     budget: float | None = None,
     max_time: float | None = None,
@@ -75,7 +76,8 @@ def train_model(
 
     config:   what to train, by default the published YuNet-n; `resume` brings its own
     weights:  what to start from (fine-tuning): a checkpoint, a YuNet's ONNX file, a run or a name, see `find_weights`
-    data, teacher: where these lie now for a run that is resumed; a new run's stand in its configuration
+    data, teacher: where these lie now for a run that is resumed, of several sets all in their order; a new run's stand
+              in its configuration
     budget:   seconds that a new run may take; its steps are planned so that its schedule ends with them
     max_time: seconds after which the run saves, validates and stops, wherever its schedule is
     dry_run:  tell the plan and train one step; nothing is written
@@ -87,6 +89,7 @@ def train_model(
     """
     limits = Limits(budget, max_time, dry_run, clock, clock())
     place = torch_device(device)
+    places = [data] if isinstance(data, str) else list(data or ())
     with join(place) as world, ExitStack() as hold:
         events = events if events is not None and world.is_rank_0 else LogEvents()
 
@@ -94,7 +97,7 @@ def train_model(
             if weights is not None:
                 find_weights(weights, "train", Path(runs))
             if resume is not None:
-                return begin_again(resume, data, teacher, hold, dry_run=dry_run)
+                return begin_again(resume, places, teacher, hold, dry_run=dry_run)
             return begin_new(config or Config(), Path(runs), name, config_name, hold, dry_run=dry_run)
 
         # what can be refused is refused here, before images are decoded
@@ -156,15 +159,17 @@ def assemble(
     task = Task(train, setup.dtype, world, make_teacher(taught, place) if taught else None)
     seconds = [left for left in (limits.max_time, pace.left()) if left is not None]
     gradients = accelerated(setup, model, task, pace, state.step, min(seconds, default=None), events)
-    if task.teacher is not None and taught is not None and setup.labels is None:
-        look_first(setup, task, taught, events)
+    unlabelled = unlabelled_of(setup.store.images, config)
+    if task.teacher is not None and taught is not None and unlabelled:
+        look_first(setup, unlabelled, task, taught, events)
     most = gradient_limit(train, None if pace.plan is not None else pace.total)
-    step = make_step(model, optimizer, task, most, None if limits.dry_run else gradients)
+    groups = gradients if isinstance(gradients, GroupGradients) else None
+    step = make_step(model, optimizer, task, most, groups if limits.dry_run else gradients)  # nothing is compiled
     run = beginning.run if world.is_rank_0 and not limits.dry_run else None
     return Training(
         *(config, run, setup, world, model, optimizer, ema, state, pace, step, events),
         *(limits.clock, limits.max_time, limits.dry_run),
-        groups=gradients if isinstance(gradients, GroupGradients) else None,
+        groups=groups,
     )
 
 
@@ -221,8 +226,8 @@ def settle(model: YuNet, taken: Collection[str], setup: Setup, events: Events) -
     events.note("the file has no batch norms: they begin with what training crops show, and change nothing yet")
 
 
-def look_first(setup: Setup, task: Task, taught: TeacherFile, events: Events) -> None:
-    """Where no labels say where faces are, the teacher does."""
+def look_first(setup: Setup, images: Sequence[int], task: Task, taught: TeacherFile, events: Events) -> None:
+    """Where no labels say where faces are, the teacher does. images: their indices."""
     assert task.teacher is not None
 
     def progress(done: int, total: int) -> None:
@@ -230,5 +235,6 @@ def look_first(setup: Setup, task: Task, taught: TeacherFile, events: Events) ->
 
     folder = user_cache() / "facetrain" / "faces"
     with setup.world.one_after_the_other():
-        count = find_faces(setup.store, task.teacher, taught.sha256, setup.dtype, folder, progress)
-    events.note(f"the teacher sees {count:,} faces; training windows are drawn around them")
+        count = find_faces(setup.store, images, task.teacher, taught.sha256, setup.dtype, folder, progress)
+    where = "" if len(images) == len(setup.store.images) else f" in {len(images):,} images without labels"
+    events.note(f"the teacher sees {count:,} faces{where}; training windows are drawn around them")

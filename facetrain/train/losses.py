@@ -5,6 +5,7 @@ Shapes: B images, P priors, L landmarks; `normaliser` is a scalar tensor. All lo
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -27,14 +28,25 @@ def compute_losses(
     normaliser: Tensor,
     config: LossConfig,
     faces: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The weighted terms `cls`, `obj`, `box`, `landmarks`, each a scalar; their sum is what is minimised.
 
     normaliser: number of positive priors, at least 1
     faces:      `landmark_faces`, by default of these targets
+    weight:     (B,) what each image counts; None: 1. Counts are not weighted: an image of weight 0.3 gives 0.3 of its
+                gradient, whatever stands beside it
     Where several processes share a batch both are the global batch's, and the terms add up to the global batch's.
     """
-    obj = binary_loss(predictions.obj, targets.positive, targets.obj_weight)
+    of_images = targets.obj_weight if weight is None else targets.obj_weight * weight[:, None]
+    obj = binary_loss(predictions.obj, targets.positive, of_images)
+    if weight is not None:
+        faces = landmark_faces(targets.landmark_weight) if faces is None else faces
+        targets = replace(
+            targets,
+            positive=targets.positive * weight[:, None],
+            landmark_weight=targets.landmark_weight * weight[:, None, None],
+        )
     if obj.is_cpu and not torch.compiler.is_compiling():  # elsewhere asking which these are would wait
         predictions, targets = _of_positives(predictions, targets)
     decoded = decode_boxes(predictions.boxes, predictions.priors)

@@ -1,8 +1,8 @@
 """What a run needs before its first step: data, device, number format, and the plan in words."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,18 +11,18 @@ import numpy as np
 import torch
 
 from facetrain.config.schema import Config
-from facetrain.core.errors import DataError, InputError
+from facetrain.core.errors import DataError
 from facetrain.core.faces import LabelledImage
 from facetrain.core.files import user_cache
 from facetrain.core.machine import available_cores, cpu_name
 from facetrain.data.batches import steps_per_epoch
-from facetrain.data.layout import digest, find_images, load_split, reading_of
+from facetrain.data.mixture import epoch_length
 from facetrain.data.plausibility.in_both import find_in_both, in_both_words
 from facetrain.data.sample_set.make import sample_root
+from facetrain.data.sources import sources_of
 from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store
 from facetrain.data.store.placement import choose_place
-from facetrain.data.visible import visible_only
 from facetrain.eval.benchmark import thin
 from facetrain.model.cost import convolutions
 from facetrain.train.events import Events
@@ -31,7 +31,8 @@ from facetrain.train.optim.optimizers import base_rate, gradient_limit, warmup_l
 from facetrain.train.optim.pace import Pace, duration
 from facetrain.train.optim.schedules import SCHEDULES
 from facetrain.train.parallel.world import World
-from facetrain.train.validation import Validation, find_validation
+from facetrain.train.sources import check_sources, source_lines, training_data, unlabelled_of
+from facetrain.train.validation import Validation, find_validation, labelled_validation
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ _USUAL_SIZE = (1024, 768)  # of WIDER FACE's images
 class Setup:
     """A run's data and place of work.
 
+    root:   the set's folder, of several sources the first
     labels: the label file that training reads, or None where a teacher alone teaches
     data:   what tells this training data from other: SHA-256 of the labels, or of the images' names without them
     """
@@ -72,9 +74,12 @@ def prepare(config: Config, device: torch.device, events: Events, world: World) 
     if device.type == "cpu" and keep_big_buffers():
         log.info("glibc keeps freed buffers for the next step (mallopt)")
     with world.one_after_the_other():  # the first one draws the sample set, the others find it
-        root = data_root(config.data.root, events)
-    images, labels, data = _training_images(root, config, events)
-    images = thin(images, config.data.limit)
+        roots = [data_root(source.root, events) for source in sources_of(config.data)]
+    root = roots[0]
+    with world.one_after_the_other() if config.data.val is not None else nullcontext():
+        found = training_data(roots, config, events)
+    labels = found.labels
+    images = thin(found.images, config.data.limit)
     placement = choose_place(images, device, config.data.store, config.data.memory, world.local_size)
     events.note(placement.line)
     store, broken = open_store(
@@ -84,7 +89,7 @@ def prepare(config: Config, device: torch.device, events: Events, world: World) 
         device,
         config.data.max_broken,
         lambda done, total: events.work("decoding images", done, total),
-        unlabelled=labels is None,
+        unlabelled=bool(unlabelled_of(images, config)),
         cache=user_cache() / "facetrain" / "pixels",
         tell=events.note,
     )
@@ -94,36 +99,18 @@ def prepare(config: Config, device: torch.device, events: Events, world: World) 
         raise DataError(
             f"{root}: no image of the {len(store.images)} to train on has a face that counts", "check the labels"
         )
-    val = find_validation(root, config, events, labels)
+    check_sources(store.images, config)
+    if found.held_out is not None:
+        val: Validation | None = labelled_validation(found.held_out, config.eval.limit)
+    else:
+        val = find_validation(root, config, events, found.first)
     if val is None and config.train.patience is not None:
         events.note("train.patience has no effect: there is nothing to validate on")
     if val is not None:
         _look_for_copies(root, store.images, val.images, world, events)
     dtype = choose_precision(config.train.precision, device)
-    steps = steps_per_epoch(len(store.images), config.train.batch)
-    return Setup(config, device, dtype, world, root, labels, data, store, val, steps)
-
-
-def _training_images(root: Path, config: Config, events: Events) -> tuple[list[LabelledImage], Path | None, str]:
-    """The images, their label file, and the hash of the data; no labels are read where they do not count."""
-    points = config.model.landmarks.names
-    if config.train.label_weight == 0:
-        images = find_images(root, points)
-        events.note(f"training data: {len(images):,} images, no labels: the teacher alone teaches")
-        names = "".join(f"{image.name}\n" for image in images)
-        return images, None, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
-    try:
-        labels = load_split(root, "train", points, reading_of(config.data))
-    except InputError as error:
-        if config.train.teacher is not None:
-            error.hint = f"{error.hint}\nwithout labels, by the teacher alone: `train.label_weight=0`"
-        raise
-    events.note(f"training data: {labels.said()}")
-    for line in labels.remarks():
-        events.note(f"training labels: {line}")
-    assert labels.place is not None
-    images = labels.images if config.data.hidden_landmarks else visible_only(labels.images)
-    return images, labels.place.labels, digest(labels)
+    steps = steps_per_epoch(epoch_length(store.images, config.data.roots), config.train.batch)
+    return Setup(config, device, dtype, world, root, labels, found.data, store, val, steps)
 
 
 def _look_for_copies(
@@ -171,12 +158,18 @@ def plan(setup: Setup, pace: Pace) -> list[str]:
     return [
         f"model: {parameters:,} parameters, {len(config.model.landmarks.names)} landmarks, "
         f"strides {list(config.model.strides)}",
-        *(_faces(images) if setup.labels is not None else [f"images: {len(images):,}"]),
+        *source_lines(images, config),
+        *(_faces(_labelled(setup)) if setup.labels is not None else [f"images: {len(images):,}"]),
         _steps(setup, pace),
         f"rate: {train.optimizer}, {base_rate(train):g} (= {train.lr:g} x batch {train.batch} / {train.lr_batch}), "
         f"warm-up {warm_up}, {schedule}, {clipping}",
         f"device: {device}, network in {network}, the rest in float32{processes}",
     ]
+
+
+def _labelled(setup: Setup) -> list[LabelledImage]:
+    without = set(unlabelled_of(setup.store.images, setup.config))
+    return [image for index, image in enumerate(setup.store.images) if index not in without]
 
 
 def _faces(images: Sequence[LabelledImage]) -> list[str]:

@@ -50,7 +50,8 @@ def label_terms(seen: Seen) -> Losses:
         total, faces = seen.world.sum(torch.stack([positives, faces])).unbind()
     else:
         total = positives
-    losses = compute_losses(seen.predictions, seen.targets, total.clamp(min=1), seen.config.loss, faces)
+    weight = seen.batch.label_weight
+    losses = compute_losses(seen.predictions, seen.targets, total.clamp(min=1), seen.config.loss, faces, weight)
     return _times(seen.config.label_weight, losses) | {"positives": positives}
 
 

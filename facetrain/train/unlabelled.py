@@ -8,7 +8,7 @@ found is kept in the cache folder.
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,22 +28,23 @@ _VERSION = 1
 
 def find_faces(
     store: ImageStore,
+    images: Sequence[int],
     teacher: YuNet,
     teacher_hash: str,
     dtype: torch.dtype,
     cache: Path,
     progress: Callable[[int, int], None],
 ) -> int:
-    """Give every image of a store the boxes that the teacher finds in it. Returns their number.
+    """Give these images of a store, by index, the boxes that the teacher finds in them. Returns their number.
 
     cache: a folder that keeps what was found, by the teacher and the images
     """
-    path = cache / f"faces-{_key(store.images, teacher_hash)}.npz"
-    found = _read(path, len(store.images))
+    path = cache / f"faces-{_key([store.images[index] for index in images], teacher_hash)}.npz"
+    found = _read(path, len(images))
     if found is None:
-        found = _look(store, teacher, dtype, progress)
+        found = _look(store, images, teacher, dtype, progress)
         _write(path, found)
-    for index, boxes in enumerate(found):
+    for index, boxes in zip(images, found, strict=True):
         image = store.images[index]
         landmarks = np.zeros((len(boxes), image.landmarks.shape[1], 3), np.float32)
         ignore = np.zeros(len(boxes), np.bool_)
@@ -51,15 +52,21 @@ def find_faces(
     return sum(len(boxes) for boxes in found)
 
 
-def _look(store: ImageStore, teacher: YuNet, dtype: torch.dtype, progress: Callable[[int, int], None]) -> list[Floats]:
+def _look(
+    store: ImageStore,
+    images: Sequence[int],
+    teacher: YuNet,
+    dtype: torch.dtype,
+    progress: Callable[[int, int], None],
+) -> list[Floats]:
     detector = ModelDetector(teacher, score=_SCORE)
     device = next(teacher.parameters()).device
     found = []
-    for index in range(len(store.images)):
+    for done, index in enumerate(images, 1):
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             [faces] = detector.detect_batch([store.image(index)])
         found.append(faces.boxes)
-        progress(index + 1, len(store.images))
+        progress(done, len(images))
     return found
 
 

@@ -11,7 +11,8 @@ from facetrain.config.schema import Config
 from facetrain.core.documents.train import ValidationLine
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import Detector, Faces, LabelledImage
-from facetrain.data.layout import find_split, load_split, reading_of
+from facetrain.data.layout import find_split, load_split
+from facetrain.data.sources import reading_of_source, sources_of
 from facetrain.eval.benchmark import Benchmark
 from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
@@ -134,10 +135,10 @@ def find_validation(root: Path, config: Config, events: Events, training: Path |
                 "medium and hard AP over them chooses best.pt"
             )
             return Validation(benchmark)
-        reading = reading_of(config.data)
+        reading = reading_of_source(sources_of(config.data)[0], config.data)
         place = find_split(root, "val", reading)
         if place.whole and place.labels == training:
-            raise InputError(f"{root}: one set for all, not divided into train and val")
+            raise InputError(f"{root}: one set for all, not divided into train and val (data.val=0.1 keeps a tenth)")
         labels = load_split(root, "val", config.model.landmarks.names, reading)
     except InputError as error:
         events.note(f"no validation: {error.message}; best.pt will be the last weights")
@@ -146,17 +147,22 @@ def find_validation(root: Path, config: Config, events: Events, training: Path |
     if not there:
         events.note("no validation: none of its images is there; best.pt will be the last weights")
         return None
-    benchmark = labelled_benchmark(there).thinned(limit)
-    faces = sum(int((~image.ignore).sum()) for image in benchmark.images)
+    found = labelled_validation(there, limit)
+    faces = sum(int((~image.ignore).sum()) for image in found.images)
     if labels.place is not None and labels.place.format != "labelv2":
         events.note(f"validation labels: {labels.said()}")
     for line in labels.remarks():
         events.note(f"validation labels: {line}")
     events.note(
-        f"validation: {len(benchmark.images):,} of {len(labels.images):,} labelled images ({len(there):,} are there), "
+        f"validation: {len(found.images):,} of {len(labels.images):,} labelled images ({len(there):,} are there), "
         f"{faces:,} faces; the AP at IoU 0.5 over all of them chooses best.pt"
     )
-    return Validation(benchmark)
+    return found
+
+
+def labelled_validation(images: Sequence[LabelledImage], limit: int | None) -> Validation:
+    """The labelled AP over such images, at most `limit` of them."""
+    return Validation(labelled_benchmark(images).thinned(limit))
 
 
 def format_ap(ap: float | None) -> str:

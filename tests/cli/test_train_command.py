@@ -41,6 +41,14 @@ from facetrain.config.load import preset_names, recipe_names
         (["--resume", "nosuch"], "no run to resume here"),
         (["nosuch", "--resume", "--epochs", "3"], "--resume continues a run with its own settings"),
         (["yunet_n", "--epochs", "0"], "train.epochs"),
+        (["yunet_n", "--data", ".:0.3"], "the shares are 0.3 together, not 1"),
+        (["yunet_n", "--data", ".", "--data", ".:0"], "share of set 2 (.) must be above 0"),
+        (["yunet_n", "--data", ".", "--data", ".:most"], "--data .:most: most is no share"),
+        (["yunet_n", "--data", "sample", "--data", "sample:0.5"], "--data sample: the same set as sample"),
+        (["yunet_n", "--data", "sample", "--data", "nowhere:0.5"], "nowhere: no such folder"),
+        (["yunet_n", "--data", "sample", "--set", "data.roots=[{root: a}]"], "two values for one setting"),
+        (["yunet_n", "--val", "1.5"], "data.val: must be above 0 and below 1"),
+        (["nosuch", "--resume", "--val", "0.5"], "--resume continues a run with its own settings"),
     ],
 )
 def test_wrong_calls(

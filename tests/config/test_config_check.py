@@ -56,6 +56,7 @@ OUTSIDE = [
     ("model.tower_convs", "1000000", "at least 0 and at most 64", "1000000"),
     ("model.head_channels", "0", "at least 1 and at most 4096", "0"),
     ("model.objectness_bias", "1e308", "at least -50 and at most 50", "1e+308"),
+    ("data.val", "1", "above 0 and below 1", "1.0"),
     ("data.size", "0", "at least 1 and at most 8192", "0"),
     ("data.size", "-32", "at least 1 and at most 8192", "-32"),
     ("data.crop_scales", "[0.5, 0]", "above 0 and at most 10", "0.0"),
@@ -393,3 +394,31 @@ def test_a_range_is_broken_exactly_outside_of_it(key, value):
     inside = low < value < high or (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
     violations = check_config(with_value(Config(), key, value))
     assert any(violation.text.startswith(f"{key}: must be ") for violation in violations) == (not inside)
+
+
+@pytest.mark.parametrize(
+    ("roots", "words"),
+    [
+        ("[{root: a, share: 0}]", "share of set 1 (a) must be above 0 and at most 1, not 0.0"),
+        ("[{root: a}, {root: b, share: -0.5}]", "share of set 2 (b) must be above 0"),
+        ("[{root: a}, {root: b, label_weight: -1}]", "label_weight of set 2 (b) must be at least 0"),
+        ("[{root: a, share: 0.3}]", "the shares are 0.3 together, not 1"),
+        ("[{root: a, share: 0.3}, {root: b, share: 0.3}]", "the shares are 0.6 together, not 1"),
+        ("[{root: a}, {root: b, share: 1}]", "leaves nothing for the sets without one"),
+        ("[{share: 0.3}, {root: b}]", "set 1 has no root"),
+        ("[{root: a}, {root: b, label_weight: 0}]", "with no teacher leaves nothing to learn"),
+        (
+            "[a, b]",
+            "item 1 of data.roots: must be a section with root, share, label_weight, format, classes, "
+            'not "a" (write {root: a})',
+        ),
+        ("[{root: a, weight: 2}]", "unknown key 'item 1 of data.roots.weight'"),
+        ("[{root: a, share: many}]", "item 1 of data.roots.share: must be a number or null"),
+    ],
+)
+def test_sets_that_cannot_be(roots, words):
+    assert words in str(error_of(f"data.roots={roots}"))
+
+
+def test_a_part_for_validation_wants_labels():
+    assert "data.val: wants labels" in str(error_of("data.val=0.1", "train.label_weight=0", "train.teacher=t"))

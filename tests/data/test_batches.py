@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from facetrain.config.schema import ColourConfig, DataConfig, LandmarksConfig
+from facetrain.config.schema import ColourConfig, DataConfig, LandmarksConfig, SourceConfig
 from facetrain.core.faces import LabelledImage
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
-from facetrain.data.batches import ahead, collate, epoch_batches, mirror_order, steps_per_epoch
+from facetrain.data.batches import ahead, collate, epoch_batches, epoch_shares, mirror_order, steps_per_epoch
 from facetrain.data.crops import Crop
 from facetrain.data.store.images import ImageStore
 from facetrain.data.store.open import open_store
@@ -54,7 +54,8 @@ def assert_equal(one: list[Item], other: list[Item]) -> None:
     assert [crops for crops, _ in one] == [crops for crops, _ in other]
     for (_, first), (_, second) in zip(one, other, strict=True):
         for part in fields(Batch):
-            assert torch.equal(getattr(first, part.name), getattr(second, part.name)), part.name
+            one_part, other_part = getattr(first, part.name), getattr(second, part.name)
+            assert one_part is other_part is None or torch.equal(one_part, other_part), part.name
 
 
 def test_workers_and_place_change_nothing(images: list[LabelledImage], store: ImageStore) -> None:
@@ -70,6 +71,54 @@ def test_workers_and_place_change_nothing(images: list[LabelledImage], store: Im
         assert torch.equal(batch.boxes, wanted_batch.boxes)
         torch.testing.assert_close(batch.images, wanted_batch.images, atol=0.02, rtol=0)
     device.close()
+
+
+def test_weights_of_labels(images: list[LabelledImage]) -> None:
+    """None where all count alike; an image that does not count brings no faces."""
+    sourced = [replace(image, source=i % 2) for i, image in enumerate(images)]
+    store, _ = open_store(sourced, "ram", 1, CPU, 0.0)
+    alike = replace(CONFIG, roots=(SourceConfig("a"), SourceConfig("b")))
+    assert_equal(epoch(store, alike), epoch(store))
+    for weight in (0.25, 0.0):
+        config = replace(CONFIG, roots=(SourceConfig("a"), SourceConfig("b", label_weight=weight)))
+        for (crops, batch), (_, plain) in zip(epoch(store, config), epoch(store), strict=True):
+            wanted = [(1.0, weight)[sourced[crop.image].source] for crop in crops]
+            assert batch.label_weight is not None and batch.label_weight.tolist() == wanted
+            assert torch.equal(batch.images, plain.images)
+            of_faces, of_plain = batch.image[batch.kind != PADDING], plain.image[plain.kind != PADDING]
+            counts = of_plain[torch.tensor([wanted[i] > 0 for i in of_plain.tolist()], dtype=torch.bool)]
+            assert torch.equal(of_faces, counts)
+        moved = next(iter(epoch(store, config)))[1].to(CPU)
+        assert moved.label_weight is not None
+        joined = Batch.joined([moved, moved])
+        assert joined.label_weight is not None and len(joined.label_weight) == 6
+    store.close()
+
+
+def test_shares_are_the_same_for_any_division(images: list[LabelledImage]) -> None:
+    sourced = [replace(image, source=int(i > 2)) for i, image in enumerate(images)]
+    config = replace(CONFIG, roots=(SourceConfig("a"), SourceConfig("b", 0.6, 0.5)))
+    store, _ = open_store(sourced, "ram", 2, CPU, 0.0)
+    other, _ = open_store(sourced, "disk", 1, CPU, 0.0)
+    whole = epoch(store, config, batch=4, epoch=1)
+    assert_equal(epoch(other, config, batch=4, epoch=1), whole)
+    assert_equal(epoch(other, config, batch=4, epoch=1, first_step=1), whole[1:])
+    order = [crop.image for crops, _ in whole for crop in crops]
+    again = {"batch": 4, "seed": 0, "epoch": 1}
+    for part in (range(0, 2), range(2, 4)):
+        some = list(epoch_batches(store, config, LandmarksConfig(), part=part, **again))
+        assert [c.image for crops, _ in some for c in crops] == [
+            i for step in range(len(whole)) for i in order[4 * step + part.start : 4 * step + part.stop]
+        ]
+    shares = epoch_shares(store, config, LandmarksConfig(), parts=[range(0, 1), range(1, 4)], **again)
+    joined = [(crops, Batch.joined([make() for make in parts])) for crops, parts in shares]
+    for (crops, batch), (wanted_crops, wanted) in zip(joined, whole, strict=True):
+        assert crops == wanted_crops
+        assert torch.equal(batch.images, wanted.images)
+        assert batch.label_weight is not None and wanted.label_weight is not None
+        assert torch.equal(batch.label_weight, wanted.label_weight)
+    store.close()
+    other.close()
 
 
 def test_last_batch_is_filled_up_from_the_beginning(store: ImageStore) -> None:

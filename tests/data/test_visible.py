@@ -10,7 +10,7 @@ from facetrain.core.faces import LabelledImage
 from facetrain.data.label_file import LabelFile, LabelStatistics
 from facetrain.data.places import Split
 from facetrain.data.visible import visible_only
-from facetrain.train import prepare
+from facetrain.train import sources
 from facetrain.train.events import LogEvents
 
 
@@ -34,9 +34,9 @@ def test_the_key_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: b
     (tmp_path / "labelv2.txt").touch()
     images = [image([[True, False], [False, True]])]
     labels = LabelFile(images, [], LabelStatistics.of(images), place=Split(tmp_path / "labelv2.txt", tmp_path))
-    monkeypatch.setattr(prepare, "load_split", lambda *arguments: labels)
+    monkeypatch.setattr(sources, "load_split", lambda *arguments: labels)
     config = Config(data=DataConfig(hidden_landmarks=key))
-    (found,), _, _ = prepare._training_images(tmp_path, config, LogEvents())
+    (found,) = sources.training_data([tmp_path], config, LogEvents()).images
     assert int(found.landmarks[..., 2].sum()) == learnt
     assert (found is images[0]) is key
 

@@ -114,7 +114,9 @@ def test_windows_are_drawn_around_what_the_teacher_sees(
     seen = []
     for _ in range(2):
         store, _ = open_store(images, "ram", 1, CPU, 0.0, unlabelled=True)
-        count = first_look.find_faces(store, model, "hash", torch.float32, tmp_path / "kept", lambda done, total: None)
+        count = first_look.find_faces(
+            store, range(len(store.images)), model, "hash", torch.float32, tmp_path / "kept", lambda done, total: None
+        )
         seen.append([image.boxes for image in store.images])
         assert count == sum(len(boxes) for boxes in seen[-1])
         assert all(image.landmarks.shape == (len(image.boxes), 5, 3) for image in store.images)
@@ -125,7 +127,9 @@ def test_windows_are_drawn_around_what_the_teacher_sees(
     [kept] = (tmp_path / "kept").glob("*.npz")
     kept.write_bytes(kept.read_bytes()[:50])
     store, _ = open_store(images, "ram", 1, CPU, 0.0, unlabelled=True)
-    first_look.find_faces(store, model, "hash", torch.float32, tmp_path / "kept", lambda done, total: None)
+    first_look.find_faces(
+        store, range(len(store.images)), model, "hash", torch.float32, tmp_path / "kept", lambda done, total: None
+    )
     assert all((one == p.boxes).all() for one, p in zip(seen[0], store.images, strict=True))
 
 

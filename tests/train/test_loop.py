@@ -245,11 +245,12 @@ def test_weights_of_which_nothing_fits_are_refused(data: Path, tmp_path: Path) -
     assert not (tmp_path / "runs").exists()
 
 
-def test_dry_run_trains_a_step_and_writes_nothing(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("batch", "steps"), [(4, STEPS), (8, 2)])  # in one piece, and in groups
+def test_dry_run_trains_a_step_and_writes_nothing(data: Path, tmp_path: Path, batch: int, steps: int) -> None:
     events = Recorder()
     before = sorted(path.name for path in data.rglob("*"))
-    result = train_model(tiny_config(data), runs=tmp_path / "runs", dry_run=True, events=events)
-    assert (result.run, result.step, result.total_steps) == (None, 1, 3 * STEPS)
+    result = train_model(tiny_config(data, batch=batch), runs=tmp_path / "runs", dry_run=True, events=events)
+    assert (result.run, result.step, result.total_steps) == (None, 1, 3 * steps)
     assert len(events.steps) == 1
     assert list(tmp_path.iterdir()) == []
     assert sorted(path.name for path in data.rglob("*")) == before

@@ -15,7 +15,7 @@ from facetrain.model.weights import load_model
 from facetrain.model.yunet import YuNet, build
 from facetrain.train.assign import assign
 from facetrain.train.optim.optimizers import make_optimizer
-from facetrain.train.step import Task, forward_backward, make_step, seen_finite
+from facetrain.train.step import Task, batch_losses, forward_backward, make_step, seen_finite
 
 TINY = ModelConfig(stem=(3, 8, 8), stages=((8, 8), (8, 16), (16, 16), (16, 16), (16, 16)), head_channels=16)
 PUBLISHED = TrainConfig(loss=LossConfig(ignored="background"))
@@ -97,6 +97,25 @@ def drawn_batch(seed: int = 0, size: int = 64) -> Batch:
     kind = torch.tensor([FACE, FACE, IGNORED], dtype=torch.int8)
     images = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
     return Batch(images, boxes, landmarks, torch.tensor([0, 1, 1]), kind)
+
+
+@pytest.mark.parametrize("ignored", ["mask", "background"])
+def test_a_weight_of_labels_is_a_factor_of_its_images_losses(ignored: str) -> None:
+    batch = drawn_batch(2)
+    config = TrainConfig(loss=LossConfig(ignored=ignored))  # type: ignore[arg-type]
+    model = trained(batch, 5)[0].eval()
+
+    def losses(*weights: float) -> dict[str, float]:
+        weighted = replace(batch, label_weight=torch.tensor(weights) if weights else None)
+        found = batch_losses(model, weighted, Task(config, torch.float32))
+        return {name: float(value.detach()) for name, value in found.items()}
+
+    plain, first, second, parts = losses(), losses(1, 0), losses(0, 1), losses(0.3, 2)
+    for name in ("cls", "obj", "box", "landmarks"):
+        assert math.isclose(losses(1, 1)[name], plain[name], rel_tol=1e-6)
+        assert math.isclose(first[name] + second[name], plain[name], rel_tol=1e-5)
+        assert math.isclose(0.3 * first[name] + 2 * second[name], parts[name], rel_tol=1e-5)
+    assert parts["positives"] == plain["positives"]  # counts are not weighted
 
 
 def test_bf16_is_close_to_fp32() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,11 +31,17 @@ def run(
     ] = None,
     *,
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
+            metavar="DIR[:SHARE]",
             help="Folder of images and labels in any layout (labelv2, COCO, YOLO, …), a label file, or `sample` "
-            "(drawn faces). With --resume: its place now."
+            "(drawn faces). Several times: trained on together, DIR:0.3 with its share of the samples; the first "
+            "validates. With --resume: their places now.",
         ),
+    ] = None,
+    val: Annotated[
+        float | None,
+        typer.Option(help="Keep this share of a set without a validation part for it, chosen by the images' names."),
     ] = None,
     format: FORMAT = None,
     classes: CLASSES = None,
@@ -91,16 +97,18 @@ def run(
     devices = _devices(gpus)
     check_threads(threads)
     seconds, budget = _seconds("--max-time", max_time), _seconds("--for", duration)
-    given: dict[str, str | int | list[str] | None] = {
+    given: dict[str, Any] = {
         **{"--format": format, "--classes": class_list(classes) or None},
         **{"--trust-labels": trust_labels or None},
-        **{"--data": data, "--teacher": None if resume else teacher, "--epochs": epochs, "--batch": batch},
-        **{"--seed": seed, "--workers": workers, "--limit": limit},
+        **{"--teacher": None if resume else teacher, "--epochs": epochs, "--batch": batch},
+        **{"--seed": seed, "--workers": workers, "--limit": limit, "--val": val},
     }
-    fields = {key: given[flag] for key, flag in SETTINGS.items() if given[flag] is not None}
-    new = bool(fields.keys() - {"data.root"} or settings or weights or name or recipe != "auto" or budget or dry_run)
+    fields: dict[str, Any] = {key: given[flag] for key, flag in SETTINGS.items() if given.get(flag) is not None}
+    new = bool(fields or settings or weights or name or recipe != "auto" or budget or dry_run)
     _check_options(config, settings or [], resume=resume, new=new, epochs=epochs, budget=budget)
-    chosen = None if resume else _recipe(recipe, data)
+    if data and not resume:
+        fields |= _sources(data)
+    chosen = None if resume else _recipe(recipe, data or [])
     resolved = None if resume or config is None else load_config(config, settings or [], chosen, fields)
     start = None if weights is None else find_weights(weights, "train", runs)
     if resolved is not None and not has_launcher():
@@ -112,7 +120,7 @@ def run(
         name=name,
         resume=find_run(runs, config or "") if resume and is_rank_0() else None,
         weights=start,
-        data=data if resume else None,
+        data=tuple(data or ()) if resume else (),
         teacher=teacher if resume else None,
         budget=budget,
         max_time=seconds,
@@ -151,7 +159,7 @@ class Order:
     name: str | None
     resume: "RunDir | None"
     weights: Path | None
-    data: str | None
+    data: tuple[str, ...]
     teacher: str | None
     budget: float | None
     max_time: float | None
@@ -227,11 +235,15 @@ def _check_places(config: "Config", runs: Path, name: str | None, config_name: s
     from facetrain.core.files import check_folder
     from facetrain.core.run_dir import new_run
     from facetrain.data.layout import find_split, reading_of
+    from facetrain.data.sources import settle_sources
     from facetrain.detect.find_weights import find_teacher
 
     if config.train.teacher is not None:
         find_teacher(config.train.teacher, runs)
     check_folder(new_run(runs, name, config_name).path, "runs")
+    if config.data.roots:
+        settle_sources(config)
+        return
     root = Path(config.data.root)
     if config.data.root == "sample" and not root.is_dir():
         return
@@ -239,10 +251,22 @@ def _check_places(config: "Config", runs: Path, name: str | None, config_name: s
         find_split(root, "train", reading_of(config.data))
 
 
-def _recipe(name: str, data: str | None) -> str | None:
+def _sources(data: Sequence[str]) -> dict[str, Any]:
+    """What --data says as settings: of one set its place, of several each with its share."""
+    from facetrain.data.sources import source_of
+
+    sources = [source_of(text) for text in data]
+    if len(sources) == 1 and sources[0].share is None:
+        return {"data.root": sources[0].root, "data.roots": []}
+    return {
+        "data.roots": [{"root": each.root} | ({} if each.share is None else {"share": each.share}) for each in sources]
+    }
+
+
+def _recipe(name: str, data: Sequence[str]) -> str | None:
     """The recipe to lay over the configuration; None for none."""
     if name == "auto":
-        return "sample" if data == "sample" and not Path("sample").is_dir() else None
+        return "sample" if list(data) == ["sample"] and not Path("sample").is_dir() else None
     return None if name == "none" else name
 
 

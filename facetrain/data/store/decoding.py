@@ -35,7 +35,7 @@ def checked(labelled: LabelledImage, unlabelled: bool) -> tuple[LabelledImage, I
 def fitting(labelled: LabelledImage, image: Image, unlabelled: bool) -> tuple[LabelledImage, Image | str]:
     """The image with its size and pixels, or why they do not fit together."""
     size = image.shape[1], image.shape[0]
-    if unlabelled:
+    if unlabelled and labelled.size is None:
         return replace(labelled, size=size), image
     if labelled.size is None:
         return labelled, f"{labelled.path}: its label gives no size"

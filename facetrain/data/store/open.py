@@ -46,7 +46,7 @@ def open_store(
     """Decode every image once, keep the pixels where they fit, and leave broken images out.
 
     place:      auto, device, ram, mapped or disk; cache: the folder for the mapped file
-    unlabelled: no label says an image's size: each gets the size that it has
+    unlabelled: images of which no label says the size are among them: each gets the size that it has
     tell:       receives what a person should know of the mapped file
     Raises DataError where more than the share `max_broken` of the images is broken.
     """
