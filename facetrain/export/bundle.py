@@ -27,11 +27,11 @@ def write_bundle(checkpoint: Path, name: str, folder: Path = FOLDER) -> list[Pat
 
 
 def portable(config: Config) -> Config:
-    """A configuration that names no place and no hour: no data folder, no teacher's path, no recorded plan."""
+    """A configuration that names no place and no hour: no data folders, no teacher's path, no recorded plan."""
     train = config.train
     if train.teacher is not None:
         train = replace(train, teacher=None, label_weight=train.label_weight or 1.0)
-    data = replace(config.data, root=DataConfig.root, store="auto")
+    data = replace(config.data, root=DataConfig.root, roots=(), store="auto")
     return replace(config, data=data, train=replace(train, plan=None))
 
 

@@ -43,7 +43,8 @@ def long_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
 
 def checkpoint(path: Path, network: str = "yunet_n") -> Path:
-    config = load_config(network, ["train.teacher=/a/place/w.pth", "data.root=/a/place"], "distil")
+    places = ["data.root=/a/place", "data.roots=[{root: /a/place}, {root: /a/place/b, share: 0.3}]"]
+    config = load_config(network, ["train.teacher=/a/place/w.pth", *places], "distil")
     save_checkpoint(path, build(config.model, 0).state_dict(), config, {})
     return path
 
@@ -59,6 +60,10 @@ def test_a_stage_is_an_ordinary_training(long_run: ModuleType, tmp_path: Path) -
     for network, stages in long_run.PLAN.items():
         for stage in stages:
             load_config(network, [*(f"{k}={v}" for k, v in stage.settings.items()), "train.teacher=t"], "distil")
+    wide = long_run.PLAN["yunet_n"].index(long_run.WIDE)
+    line = long_run.command(Path("python"), place, wide, 90.0)
+    named = [Path(line[i + 1]).name for i, word in enumerate(line) if word == "--data"]
+    assert named == ["widerface", "extra:0.3"]
     (place.run(0)).mkdir(parents=True)
     (place.run(0) / "last.pt").touch()
     again = long_run.command(Path("python"), place, 0, 90.0)

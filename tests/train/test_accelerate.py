@@ -178,6 +178,16 @@ def test_recorded_steps_equal_plain_ones() -> None:
     assert (tapes[0].recordings, tapes[0].plain_runs) == (2, 4)  # 64 and 128 rows, two plain runs each
 
 
+def test_recorded_steps_take_the_weights_of_each_batch() -> None:
+    def make(model: YuNet) -> Gradients:
+        return Captured(plain_gradients(model, TASK), model, Tape(model))
+
+    rng = np.random.default_rng(5)
+    weights = [torch.from_numpy(rng.random(3).astype(np.float32)) for _ in range(6)]
+    batches = [replace(drawn(seed, 20 + seed), label_weight=weight) for seed, weight in enumerate(weights)]
+    assert_same_training(make, batches)
+
+
 def test_recorded_steps_of_a_teacher_alone_need_no_face() -> None:
     def make(model: YuNet) -> Gradients:
         return Captured(plain_gradients(model, ALONE_TAUGHT), model, Tape(model))
