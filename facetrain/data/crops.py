@@ -91,7 +91,7 @@ def _first_with_face(
     """The first of the windows (W,) that has one of the centres (F, 2) strictly inside."""
     x, y, left, top = centres[:, 0], centres[:, 1], lefts[:, None], tops[:, None]
     inside = np.any((left < x) & (x < left + side) & (top < y) & (y < top + side), axis=1)  # (W,)
-    first = int(inside.argmax())
+    first = int(np.argmax(inside))
     return first if inside[first] else None
 
 

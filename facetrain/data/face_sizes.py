@@ -20,7 +20,7 @@ def relative_sizes(images: Sequence[LabelledImage]) -> Floats:
 
     Images whose labels have no size are looked at, the first 200 of them; one that cannot be read is left out.
     """
-    shares = [np.zeros(0, np.float32)]
+    shares: list[Floats] = [np.zeros(0, np.float32)]
     looked = 0
     for image in images:
         faces = image.boxes[~image.ignore]
@@ -29,7 +29,7 @@ def relative_sizes(images: Sequence[LabelledImage]) -> Floats:
             looked += 1
             size = _size_of(image)
         if size is not None:
-            shares.append((faces[:, 2:] - faces[:, :2]).min(1) / min(size))
+            shares.append(np.min(faces[:, 2:] - faces[:, :2], axis=1) / min(size))
     return np.concatenate(shares)
 
 

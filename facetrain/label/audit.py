@@ -138,9 +138,9 @@ def _landmarks(
     findings = []
     for row in np.flatnonzero(~image.ignore & (image.landmarks[..., 2] > 0).any(1)):
         candidates = overlap[:, row]
-        if not len(candidates) or candidates.max() < _MATCH:
+        if not len(candidates) or np.max(candidates) < _MATCH:
             continue
-        best = int(candidates.argmax())
+        best = int(np.argmax(candidates))
         there = np.array([faces.landmarks[best, c] if c >= 0 else (np.nan, np.nan) for c in columns])  # (L, 2)
         distance = np.linalg.norm(there - image.landmarks[row, :, :2], axis=1)
         distance = distance[(image.landmarks[row, :, 2] > 0) & ~np.isnan(distance)]

@@ -88,7 +88,7 @@ def cut_out(image: Image, labelled: LabelledImage, finding: Finding) -> Image:
     """The square around a finding, enlarged, with all labels in it and the finding on top; grey beyond the image."""
     cv2 = opencv()
     centre = (finding.box[:2] + finding.box[2:]) / 2
-    side = max(_LEAST, round(_AROUND * float((finding.box[2:] - finding.box[:2]).max())))
+    side = max(_LEAST, round(_AROUND * float(np.max(finding.box[2:] - finding.box[:2]))))
     left, top = (round(float(value) - side / 2) for value in centre)
     height, width = image.shape[:2]
     square = np.full((side, side, 3), 128, np.uint8)

@@ -71,7 +71,7 @@ def _rows(checked: Checked) -> list[list[str]]:
         ["  in the folder, without labels", *(f"{part.unlabelled:,}" for part in checked.parts.values())],
         ["faces", *(f"{one.faces:,}" for one in surveys)],
         ["  with landmarks", *(f"{one.with_landmarks:,}" for one in surveys)],
-        ["  most in one image", *(f"{one.per_image.max(initial=0):,}" for one in surveys)],
+        ["  most in one image", *(f"{one.most_faces:,}" for one in surveys)],
         ["ignored", *(f"{one.ignored:,}" for one in surveys)],
         ["shorter side, pixels: 5 %", *(_percentile(one.percentiles(), 0) for one in surveys)],
         ["  50 %", *(_percentile(one.percentiles(), 1) for one in surveys)],

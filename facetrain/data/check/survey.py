@@ -60,6 +60,11 @@ class Survey:
         """Share of the faces that are too small at every scale."""
         return float((self.crops < self.least).all(1).mean()) if self.crops.size else 0.0
 
+    @property
+    def most_faces(self) -> int:
+        """Of one image."""
+        return int(np.max(self.per_image, initial=0))
+
     def percentiles(self, of: tuple[int, ...] = (5, 50, 95)) -> list[float]:
         """Of the faces' shorter sides; empty without faces."""
         return [round(float(value), 1) for value in np.percentile(self.sides, of)] if self.faces else []
@@ -83,7 +88,7 @@ class Survey:
             "hidden_points": self.hidden,
             "landmarks": self.points,
             "face_side_percentiles": self.percentiles(),
-            "most_faces": int(self.per_image.max(initial=0)),
+            "most_faces": self.most_faces,
             "small_in_crops": round(self.often_small, 4),
             "small_in_all_crops": round(self.always_small, 4),
             "small_below": self.least,

@@ -121,7 +121,7 @@ def around_landmarks(boxes: Doubles, table: FaceTable, convention: str) -> Mask:
     form, unit = _parts(convention)
     given = table.landmarks
     scaled = given * table.sizes[:, None] / UNITS[unit] if unit else given
-    around: Mask = np.logical_and.reduce(np.isnan(given), axis=(1, 2))
+    around: Mask = np.all(np.isnan(given), axis=(1, 2))
     for points in (given, scaled, *([scaled[..., ::-1]] if form == "yxyx" else [])):
         low, high = (np.where(np.isnan(points), fill, points) for fill in (_FAR, -_FAR))
         middle = (low.min(1, initial=_FAR) + high.max(1, initial=-_FAR)) / 2

@@ -206,7 +206,7 @@ def _acted(
 ) -> list[LabelledImage]:
     """The images with what is left out and clipped; those with nothing of it are the same objects."""
     gone, clipped = (
-        np.logical_or.reduce([masks[name] for name, kind in BOX_KINDS.items() if kind.done == done])
+        np.any([masks[name] for name, kind in BOX_KINDS.items() if kind.done == done], axis=0)
         for done in ("left out", "clipped")
     )
     there = table.face >= 0

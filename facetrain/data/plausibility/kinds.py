@@ -55,7 +55,7 @@ def no_area(table: FaceTable, _: Points) -> Mask:
 
 def misses(table: FaceTable, _: Points) -> Mask:
     """No pixel of the box in its image."""
-    missing: Mask = np.logical_or.reduce((table.boxes[:, :2] >= table.sizes) | (table.boxes[:, 2:] <= 0), axis=1)
+    missing: Mask = np.any((table.boxes[:, :2] >= table.sizes) | (table.boxes[:, 2:] <= 0), axis=1)
     return missing & np.isfinite(table.sizes).all(1)
 
 
@@ -104,7 +104,7 @@ def _overlap(one: Doubles, other: Doubles) -> Doubles:
 
 def point_outside(table: FaceTable, _: Points) -> Mask:
     """A landmark far out of its box."""
-    far: Mask = np.logical_or.reduce(np.abs(table.relative - 0.5) > 0.5 + POINT_LEAVES, axis=(1, 2))
+    far: Mask = np.any(np.abs(table.relative - 0.5) > 0.5 + POINT_LEAVES, axis=(1, 2))
     return far & table.with_landmarks
 
 

@@ -80,7 +80,7 @@ def _look(judgement: Judgement, names: list[str], given: str) -> Look | None:
     Odd shapes alone, which some faces have, must be explained with all other faces, and in pixels.
     """
     assert judgement.table is not None
-    wrong = np.logical_or.reduce([judgement.masks[name] for name in names])
+    wrong = np.any([judgement.masks[name] for name in names], axis=0)
     look = look_of(judgement.table, wrong, given)
     if look is None or names != ["odd_shape"]:
         return look
@@ -94,7 +94,7 @@ def _times_larger(judgement: Judgement) -> float | None:
     over = judgement.masks["misses"] | judgement.masks["leaves"]
     if not over.any() or judgement.masks["no_area"].mean() > LIMIT:
         return None
-    return float((table.boxes[over, 2:] / table.sizes[over]).max())
+    return float(np.max(table.boxes[over, 2:] / table.sizes[over]))
 
 
 def _landmarks(judgement: Judgement, kind: Counted, points: Points, given: str, root: Path) -> DataError:

@@ -43,7 +43,7 @@ class FaceTable:
     @property
     def has_area(self) -> Mask:
         """(N,)."""
-        area: Mask = np.logical_and.reduce(self.sides > 0, axis=1)
+        area: Mask = np.all(self.sides > 0, axis=1)
         return area
 
     @property
@@ -56,7 +56,7 @@ class FaceTable:
     @property
     def with_landmarks(self) -> Mask:
         """(N,) faces that count and have at least one point."""
-        any_point: Mask = np.logical_or.reduce(np.isfinite(self.landmarks).all(-1), axis=-1)
+        any_point: Mask = np.any(np.isfinite(self.landmarks).all(-1), axis=-1)
         return any_point & ~self.ignore
 
 
