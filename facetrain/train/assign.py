@@ -182,6 +182,11 @@ def _ordered(cost: Tensor) -> Tensor:
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
 
 
+def may_look(tensor: Tensor) -> bool:
+    """Whether asking what stands in a tensor costs nothing: on a CPU, outside of a compiled step."""
+    return tensor.is_cpu and not torch.compiler.is_compiling()
+
+
 def most_rows(device: torch.device) -> int:
     """Rows that are treated at once on this device."""
     return GPU_CHUNK if device.type == "cuda" else CHUNK
@@ -205,7 +210,7 @@ def _candidates(priors: Tensor, batch: Batch, images: int, config: AssignConfig)
 
 def _on_ignored(priors: Tensor, batch: Batch, images: int) -> Tensor:
     """(B, P): priors whose cell centre lies inside an ignored box of their image."""
-    if priors.is_cpu and not torch.compiler.is_compiling():  # most batches have few, and a look does not wait
+    if may_look(priors):  # most batches have few
         rows = batch.kind == IGNORED
         batch = replace(batch, boxes=batch.boxes[rows], image=batch.image[rows], kind=batch.kind[rows])
     found = torch.zeros((images, len(priors)), device=priors.device)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from facetrain.config.schema import LossConfig
 from facetrain.model.priors import decode_boxes, encode_landmarks
 from facetrain.model.yunet import Predictions
-from facetrain.train.assign import Targets
+from facetrain.train.assign import Targets, may_look
 from facetrain.train.overlap import EPS, area, box_iou_pairs, giou_pairs, hull, overlap_and_union
 
 # Added to the landmark normaliser, so that a batch without any landmark gives 0 and not 0/0; 2^-23 as published
@@ -47,7 +47,7 @@ def compute_losses(
             positive=targets.positive * weight[:, None],
             landmark_weight=targets.landmark_weight * weight[:, None, None],
         )
-    if obj.is_cpu and not torch.compiler.is_compiling():  # elsewhere asking which these are would wait
+    if may_look(obj):
         predictions, targets = _of_positives(predictions, targets)
     decoded = decode_boxes(predictions.boxes, predictions.priors)
     points = encode_landmarks(targets.landmarks, predictions.priors)

@@ -456,7 +456,7 @@ def test_equals_the_plain_reader(tmp_path, seed, landmarks):
 def test_shared_files_equal_the_plain_reader(shared):
     for split in ("train", "val"):
         path = shared / "widerface/labelv2" / split / "labelv2.txt"
-        labels = labelv2.read(path, shared / "images")
+        labels = labelv2.read(path, shared / "images", default_names(5))
         images, bad = plain_read(path.read_text(), 5)
         assert not bad and not labels.problems
         ours = as_plain(labels)
