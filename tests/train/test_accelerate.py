@@ -196,6 +196,30 @@ def test_recorded_steps_of_a_teacher_alone_need_no_face() -> None:
     assert_same_training(make, [drawn(seed, count) for seed, count in enumerate((0, 0, 0, 5, 0))], ALONE_TAUGHT)
 
 
+def test_a_teacher_looks_within_the_recorded_step() -> None:
+    """Where it always looks at the same memory: that of the step's own images."""
+    seen: list[tuple[bool, int]] = []
+    teacher = freeze(build(TINY, seed=1))
+    teacher.register_forward_pre_hook(lambda _, given: seen.append((inside[-1], given[0].data_ptr())))
+    inside = [False]
+
+    def gradients(batch: Batch) -> dict[str, torch.Tensor]:
+        inside.append(True)
+        losses = plain_gradients(model, replace(TAUGHT, teacher=teacher))(batch)
+        inside.pop()
+        return losses
+
+    model = build(TINY, seed=0).train()
+    tape = Tape(model)
+    captured = Captured(gradients, model, tape)
+    for seed in range(5):
+        captured(drawn(seed, 9))
+    # twice in the ordinary way, once while it is recorded, and by each of three replays
+    assert (tape.plain_runs, tape.recordings, len(seen)) == (2, 1, 6)
+    assert {place for _, place in seen} == {captured.inputs[64].images.data_ptr()}
+    assert all(within for within, _ in seen)
+
+
 @given(count=st.integers(1, 1024))
 def test_rows_have_room_and_take_few_values(count: int) -> None:
     assert count <= rows_of(count)
