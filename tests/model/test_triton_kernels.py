@@ -117,12 +117,12 @@ def fast() -> Any:
 def main() -> None:
     from facetrain.model.kernels import triton as fused_triton
 
-    several = fused_triton._PROGRAMS
     document: dict[str, Any] = {"units": [compare_unit(case) for case in CASES]}
-    fused_triton._PROGRAMS = 2  # small maps would never give a program a second tile
-    fused_triton.FORWARD, fused_triton.BACKWARD = fused_triton.Launch(256, 4), fused_triton.Launch(256, 4)
+    usual = fused_triton.FORWARD, fused_triton.BACKWARD
+    fused_triton.FORWARD = fused_triton.BACKWARD = fused_triton.Launch(256, 4)  # two programs of several tiles each
     document["long"] = compare_unit((2, 16, 16, 9, 11))
-    fused_triton._PROGRAMS = several
+    document["long, of other channels"] = compare_unit((2, 32, 16, 9, 11))
+    fused_triton.FORWARD, fused_triton.BACKWARD = usual
     document["network"] = compare_network(compiled=False)
     document["compiled"] = compare_network(compiled=True)
     document["pool"] = compare_pool()
@@ -155,8 +155,9 @@ def test_unit(found: dict[str, Any], index: int) -> None:
         assert sum(ours for ours, _ in pairs) < 1.5 * sum(torchs for _, torchs in pairs)
 
 
-def test_programs_of_several_tiles(found: dict[str, Any]) -> None:
-    assert max(ours for ours, _ in found["long"]["float32"].values()) < 1e-5
+@pytest.mark.parametrize("case", ["long", "long, of other channels"])
+def test_programs_of_several_tiles(found: dict[str, Any], case: str) -> None:
+    assert max(ours for ours, _ in found[case]["float32"].values()) < 1e-5
 
 
 @pytest.mark.parametrize("way", ["network", "compiled"])

@@ -12,6 +12,7 @@ record it.
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -43,7 +44,9 @@ class Launch:
 
 FORWARD = Launch(4096, 8)
 BACKWARD = Launch(2048, 8)  # of the whole block at once: with more, its sums leave the registers (seen for sm_90)
-_PROGRAMS = 1024  # of a kernel that sums: some for each processor of the largest card, few enough to add up quickly
+# Programs of a kernel that sums, for each of the card's processors, whose registers hold two of the forward kernels
+# (seen for sm_90). What each has found is added afterwards: of a small map, 1,024 programs wrote more than the map has.
+_PROGRAMS = 2
 _CHANNELS = (16, 32, 64, 128)
 _DTYPES = (torch.float32, torch.bfloat16)
 
@@ -133,8 +136,19 @@ def _tiles(x: Tensor, launch: Launch) -> int:
 def _shares(x: Tensor, launch: Launch) -> tuple[int, int]:
     """Programs of a kernel that sums over a map, and tiles of each."""
     tiles = _tiles(x, launch)
-    steps = -(-tiles // _PROGRAMS)
+    steps = -(-tiles // (_PROGRAMS * _processors(x.device)))
     return -(-tiles // steps), steps
+
+
+@cache
+def _processors(device: torch.device) -> int:
+    """Of a card; the interpreter has one."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+def _late(inputs: int, channels: int) -> bool:
+    """Whether `separable_backward` keeps all its sums in registers: where these suffice (seen for sm_90)."""
+    return inputs == channels <= 64
 
 
 def _cut(channels: int, launch: Launch) -> dict[str, int]:
@@ -234,6 +248,7 @@ def _separable_backward(
         gradient, middle, x, point.flatten(1).to(x.dtype).contiguous(), point_bias, depth.flatten(1).t().contiguous(),
         back, out, small, large, height, width, _rows(x), steps,
         inputs=inputs, precision="ieee" if x.dtype == torch.float32 or x.is_cpu else "tf32", num_stages=1,
+        late=_late(inputs, channels),
         **_cut(channels, BACKWARD),
     )  # fmt: skip
     return out, large.sum(0), small.sum(0), affine

@@ -220,10 +220,38 @@ def _dot(a, b, precision: tl.constexpr):
 
 
 @triton.jit
+def _tap(
+    k,
+    gradient,
+    middle,
+    start,
+    local,
+    c,
+    channels: tl.constexpr,
+    here,
+    y,
+    x,
+    height,
+    width,
+    scale,
+    shift,
+    mean,
+    slope,
+    level,
+):
+    """The gradient (tile, channels) of the map before the batch norm, where tap k of a pixel's neighbours reads it."""
+    dy = k // 3 - 1
+    dx = k % 3 - 1
+    there = here & (y - dy >= 0) & (y - dy < height) & (x - dx >= 0) & (x - dx < width)
+    value, g = _passed(gradient, middle, start, local - dy * width - dx, c, channels, there, scale, shift)
+    return tl.where(there[:, None], scale * g + slope * (value - mean) + level, 0.0)
+
+
+@triton.jit
 def separable_backward(
     gradient, middle, source, point, point_bias, taps, back, out, small, large,
     height, width, pixels, steps,
-    inputs: tl.constexpr, channels: tl.constexpr, tile: tl.constexpr, precision: tl.constexpr,
+    inputs: tl.constexpr, channels: tl.constexpr, tile: tl.constexpr, precision: tl.constexpr, late: tl.constexpr,
 ):  # fmt: skip
     """Gradient through ReLU, batch norm, depthwise and 1x1 convolution at once; nothing between them is written.
 
@@ -231,6 +259,8 @@ def separable_backward(
     point:  (channels, inputs) weights of the 1x1 convolution; out: (pixels, inputs) gradient of `source`
     small:  (programs, 16, channels) gradients of the nine taps, then of the 1x1 convolution's bias; the rest is zero
     large:  (programs, channels, inputs) gradients of the 1x1 convolution's weights
+    late:   the taps' sums over pixels are taken at the end, not nine times a tile: no warp waits for another, but nine
+            times the registers are in use
     """
     program = tl.program_id(0)
     c = tl.arange(0, channels)
@@ -244,6 +274,9 @@ def separable_backward(
     level = tl.load(back + 4 * channels + c)[None, :]
     weight = tl.load(point + c[:, None] * inputs + i[None, :])
     found = tl.zeros([16, channels], tl.float32)
+    zero = tl.zeros([tile, channels], tl.float32)
+    below = zero
+    sums = (zero, zero, zero, zero, zero, zero, zero, zero, zero)
     grown = tl.zeros([channels, inputs], tl.float32)
     for step in range(0, steps):
         start, p, here = _pixels(program * steps + step, tile, pixels)
@@ -253,20 +286,27 @@ def separable_backward(
         wide = _dot(given, tl.trans(weight), precision) + tl.load(point_bias + c)[None, :]
         wide = tl.where(here[:, None], wide.to(source.dtype.element_ty).to(tl.float32), 0.0)
         inner = tl.zeros([tile, channels], tl.float32)
-        for k in range(0, 9):
-            dy = k // 3 - 1
-            dx = k % 3 - 1
-            there = here & (y - dy >= 0) & (y - dy < height) & (x - dx >= 0) & (x - dx < width)
-            near = local - dy * width - dx
-            value, g = _passed(gradient, middle, start, near, c, channels, there, scale, shift)
-            g = tl.where(there[:, None], scale * g + slope * (value - mean) + level, 0.0)
-            inner += g * tl.load(taps + k * channels + c)[None, :]
-            found += tl.where((row == k)[:, None], tl.sum(g * wide, 0)[None, :], 0.0)
-        found += tl.where((row == 9)[:, None], tl.sum(inner, 0)[None, :], 0.0)
+        if late:
+            for k in tl.static_range(9):
+                g = _tap(k, gradient, middle, start, local, c, channels, here, y, x, height, width, scale, shift, mean,
+                         slope, level)  # fmt: skip
+                inner += g * tl.load(taps + k * channels + c)[None, :]
+                sums = sums[:k] + (sums[k] + g * wide,) + sums[k + 1 :]  # noqa: RUF005 (Triton knows no stars)
+        else:
+            for k in range(0, 9):
+                g = _tap(k, gradient, middle, start, local, c, channels, here, y, x, height, width, scale, shift, mean,
+                         slope, level)  # fmt: skip
+                inner += g * tl.load(taps + k * channels + c)[None, :]
+                found += tl.where((row == k)[:, None], tl.sum(g * wide, 0)[None, :], 0.0)
+        below += inner
         rounded = inner.to(source.dtype.element_ty)
         outer = _dot(rounded, weight, precision)
         tl.store(_at(out, start, local, i, inputs), outer.to(out.dtype.element_ty), mask=here[:, None])
         grown += _dot(tl.trans(rounded), given, precision)
+    found += tl.where((row == 9)[:, None], tl.sum(below, 0)[None, :], 0.0)
+    if late:
+        for k in tl.static_range(9):
+            found += tl.where((row == k)[:, None], tl.sum(sums[k], 0)[None, :], 0.0)
     tl.store(small + (program * 16 + row)[:, None] * channels + c[None, :], found)
     tl.store(large + (program * channels + c)[:, None] * inputs + i[None, :], grown)
 
