@@ -27,6 +27,8 @@ from facetrain.data.view import View
 # These two draw on from the crop's own generator, after its window, as they did before there were others: so runs of
 # old configurations repeat bit by bit. Any other has a generator of its own and disturbs no draw, whether on or off.
 _ON_THE_CROPS_GENERATOR = ("flip", "colour")
+# These move pixels or give them a grey that every number format has: it is the same whether rounding comes before.
+KEEP_VALUES = ("flip", "cutout")
 
 
 class Augmentation(Protocol):

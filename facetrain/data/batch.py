@@ -11,7 +11,7 @@ from torch import Tensor
 class Batch:
     """B square images and the faces in them, flat: the faces of all images stand in one list of M rows.
 
-    images:    (B, 3, S, S) float32 BGR 0 … 255, channels_last
+    images:    (B, 3, S, S) BGR 0 … 255, channels_last; float32, or bfloat16 for a step on a GPU that would round them
     boxes:     (M, 4) float32 xyxy pixels of the crop
     landmarks: (M, L, 3) float32 x, y, weight (0: missing)
     image:     (M,) int64, the image a face stands in

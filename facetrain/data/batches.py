@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from facetrain.config.schema import DataConfig, LandmarksConfig
 from facetrain.core.faces import LabelledImage
-from facetrain.data.augmentations import augmented
+from facetrain.data.augmentations import KEEP_VALUES, augmented
 from facetrain.data.batch import FACE, IGNORED, PADDING, Batch
 from facetrain.data.crops import Crop, CropFaces, draw_crop, faces_of_crops
 from facetrain.data.mixture import epoch_images, without_faces
@@ -48,15 +48,17 @@ def epoch_batches(
     epoch: int,
     first_step: int = 0,
     part: range | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[tuple[list[Crop], Batch]]:
     """Every batch of an epoch from `first_step` on, with the crops it was made of.
 
-    part: positions within the batch that this process makes, by default all. A crop depends on its position in the
-    epoch alone, so any division makes the same global batch.
+    part:  positions within the batch that this process makes, by default all. A crop depends on its position in the
+           epoch alone, so any division makes the same global batch.
+    dtype: of the images
     """
     mirror = mirror_order(landmarks)
     for crops in _epoch_crops(store, config, batch, seed, epoch, first_step, part or range(batch)):
-        yield crops, make_batch(store, crops, config, mirror)
+        yield crops, make_batch(store, crops, config, mirror, dtype=dtype)
 
 
 def epoch_shares(
@@ -88,21 +90,29 @@ def _epoch_crops(
 
 
 def make_batch(
-    store: ImageStore, crops: Sequence[Crop], config: DataConfig, mirror: NDArray[np.int64], *, here: bool = False
+    store: ImageStore,
+    crops: Sequence[Crop],
+    config: DataConfig,
+    mirror: NDArray[np.int64],
+    *,
+    here: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Batch:
     """Pixels and faces of the crops after their augmentations, on the store's device.
 
-    here: without the store's threads, in this one
+    here:  without the store's threads, in this one
+    dtype: of the images, rounded after all that computes with them
     """
-    images = store.crops(crops, config.size, here=here)
+    computed = any(name not in KEEP_VALUES for crop in crops for name in crop.drawn)
+    images = store.crops(crops, config.size, here=here, dtype=torch.float32 if computed else dtype)
     of_images = [store.images[crop.image] for crop in crops]
     weights = _label_weights(of_images, config)
-    if weights is None:
-        return _batch(images, of_images, crops, config, mirror)
-    # nothing is assigned to faces that do not count
-    counted = [image if weight else without_faces(image) for image, weight in zip(of_images, weights, strict=True)]
-    batch = _batch(images, counted, crops, config, mirror)
-    return replace(batch, label_weight=torch.tensor(weights).to(images.device, non_blocking=True))
+    if weights is not None:  # nothing is assigned to faces that do not count
+        of_images = [image if weight else without_faces(image) for image, weight in zip(of_images, weights, strict=True)]
+    batch = _batch(images, of_images, crops, config, mirror)
+    if weights is not None:
+        batch = replace(batch, label_weight=torch.tensor(weights).to(images.device, non_blocking=True))
+    return replace(batch, images=batch.images.to(dtype))
 
 
 def _label_weights(images: Sequence[LabelledImage], config: DataConfig) -> list[float] | None:

@@ -17,7 +17,7 @@ FILL = 128.0  # the grey of what lies outside the labelled image
 class View:
     """A square image and the faces in it, as an augmentation takes and gives them.
 
-    image:     (3, S, S) float32 BGR 0 … 255, on any device
+    image:     (3, S, S) BGR 0 … 255, on any device; float32 where anything computes with it
     boxes:     (F, 4) float32 xyxy pixels, clipped to 0 … S
     landmarks: (F, L, 3) float32 x, y, weight (0: missing)
     ignore:    (F,) bool, neither a face to learn nor background

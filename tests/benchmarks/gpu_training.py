@@ -82,11 +82,12 @@ def gradients_of(way: str, model: YuNet, task: Task, device: torch.device) -> Gr
     return compiled if way == "compiled" else Captured(compiled, model, CudaRecorder(device))
 
 
-def batches_of(store: ImageStore, config: Config, device: torch.device) -> Iterator[Batch]:
-    """Batches without end, made as `facetrain train` makes them."""
+def batches_of(store: ImageStore, config: Config, device: torch.device, dtype: torch.dtype) -> Iterator[Batch]:
+    """Batches without end, made as `facetrain train` makes them. dtype: of the step."""
     stream = side_stream(device)
+    settings = {"batch": config.train.batch, "seed": 0, "dtype": dtype if stream else torch.float32}
     for epoch in itertools.count():
-        made = epoch_batches(store, config.data, config.model.landmarks, batch=config.train.batch, seed=0, epoch=epoch)
+        made = epoch_batches(store, config.data, config.model.landmarks, **settings, epoch=epoch)
         yield from (batch for _, batch in (ahead(made, stream=stream) if stream else made))
 
 
@@ -142,7 +143,7 @@ def measure_way(way: str, store: ImageStore, config: Config, args: argparse.Name
             step(batch)
             ema.update(model, next(count))
 
-        row = timed(batches_of(store, config, args.device), whole, args)
+        row = timed(batches_of(store, config, args.device, dtype), whole, args)
     if args.device.type == "cuda":
         row["peak_gib"] = round(torch.cuda.max_memory_allocated(args.device) / 2**30, 2)
         row["reserved_gib"] = round(torch.cuda.max_memory_reserved(args.device) / 2**30, 2)

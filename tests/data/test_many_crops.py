@@ -48,8 +48,10 @@ class Noise:
     def __init__(self, images: Sequence[LabelledImage]) -> None:
         self.images = images
 
-    def crops(self, crops: Sequence[Crop], size: int, *, here: bool = False) -> torch.Tensor:
-        return torch.stack([self.pixels(crop, size) for crop in crops]).to(memory_format=torch.channels_last)
+    def crops(
+        self, crops: Sequence[Crop], size: int, *, here: bool = False, dtype: torch.dtype = torch.float32
+    ) -> torch.Tensor:
+        return torch.stack([self.pixels(crop, size) for crop in crops]).to(dtype, memory_format=torch.channels_last)
 
     def pixels(self, crop: Crop, size: int) -> torch.Tensor:
         seed = crop.image * 1000 + crop.left * 10 + crop.top + 10**6
@@ -102,6 +104,17 @@ def test_a_batch_is_made_of_its_crops_one_by_one(seeds: list[int], name: str) ->
     assert len(batch.boxes) % 16 == 0
     assert (batch.kind[start:] == PADDING).all()
     assert not (batch.kind[:start] == PADDING).any()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_rounded_batches_are_the_batches_rounded(name: str) -> None:
+    """Whether pixels are rounded when they are cut, or after what computes with them."""
+    images, crops = drawn(range(9), CONFIGS[name])
+    exact = make_batch(Noise(images), crops, CONFIGS[name], MIRROR)  # type: ignore[arg-type]
+    rounded = make_batch(Noise(images), crops, CONFIGS[name], MIRROR, dtype=torch.bfloat16)  # type: ignore[arg-type]
+    assert torch.equal(rounded.images, exact.images.bfloat16())
+    assert rounded.images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(rounded.boxes, exact.boxes)
 
 
 # SHA-256 of 400 windows and mirrors, as drawn when each crop tested all its 250 places

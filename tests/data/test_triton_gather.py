@@ -32,7 +32,10 @@ def compare() -> None:
     for size in (1, 8, 31):
         ours, wanted = gather_crops(flat, plan, size), plain_crops(flat, plan, size)
         same_layout = ours.is_contiguous(memory_format=torch.channels_last) and ours.shape == wanted.shape
-        found[size] = [bool(torch.equal(ours, wanted)), same_layout, float((ours - wanted).abs().max())]
+        rounded = gather_crops(flat, plan, size, torch.bfloat16)
+        cut = (wanted.view(torch.int32) & ~0xFFFF).view(torch.float32).bfloat16()  # how the interpreter rounds
+        equal = torch.equal(ours, wanted) and torch.equal(rounded, cut)
+        found[size] = [equal, same_layout, float((ours - wanted).abs().max())]
     print(json.dumps(found))
 
 
@@ -44,6 +47,23 @@ def test_the_kernel_gives_the_bits_of_the_plain_way() -> None:
     assert done.returncode == 0, done.stderr
     for size, (equal, layout, gap) in json.loads(done.stdout.splitlines()[-1]).items():
         assert equal and layout, (size, gap)
+
+
+def test_compiled_for_sm90_it_rounds_as_torch_does() -> None:
+    """To the nearest, which the interpreter does not do."""
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from facetrain.data.store.triton_gather import _TILE, _gather
+
+    types = {"pixels": "*i32", "plan": "*i64", "out": "*bf16", "size": "i32", "fill": "fp32", "tile": "constexpr"}
+    names = _gather.arg_names
+    source = ASTSource(_gather, {name: types[name] for name in names}, {(names.index("tile"),): _TILE})
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": False})
+    roundings = [line.split()[0] for line in made.asm["ptx"].splitlines() if "cvt" in line and ".bf16" in line]
+    assert roundings
+    assert all(name.startswith("cvt.rn.bf16") for name in roundings), roundings
 
 
 if __name__ == "__main__":

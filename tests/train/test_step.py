@@ -56,6 +56,17 @@ def sums(model: YuNet, what: str) -> dict[str, float]:
     }
 
 
+def test_images_may_be_rounded_before_the_step(golden: dict) -> None:
+    batch = golden_batch(golden)
+    task = Task(PUBLISHED, torch.bfloat16)
+    found = []
+    for images in (batch.images, batch.images.bfloat16()):
+        model = build(TINY, 0).train()
+        losses = forward_backward(model, replace(batch, images=images), task)
+        found.append([*losses.values(), *(p.grad for p in model.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("name", ["n", "s"])
 def test_golden_step(golden: dict, shared: Path, name: str) -> None:
     wanted = golden["train_step"][name]

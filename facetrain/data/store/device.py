@@ -23,13 +23,15 @@ class DeviceStore(ImageStore):
         super().__init__(images, pool, flat.device)
         self.flat, self.starts = flat, starts
 
-    def crops(self, crops: Sequence[Crop], size: int, *, here: bool = False) -> Tensor:
+    def crops(
+        self, crops: Sequence[Crop], size: int, *, here: bool = False, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """See ImageStore."""
         plan = [
             [self.starts[c.image], *size_of(self.images[c.image]), c.left, c.top, c.side]  # of one crop
             for c in crops
         ]
-        return gather_crops(self.flat, upload(torch.tensor(plan), self.device), size)
+        return gather_crops(self.flat, upload(torch.tensor(plan), self.device), size, dtype)
 
 
 class Resident:

@@ -13,16 +13,16 @@ except ImportError:
     triton_gather = None  # type: ignore[assignment]
 
 
-def gather_crops(flat: Tensor, plan: Tensor, size: int) -> Tensor:
+def gather_crops(flat: Tensor, plan: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Crops by the way that suits the device: one kernel on a CUDA card with Triton, else `plain_crops`; equal bits.
 
     flat: (pixels, 4) uint8, B G R and one unused byte, images one after the other, row by row
     plan: (B, 6) int64: first pixel, width, height, left, top, side
-    Returns (B, 3, size, size) float32, channels_last.
+    Returns (B, 3, size, size), channels_last; another dtype than float32 is what float32 is rounded to.
     """
     if triton_gather is not None and (flat.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"):
-        return triton_gather.gather(flat, plan, size, FILL)
-    return plain_crops(flat, plan, size)
+        return triton_gather.gather(flat, plan, size, FILL, dtype)
+    return plain_crops(flat, plan, size).to(dtype)
 
 
 def plain_crops(flat: Tensor, plan: Tensor, size: int) -> Tensor:

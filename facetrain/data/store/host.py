@@ -33,10 +33,12 @@ class HostStore(ImageStore):
         super().__init__(images, pool, device)
         self.kept, self.place = kept, place
 
-    def crops(self, crops: Sequence[Crop], size: int, *, here: bool = False) -> Tensor:
+    def crops(
+        self, crops: Sequence[Crop], size: int, *, here: bool = False, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """See ImageStore."""
         if self.device.type == "cuda":
-            return gather_crops(*self.packed(crops), size)
+            return gather_crops(*self.packed(crops), size, dtype)
         out = np.empty((len(crops), size, size, 3), np.float32)
 
         def one(index: int) -> None:
@@ -45,7 +47,7 @@ class HostStore(ImageStore):
         for _ in map(one, range(len(crops))) if here else self.pool.map(one, range(len(crops))):
             pass
         # (B, S, S, 3) seen as (B, 3, S, S) is channels_last already
-        return torch.from_numpy(out).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
+        return torch.from_numpy(out).permute(0, 3, 1, 2).to(self.device, dtype, non_blocking=True)
 
     def image(self, index: int) -> Image:
         """An image's pixels, (H, W, 3) uint8 BGR."""

@@ -27,10 +27,13 @@ class ImageStore(ABC):
         self.pool = pool
 
     @abstractmethod
-    def crops(self, crops: Sequence[Crop], size: int, *, here: bool = False) -> Tensor:
-        """Cut and resize: (B, 3, size, size) float32 BGR 0 … 255, channels_last, on the store's device.
+    def crops(
+        self, crops: Sequence[Crop], size: int, *, here: bool = False, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Cut and resize: (B, 3, size, size) BGR 0 … 255, channels_last, on the store's device.
 
-        here: in the thread that asks, one after the other, and not by the store's threads
+        here:  in the thread that asks, one after the other, and not by the store's threads
+        dtype: what float32 is rounded to
         """
 
     def image(self, index: int) -> Image:

@@ -13,9 +13,9 @@ from torch import Tensor
 _TILE = 256  # pixels of a crop's row that a program makes at once
 
 
-def gather(flat: Tensor, plan: Tensor, size: int, fill: float) -> Tensor:
+def gather(flat: Tensor, plan: Tensor, size: int, fill: float, dtype: torch.dtype) -> Tensor:
     """See `gather_crops`. fill: the value of pixels outside of the image."""
-    out = torch.empty((len(plan), size, size, 3), dtype=torch.float32, device=flat.device)
+    out = torch.empty((len(plan), size, size, 3), dtype=dtype, device=flat.device)
     grid = (size, triton.cdiv(size, _TILE), len(plan))
     _gather[grid](flat.view(torch.int32), plan.contiguous(), out, size, fill, _TILE, enable_fp_fusion=False)
     return out.permute(0, 3, 1, 2)
@@ -57,7 +57,7 @@ def _gather(pixels, plan, out, size, fill, tile: tl.constexpr):
     for channel in tl.static_range(3):
         near = _channel(a, channel, first & upper, fill) * (1 - wx) + _channel(b, channel, second & upper, fill) * wx
         far = _channel(c, channel, first & lower, fill) * (1 - wx) + _channel(d, channel, second & lower, fill) * wx
-        tl.store(place + channel, near * (1 - wy) + far * wy, mask=inside)
+        tl.store(place + channel, (near * (1 - wy) + far * wy).to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
