@@ -108,7 +108,9 @@ def make_batch(
     of_images = [store.images[crop.image] for crop in crops]
     weights = _label_weights(of_images, config)
     if weights is not None:  # nothing is assigned to faces that do not count
-        of_images = [image if weight else without_faces(image) for image, weight in zip(of_images, weights, strict=True)]
+        of_images = [
+            image if weight else without_faces(image) for image, weight in zip(of_images, weights, strict=True)
+        ]
     batch = _batch(images, of_images, crops, config, mirror)
     if weights is not None:
         batch = replace(batch, label_weight=torch.tensor(weights).to(images.device, non_blocking=True))

@@ -412,17 +412,40 @@ def with_row(page: str, network: str, cells: str) -> str:
     return page if known else re.sub(r"(?m)^(\| released YuNet-n, )", rf"{bundled}\n\1", page, count=1)
 
 
+def on_a_gpu(options: argparse.Namespace) -> int:
+    """Pack what travels, or train where it has arrived. An exit code."""
+    import long_run_gpu
+
+    if options.action == "pack":
+        print(long_run_gpu.pack(reference()))
+        return 0
+    if options.action != "start" or options.minutes is None:
+        sys.exit("--gpu: `pack`, or `start --for TIME`, such as 9m or 20s")
+    seconds = float(options.minutes[:-1]) * {"s": 1, "m": 60}[options.minutes[-1]]
+    return long_run_gpu.train(options.networks or list(PLAN), seconds, options.output.resolve(), options.dry_run)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("action", choices=["start", "status", "pause", "go", "stop", "install", "work"])
+    actions = ["start", "status", "pause", "go", "stop", "install", "work", "pack"]
+    parser.add_argument("action", choices=actions)
     parser.add_argument("networks", nargs="*", help="of: " + ", ".join(PLAN))
     parser.add_argument("--for", dest="minutes", help="minutes of this stage, such as 90m")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser.add_argument(
         "--work", type=Path, default=cache / "facetrain-long-run", help="folder of runs and environment"
     )
+    parser.add_argument(
+        "--gpu", action="store_true", help="pack, start: on another machine's card, see long_run_gpu.py"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path(os.environ.get("OUT", "gpu")), help="--gpu: what comes back"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="--gpu: on the CPU, with small numbers")
     parser.add_argument("--python", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.gpu or options.action == "pack":
+        sys.exit(on_a_gpu(options))
     minutes = float(options.minutes.removesuffix("m")) if options.minutes else None
     work = options.work.resolve()
     if options.action == "work":
