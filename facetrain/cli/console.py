@@ -115,11 +115,6 @@ def error_entry(error: FacetrainError, path: str | None = None) -> Problem:
     return {"path": path, "code": error.code, "message": in_flags(error.message, _flags), "hint": hint}
 
 
-def count(number: int, noun: str) -> str:
-    """`1 face`, `2 faces`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     """(width, height) of `320` or `640x480`. Raises UsageError that names the option."""
     sides = text.lower().split("x")

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from facetrain.core.errors import OutputError, UsageError
+from facetrain.core.words import count
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -68,24 +69,19 @@ def _put(new: Path, place: Path, earlier: Path) -> None:
 
 
 def templates(folder: Path) -> "Environment":
-    """The page templates of a folder. Whatever they are given is escaped."""
+    """The page templates of a folder, and the one that they extend. Whatever they are given is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     found = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, Path(__file__).parent / "page"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters |= {"plural": plural, "breakable": breakable}
+    found.filters |= {"count": count, "breakable": breakable}
     return found
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 face`, `2,000 faces`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def breakable(name: str) -> "Markup":

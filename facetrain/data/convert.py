@@ -101,10 +101,10 @@ def convert(
 
 def writable(name: str) -> WritableFormat:
     """A format that is written. Raises InputError for one that is not there, UsageError for one that is only read."""
-    module = format_module(name)
+    module = format_module(name, "target")
     if not hasattr(module, "write"):
         others = [other for other in format_names() if hasattr(format_module(other), "write")]
-        raise UsageError(f"{name} is read and not written", f"written are: {', '.join(others)}")
+        raise UsageError(f"`target` {name}: is read and not written", f"written are: {', '.join(others)}")
     return cast("WritableFormat", module)
 
 

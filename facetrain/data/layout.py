@@ -35,7 +35,8 @@ WIDER FACE                           your own images
   WIDER_val/images/<event>/…           val/images/…
 """
 
-_HINT = f"lay the files out in one of these two ways, or try things on drawn images with `data` sample\n{LAYOUT}"
+_SAMPLE = "or try things on drawn images with `data` sample"
+_HINT = f"lay the files out in one of these two ways, or keep your own format; {_SAMPLE}\n{LAYOUT}"
 
 _NOT_FOR_TRAINING = ("val", "WIDER_val", "test", "WIDER_test")  # folders that never count as training images
 
@@ -87,10 +88,10 @@ def format_names() -> list[str]:
     return sorted(module.name for module in iter_modules(formats.__path__))
 
 
-def format_module(name: str) -> Format:
-    """A format by its name. Raises InputError for one that is not there."""
+def format_module(name: str, field: str = "format") -> Format:
+    """A format by its name. Raises InputError for one that is not there; field: where it was named."""
     if name not in format_names():
-        raise InputError(f"`format` {name}: no such label format", choices_hint(name, format_names()))
+        raise InputError(f"`{field}` {name}: no such label format", choices_hint(name, format_names()))
     module: Format = import_module(f"{formats.__name__}.{name}")
     return module
 
@@ -104,7 +105,10 @@ def find_split(root: Path, split: Part, reading: Reading = Reading()) -> Split:
     if root.is_file():
         return _of_file(root, split, reading)
     if not root.is_dir():
-        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", _HINT.rstrip())
+        raise InputError(
+            f"{root}: {'not a folder' if root.exists() else 'no such folder'}",
+            f"name a folder of labels and images, {_SAMPLE}",
+        )
     modules = _modules(reading)
     found: list[Split] = []
     half: list[Split] = []

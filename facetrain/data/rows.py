@@ -131,6 +131,15 @@ class Rows:
         """Give the face of a row its points by name, of a format that does not list the names beforehand."""
         self._named_points.append((face, values))
 
+    def count_below(self, lines: Sequence[str], at: int, name: str) -> int | None:
+        """How many faces the line with index `at` says, below an image's name; None, and a problem, for no number."""
+        text = lines[at].strip() if at < len(lines) else ""
+        if text.isascii() and text.isdigit() and len(text) <= 9:
+            return int(text)
+        message = "below the name of an image stands the number of its faces"
+        self.problem(min(at + 1, len(lines)), text or name, message)
+        return None
+
     def problem(self, where: int | str, token: str, message: str) -> None:
         """Note something that cannot be read."""
         self.problems.append(LabelProblem(self.file, where, token, message))

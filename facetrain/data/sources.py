@@ -26,10 +26,12 @@ def reading_of_source(source: SourceConfig, config: DataConfig) -> Reading:
 def source_of(text: str) -> SourceConfig:
     r"""A source as a command names it: FOLDER or FOLDER:SHARE, divided at the last colon when a number follows.
 
-    So `C:\\faces` and `a:b/c` are folders. Raises UsageError for a folder with something else in place of its share.
+    So `C:\\faces` and `a:b/c` are folders. Raises UsageError for what is no share behind a folder.
     """
     place, colon, end = text.rpartition(":")
     if colon and place and _NUMBER.fullmatch(end):
+        if not 0 < float(end) <= 1:
+            raise UsageError(f"`data` {text}: a share must be above 0 and at most 1", f"such as {place}:0.3")
         return SourceConfig(place, float(end))
     if colon and place and not Path(text).exists() and Path(place).exists():
         raise UsageError(f"`data` {text}: {end or 'nothing'} is no share", f"a number, such as {place}:0.3")

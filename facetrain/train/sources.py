@@ -104,7 +104,7 @@ def _divided(root: Path, part: TrainingData, config: Config, events: Events) -> 
     alike = f"; {followed:,} of them with an image that looks like them" if followed else ""
     events.note(
         f"validation: {len(held):,} of the {len(there):,} images of {root} are kept for it, chosen by their names "
-        f"(data.val {config.data.val:g}){alike}; {len(train):,} are trained on"
+        f"(data.val {config.data.val:g}){alike}; {len(train):,} to train on"
     )
     names = hashlib.sha256(f"{part.data} {_names_digest(train)}".encode()).hexdigest()
     return replace(part, images=train, data=names, held_out=held)

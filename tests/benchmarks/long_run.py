@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
@@ -58,22 +58,11 @@ TAIL = Stage(
     "averaged tail", 45, settings={"data.size": 640, "train.batch": 16, "train.lr": 0.003, "train.ema": 0.9995}
 )
 # The same once more: between .769 and the teacher's .811 there is room, and both are far below its number of crops.
-MORE = Stage(
-    "labels and teacher, crops of 640, again",
-    120,
-    settings={"data.size": 640, "train.batch": 16, "train.lr": 0.015, "train.label_weight": 0.3},
-)
-LAST = Stage(
-    "averaged tail, again", 45, settings={"data.size": 640, "train.batch": 16, "train.lr": 0.003, "train.ema": 0.9995}
-)
+MORE = replace(BOTH, name=f"{BOTH.name}, again", minutes=120, settings=BOTH.settings | {"train.lr": 0.015})
+LAST = replace(TAIL, name=f"{TAIL.name}, again")
 # The same with the teacher's labels of 6,830 other images: larger faces, masks, darker skin, images without any face.
 # Their terms are for research, see their README: weights of this stage say what they have seen.
-WIDE = Stage(
-    "labels and teacher, crops of 640, more images",
-    120,
-    more=("extra:0.3",),
-    settings={"data.size": 640, "train.batch": 16, "train.lr": 0.01, "train.label_weight": 0.3},
-)
+WIDE = replace(BOTH, name=f"{BOTH.name}, more images", minutes=120, more=("extra:0.3",))
 # A network's stages in their order. The first starts from the bundled weights, or from drawn ones.
 PLAN = {name: [SMALL, AGAIN, LARGE, BOTH, TAIL, MORE, LAST, WIDE] for name in ("yunet_n", "yunet_s")}
 SEED = 0

@@ -42,7 +42,7 @@ from facetrain.config.load import preset_names, recipe_names
         (["nosuch", "--resume", "--epochs", "3"], "--resume continues a run with its own settings"),
         (["yunet_n", "--epochs", "0"], "train.epochs"),
         (["yunet_n", "--data", ".:0.3"], "the shares are 0.3 together, not 1"),
-        (["yunet_n", "--data", ".", "--data", ".:0"], "share of set 2 (.) must be above 0"),
+        (["yunet_n", "--data", ".", "--data", ".:0"], "--data .:0: a share must be above 0 and at most 1"),
         (["yunet_n", "--data", ".", "--data", ".:most"], "--data .:most: most is no share"),
         (["yunet_n", "--data", "sample", "--data", "sample:0.5"], "--data sample: the same set as sample"),
         (["yunet_n", "--data", "sample", "--data", "nowhere:0.5"], "nowhere: no such folder"),

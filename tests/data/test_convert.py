@@ -117,7 +117,7 @@ def test_what_is_lost_is_said_in_words_and_json(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "yolo cannot hold:" in out and "ignored faces, left out" in out
     assert run_cli(["data", "convert", str(tmp_path / "a"), "--to", str(tmp_path / "d"), "--as", "fddb"]) == 2
-    assert "fddb is read and not written" in capsys.readouterr().err
+    assert "fddb: is read and not written" in capsys.readouterr().err
 
 
 def test_whole_or_not_at_all(tmp_path):

@@ -101,7 +101,7 @@ def test_a_mark_behind_a_landmark_is_0_1_or_2(tmp_path):
         ("retinaface", ".txt", "# a.png\n1 2 3 4 5 6 1 7 8 -1\n", ":2: '-1': below 0"),
         ("retinaface", ".txt", "1 2 3 4\n", ":1: '1 2 3 4': a face line before any header"),
         ("fddb", ".txt", "img\n2\n1 2 3 4 5 1\n", ":3: '1 2 3 4 5 1': the file ends before"),
-        ("fddb", ".txt", "img\nx\n", ":1: 'x': below the name"),
+        ("fddb", ".txt", "img\nx\n", ":2: 'x': below the name"),
         ("labelme", ".json", '{"imagePath": "a.png", "shapes": [{"label": "face"}]}', ": shapes[0]: '{label}': has no `shape_type`"),  # noqa: E501
         ("labelme", ".json", '{"imagePath": "a.png", "shapes": [{"label": "f", "shape_type": "rectangle", "points": [[1, 2]]}]}', ": shapes[0]: '[[1, 2]]': `points` must be 2 times [x, y]"),  # noqa: E501
         ("labelme", ".json", '{"imagePath": "a.png"}', ": shapes: '{imagePath}': has no `shapes`"),

@@ -20,7 +20,6 @@ from facetrain.data.sources import moved, named, settle_sources, source_of, sour
         (r"C:\faces", r"C:\faces", None),
         (r"C:\faces:1e-1", r"C:\faces", 0.1),
         ("a:1:1", "a:1", 1.0),
-        ("a:-2", "a", -2.0),  # refused later, as a share
         ("a:nan", "a:nan", None),
         (":0.3", ":0.3", None),
         ("sample:0.5", "sample", 0.5),
@@ -30,6 +29,12 @@ def test_the_last_colon_before_a_number(text: str, root: str, share: float | Non
     assert source_of(text) == SourceConfig(root, share)
     if share is not None and share == 0.3:
         assert named(source_of(text)) == text
+
+
+@pytest.mark.parametrize("end", ["0", "-2", "1.01", "1e9"])
+def test_a_share_is_above_0_and_at_most_1(end: str) -> None:
+    with pytest.raises(UsageError, match=f"`data` a:{end}: a share must be above 0 and at most 1"):
+        source_of(f"a:{end}")
 
 
 @pytest.mark.parametrize("end", ["abc", "0,3", "30%", ""])

@@ -99,8 +99,9 @@ def write(folder: Path, results: Material, **settings: object) -> Path:
 
 def test_a_section_is_a_change_of_the_template_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     template = (Path(words.__file__).parent / "page.html").read_text(encoding="utf-8")
-    section = '<section><h2>Crowds</h2><p>{{ details.faces | plural("face") }} in {{ title }}</p></section>'
-    (tmp_path / "page.html").write_text(template.replace("<footer>", f"{section}<footer>"), encoding="utf-8")
+    section = '<section><h2>Crowds</h2><p>{{ details.faces | count("face") }} in {{ title }}</p></section>'
+    changed = template.replace("{% block body %}", f"{{% block body %}}{section}")
+    (tmp_path / "page.html").write_text(changed, encoding="utf-8")
     monkeypatch.setattr(words, "_FOLDER", tmp_path)
     assert "Crowds" in Page(path := write(tmp_path / "report", material(tmp_path))).text
     assert "7 faces in mine &lt;v2&gt;" in path.read_text(encoding="utf-8")

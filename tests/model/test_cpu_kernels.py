@@ -4,7 +4,7 @@ import copy
 import os
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,14 +48,6 @@ def kernels(request: pytest.FixtureRequest, compiler: Compiler, tmp_path_factory
     flags = ["-std=gnu++17", "-O2", "-fPIC", "-shared", "-pthread", "-w"]
     subprocess.run([*compiler.command, *flags, str(SOURCE), "-o", str(path)], check=True)
     return cpu_kernels(path)
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def unit(inputs: int, outputs: int, seed: int) -> OneUnit:
@@ -194,7 +186,8 @@ def test_one_seed_gives_one_result(kernels: Kernels) -> None:
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_threads_change_no_bit(kernels: Kernels, two_threads: None) -> None:
+def test_threads_change_no_bit(kernels: Kernels) -> None:
+    torch.set_num_threads(2)
     plain = unit(16, 16, seed=1)
     x, gradient = torch.randn(2, 16, 70, 20), torch.randn(2, 16, 70, 20)
     both = results(fused(plain, kernels), x, gradient)

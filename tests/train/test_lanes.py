@@ -226,19 +226,12 @@ def test_a_sum_waits_for_all_and_is_abandoned_when_one_is_missing() -> None:
 # Whole runs
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def grouped(data: Path, **settings: Any) -> Config:
     return tiny_config(data, norm_group=2, ema=0.9, **settings)
 
 
-def test_a_run_has_the_same_bits_on_one_lane_and_on_two(data: Path, tmp_path: Path, two_threads: None) -> None:
+def test_a_run_has_the_same_bits_on_one_lane_and_on_two(data: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(2)
     events = Recorder()
     two = train(grouped(data, epochs=2), tmp_path / "two", events=events)
     assert torch.get_num_threads() == 2  # given back
@@ -248,7 +241,8 @@ def test_a_run_has_the_same_bits_on_one_lane_and_on_two(data: Path, tmp_path: Pa
     assert "step: 2 groups of 2 crops, batch norm of each, on 2 lanes of 1 thread" in events.notes
 
 
-def test_a_run_that_is_resumed_on_other_lanes_goes_on_bit_by_bit(data: Path, tmp_path: Path, two_threads: None) -> None:
+def test_a_run_that_is_resumed_on_other_lanes_goes_on_bit_by_bit(data: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(2)
     whole = train(grouped(data), tmp_path / "whole")
     with pytest.raises(Crash):
         train_model(grouped(data), runs=tmp_path, name="r", events=crash_at(STEPS + 2))

@@ -8,6 +8,7 @@ import typer
 
 from facetrain.cli import console
 from facetrain.core.errors import UsageError
+from facetrain.core.words import count
 
 if TYPE_CHECKING:
     from facetrain.core.documents.detect import DetectDocument, DetectedImage
@@ -34,7 +35,7 @@ class _Done:
 
     def summary(self, folder: Path | None, failed: int) -> str:
         """One line; folder: where images were drawn."""
-        text = f"{console.count(self.faces, 'face')} in {console.count(self.done, 'image')}"
+        text = f"{count(self.faces, 'face')} in {count(self.done, 'image')}"
         text += f", drawn in {folder}" if self.done and folder is not None else ""
         return text + (f"; {failed} failed" if failed else "")
 

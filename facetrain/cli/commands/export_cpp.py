@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facetrain.cli import console
+from facetrain.core.words import count
 
 if TYPE_CHECKING:
     from facetrain.export.cpp.check import CppCheck
@@ -73,7 +74,7 @@ def _text(result: "CppExport") -> str:
 
 
 def _check_lines(check: "CppCheck") -> list[str]:
-    faces, images = console.count(check.found.faces, "face"), console.count(check.images, "image")
+    faces, images = count(check.found.faces, "face"), count(check.images, "image")
     line = f"checked: compiled with {check.compiler}; {faces} in {images} at score {check.threshold:g}, "
     if not check.found.faces:
         lines = [f"{line}which says little: give images with faces as --check-images"]
@@ -85,6 +86,6 @@ def _check_lines(check: "CppCheck") -> list[str]:
         effect = check.digits
         lines.append(
             f"rounding the weights: scores change by up to {effect.score:.3f}, boxes and landmarks by up to "
-            f"{effect.pixels:.2f} pixels; {console.count(effect.alone, 'face')} come or go"
+            f"{effect.pixels:.2f} pixels; {count(effect.alone, 'face')} come or go"
         )
     return lines

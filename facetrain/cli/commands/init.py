@@ -1,5 +1,6 @@
 """`facetrain init`: a model file of one's own, begun as a copy of a preset and fitted to a set of images."""
 
+import textwrap
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -42,8 +43,7 @@ def run(
 
     if list_all:
         starts = _starts()
-        text = console.table([["name", "", "what it is"], *([s["name"], s["kind"], s["what"]] for s in starts)], 3)
-        console.result({"starts": starts}, text, as_json=json)
+        console.result({"starts": starts}, "\n".join(map(_listed, starts)), as_json=json)
         return
     if print_it and output is not None:
         raise UsageError("--print and --output exclude each other", "leave one of them out")
@@ -94,6 +94,12 @@ def _starts() -> "list[StartDocument]":
     presets = [("preset", name, preset_text(name)) for name in preset_names()]
     recipes = [("recipe", name, recipe_text(name)) for name in recipe_names()]
     return [{"name": name, "kind": kind, "what": _first_sentence(text)} for kind, name, text in [*presets, *recipes]]
+
+
+def _listed(start: "StartDocument") -> str:
+    """A preset or recipe with what it is, in lines of 80."""
+    head = f"{start['name']:8} {start['kind']:7}  "
+    return textwrap.fill(start["what"], 80, initial_indent=head, subsequent_indent=" " * len(head))
 
 
 def _first_sentence(text: str) -> str:

@@ -4,6 +4,7 @@ from collections import Counter
 
 from facetrain.cli import console
 from facetrain.core.documents.audit import AppliedDocument, AuditDocument, AuditFinding
+from facetrain.core.words import count
 from facetrain.label.audit import KINDS, Finding
 from facetrain.label.audit_run import Applied, Audit
 
@@ -61,5 +62,5 @@ def applied_document(applied: Applied) -> AppliedDocument:
 
 def applied_text(applied: Applied) -> str:
     """The result for a person."""
-    lines = [f"{applied.labels}: {console.count(applied.decisions, 'decision')}; {applied.statistics.summary()}"]
+    lines = [f"{applied.labels}: {count(applied.decisions, 'decision')}; {applied.statistics.summary()}"]
     return "\n".join([*lines, *(f"not in the labels: {number:,} {what}" for what, number in applied.lost.items())])

@@ -6,6 +6,7 @@ from pathlib import Path
 from facetrain.cli import console
 from facetrain.core.documents.check import CheckDocument, PartDocument
 from facetrain.core.errors import FacetrainError
+from facetrain.core.words import count
 from facetrain.data.check.look_over import Checked, CheckedPart
 
 _WIDTH = 80
@@ -54,8 +55,8 @@ def check_text(checked: Checked) -> str:
     for name, part in checked.parts.items():
         lines += [line for text in _remarks(part) for line in _wrapped(f"{name}: {text}")]
     if checked.in_both:
-        (one, other), count = checked.in_both[0], len(checked.in_both)
-        lines += _wrapped(f"{console.count(count, 'image')} in train and in val, such as {one} ({other})")
+        one, other = checked.in_both[0]
+        lines += _wrapped(f"{count(len(checked.in_both), 'image')} in train and in val, such as {one} ({other})")
     if lines[-1]:
         lines.append("")
     return "\n".join([*lines, *_verdict(checked.errors)])
@@ -97,14 +98,14 @@ def _remarks(part: CheckedPart) -> list[str]:
     texts += [] if judgement is None else judgement.lines
     if part.twice:
         one, other = part.twice[0]
-        texts.append(f"{console.count(len(part.twice), 'pair')} of images look the same, such as {one} and {other}")
+        texts.append(f"{count(len(part.twice), 'pair')} of images look the same, such as {one} and {other}")
     return texts
 
 
 def _verdict(errors: list[FacetrainError]) -> list[str]:
     if not errors:
         return ["no errors: it can be trained on and measured with"]
-    return [f"{console.count(len(errors), 'error')}, told above: mend them first"]
+    return [f"{count(len(errors), 'error')}, told above: mend them first"]
 
 
 def _wrapped(text: str) -> list[str]:

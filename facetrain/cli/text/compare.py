@@ -4,6 +4,7 @@ from facetrain.cli import console
 from facetrain.compare.results import Comparison, Row, Speed, ratio
 from facetrain.compare.timing import Times
 from facetrain.core.inert import for_markdown
+from facetrain.core.words import count
 from facetrain.eval.difference import brackets, signed, told
 from facetrain.eval.wider_face.ground_truth import SUBSETS
 
@@ -59,7 +60,7 @@ def _about(found: Comparison) -> list[str]:
     """With what, how and on what it was measured."""
     machine, timing = found.machine, found.timing
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    lines = [f"machine: {machine['cpu']}, {console.count(machine['cores'], 'core')}; {versions}"]
+    lines = [f"machine: {machine['cpu']}, {count(machine['cores'], 'core')}; {versions}"]
     runs = timing["rounds"] * timing["repeats"]
     lines += [
         f"times: {timing['size'][0]}x{timing['size'][1]}, one core, milliseconds; {runs} runs of each, models in turn: "
@@ -206,7 +207,7 @@ def _notes(found: Comparison) -> list[str]:
         )
     cached = sum(row.accuracy is not None and row.accuracy.cached for row in found.rows)
     if cached:
-        lines.append(f"AP of {console.count(cached, 'model')} from an earlier measurement; --fresh measures anew")
+        lines.append(f"AP of {count(cached, 'model')} from an earlier measurement; --fresh measures anew")
     lines += [f"failed: {_first_line(row.error.message)}" for row in found.rows if row.error]
     if found.interrupted:
         lines.append("interrupted: what is missing was not finished")

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from facetrain.cli import console
 from facetrain.cli.text.compare import comparison_markdown
 from facetrain.compare.results import Comparison
 from facetrain.compare.scatter import Bubble, check_plot_path, write_scatter
@@ -12,6 +11,7 @@ from facetrain.core.errors import UsageError
 from facetrain.core.files import check_file, write_text
 from facetrain.core.images import write_image
 from facetrain.core.suggest import choices_hint
+from facetrain.core.words import count
 from facetrain.detect.recognise import check_family
 
 _SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -70,7 +70,7 @@ def _panels(found: Comparison) -> list[Panel]:
     panels = []
     for number, faces in found.look.found.items():
         best = f" · best {faces.scores[0]:.2f}" if len(faces) else ""
-        line = f"{found.rows[number].family} · {console.count(len(faces), 'face')}{best}"
+        line = f"{found.rows[number].family} · {count(len(faces), 'face')}{best}"
         panels.append(Panel(found.rows[number].name, line, faces, found.rows[number].landmark_names or ()))
     return panels
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facetrain.core.documents.convert import ConvertedDocument, ConvertedPart
+from facetrain.core.words import count
 from facetrain.data.convert import Converted
 
 _DONE = {"link": "linked in", "copy": "copied to"}
@@ -42,7 +43,8 @@ def converted_text(document: ConvertedDocument) -> str:
     for part in document["parts"]:
         lines.append(f"{part['part']}: {part['from_labels']}, {part['from_format']} -> {document['format']}")
         lines.append(
-            f"  {part['labels']}: {part['images']:,} images, {part['faces']:,} faces, {part['with_landmarks']:,} with "
+            f"  {part['labels']}: {count(part['images'], 'image')}, {count(part['faces'], 'face')}, "
+            f"{part['with_landmarks']:,} with "
             f"landmarks, {part['ignored']:,} ignored"
         )
         if part["images_folder"]:

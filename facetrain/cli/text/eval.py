@@ -3,6 +3,7 @@
 import textwrap
 
 from facetrain.cli import console
+from facetrain.core.words import count
 from facetrain.eval.against import Against
 from facetrain.eval.details import Details, LandmarkError
 from facetrain.eval.difference import brackets
@@ -29,9 +30,7 @@ def evaluation_text(result: Evaluation, pair: Against | None = None) -> str:
         lines += [*pair.others(), *_wrapped(pair.note())]
     lines += _details(result.details)
     if result.missing:
-        lines.append(
-            f"{console.count(len(result.missing), 'image')} without a prediction file: taken as without detections"
-        )
+        lines.append(f"{count(len(result.missing), 'image')} without a prediction file: taken as without detections")
     seconds = result.seconds
     times = f"seconds: {seconds['detections']:.1f} detections, {seconds['evaluation']:.2f} evaluation"
     lines.append(f"{times}, {seconds['intervals']:.2f} intervals and details")

@@ -2,6 +2,7 @@
 
 from facetrain.cli import console
 from facetrain.core.documents.label import LabelledDocument
+from facetrain.core.words import count
 from facetrain.label.look import Observers
 from facetrain.label.make import Labelled
 
@@ -30,9 +31,9 @@ def labelled_text(made: Labelled) -> str:
     lines = [f"{made.labels}: {made.statistics.summary()}"]
     known = made.statistics.images - made.looked
     if known > 0:
-        lines.append(f"{console.count(known, 'image')} known from an earlier call")
+        lines.append(f"{count(known, 'image')} known from an earlier call")
     lines += [f"not in the labels: {number:,} {what}" for what, number in made.lost.items()]
     lines.append(f"with scores: {made.journal}")
     if made.failures:
-        lines.append(f"{console.count(len(made.failures), 'image')} could not be read")
+        lines.append(f"{count(len(made.failures), 'image')} could not be read")
     return "\n".join(lines)

@@ -62,7 +62,9 @@ def write_report(folder: Path, checked: Checked, config: DataConfig, seed: int) 
             templates(Path(__file__).parent)
             .get_template("page.html")
             .render(
+                title=checked.root,
                 checked=checked,
+                unreadable=[],
                 titles=_TITLES,
                 sheets={heading: tiles for heading, tiles in sheets.items() if tiles},
                 crops=crops,

@@ -58,16 +58,15 @@ def read(labels: Path, images: Path, points: Sequence[str] | None = None, classe
             if not name:
                 rows.blank_lines += 1
                 continue
-            count = lines[at].strip() if at < len(lines) else ""
-            if not (count.isascii() and count.isdigit() and len(count) <= 9):
-                rows.problem(at, count or name, "below the name of an image stands the number of its faces")
+            count = rows.count_below(lines, at, name)
+            if count is None:
                 break  # nothing tells where the next image begins
             image = rows.image(name if name.lower().endswith(SUFFIXES) else f"{name}.jpg", None, at)
-            faces = lines[at + 1 : at + 1 + int(count)]
-            if len(faces) < int(count):
+            faces = lines[at + 1 : at + 1 + count]
+            if len(faces) < count:
                 rows.problem(len(lines), lines[-1], f"the file ends before the {count} faces that the image tells")
             _read_faces(rows, image, faces, at + 2)
-            at += 1 + int(count)
+            at += 1 + count
     return rows.label_file(points, form=FORM)
 
 

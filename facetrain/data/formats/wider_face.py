@@ -60,14 +60,12 @@ def read(labels: Path, images: Path, points: Sequence[str] | None = None, classe
         if not name:
             rows.blank_lines += 1
             continue
-        count = lines[at].strip() if at < len(lines) else ""
-        if not (count.isascii() and count.isdigit() and len(count) <= 9):
-            message = "below the name of an image stands the number of its faces"
-            rows.problem(min(at + 1, len(lines)), count or name, message)
+        count = rows.count_below(lines, at, name)
+        if count is None:
             at = _next_image(lines, at)
             continue
         image = rows.image(name, None, at)
-        at = _read_faces(rows, image, lines, at + 1, int(count))
+        at = _read_faces(rows, image, lines, at + 1, count)
     return rows.label_file(points, xywh=True, form=FORM)
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from facetrain import __version__
 from facetrain.core.faces import LabelledImage
-from facetrain.core.report import plural, templates
+from facetrain.core.report import templates
+from facetrain.core.words import count
 from facetrain.eval.against import Against
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.details import Details
@@ -44,8 +45,8 @@ class Tile:
         """What went wrong in it."""
         missed, false = self.result.missed, int(self.result.false.sum())
         below = f" ({self.below.sum()} with a lower score)" if self.below.any() else ""
-        faces = plural(int((self.result.found | missed).sum()), "face")
-        return f"{missed.sum()} of {faces} missed{below}, {plural(false, 'false alarm')}"
+        faces = count(int((self.result.found | missed).sum()), "face")
+        return f"{missed.sum()} of {faces} missed{below}, {count(false, 'false alarm')}"
 
 
 def page(

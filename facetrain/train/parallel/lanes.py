@@ -123,11 +123,11 @@ class Meeting:
 class GroupWorld(World):
     """The groups of a step as a loss sees them: counts are sums over all of them."""
 
-    meeting: Meeting = field(default_factory=lambda: Meeting(1, 1))
+    meeting: Meeting = field(kw_only=True)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """See World."""
-        return self.meeting.sum(self.rank, tensor) if self.size > 1 else tensor
+        return self.meeting.sum(self.rank, tensor)
 
 
 class GroupGradients:
@@ -150,6 +150,7 @@ class GroupGradients:
         self.losses, self.division = losses, division
         self.meeting = Meeting(division.groups, division.lanes)
         self.replicas = [_replica(model) for _ in range(division.groups)]
+        self.moved = [_statistics(replica) for replica in self.replicas]  # listed once: it goes through all modules
         self.tasks = [
             replace(task, world=GroupWorld(rank, division.groups, meeting=self.meeting))
             for rank in range(division.groups)
@@ -176,10 +177,9 @@ class GroupGradients:
         results = _results(work)
         for parameter, gradient in zip(self.parameters, _added([gradients for gradients, _ in results]), strict=True):
             parameter.grad = gradient
-        moved: list[Any] = _added([list(_statistics(replica)) for replica in self.replicas])
+        moved: list[Any] = _added(self.moved)
         torch._foreach_copy_(self.statistics, torch._foreach_div(moved, len(self.replicas)))
-        for count in self.counts:
-            count.add_(1)
+        torch._foreach_add_(self.counts, 1)
         names = results[0][1].keys()
         return {name: torch.stack([losses[name] for _, losses in results]).sum(0) for name in names}
 
@@ -201,7 +201,7 @@ class GroupGradients:
             made = batch.result()
             with self.meeting.at_work():
                 replica = self.replicas[rank]
-                torch._foreach_copy_(_statistics(replica), self.statistics)
+                torch._foreach_copy_(self.moved[rank], self.statistics)
                 terms = self.losses(replica, made, self.tasks[rank])
                 total = torch.stack([value for name, value in terms.items() if name != "positives"]).sum()
                 gradients = torch.autograd.grad(total, self.parameters, allow_unused=True)
