@@ -13,6 +13,8 @@ from facetrain.core.documents.eval import EvalDocument
 from facetrain.core.errors import InputError, UsageError
 from facetrain.core.faces import Detector, Faces, LabelledImage
 from facetrain.core.machine import available_cores
+from facetrain.data.held_out import check_undivided, divided
+from facetrain.data.label_file import LabelFile
 from facetrain.data.landmark_names import in_order_of
 from facetrain.data.layout import Reading, load_split
 from facetrain.data.plausibility.facts import image_facts
@@ -128,6 +130,7 @@ def evaluate_model(
     format: str | None = None,
     classes: Sequence[str] = (),
     trust_labels: bool = False,
+    val: float | None = None,
     save_predictions: str | Path | None = None,
     score: float = 0.5,
     precision: float = 0.95,
@@ -146,6 +149,7 @@ def evaluate_model(
     format:       of the labels; None: the one that recognises them
     classes:      those that are faces; (): the only one, or the one that is called a face
     trust_labels: leave out, clip and refuse nothing of labels that cannot be right; WIDER FACE's are never changed
+    val:          measure on this share of a set without a validation part, the images that `data.val` keeps in training
     score, precision: where false alarms are counted, and what a threshold is looked for
     draws, seed:  of the bootstrap that gives the 95 % intervals; 0: none
     tell:         hears which labels were recognised, and what they hold
@@ -167,6 +171,7 @@ def evaluate_model(
         present_only=present_only,
         needed=needed,
         reading=Reading(format, tuple(classes), trust_labels),
+        val=val,
         tell=tell,
     )
     if widerface:
@@ -182,7 +187,8 @@ def evaluate_model(
             "ProtocolDocument", {key: value for key, value in result.protocol.items() if key not in _OF_THE_SET}
         )
         write_predictions(save_predictions, names_of(benchmark), result.found, rules)
-    pairs = known_in_both(data, (image.path for image in benchmark.images))
+    # of a divided set both sides lie in its training part; images that look alike are on one side already
+    pairs = None if val is not None else known_in_both(data, (image.path for image in benchmark.images))
     shown: ProtocolDocument = {**result.protocol, "present_only": present_only}
     return replace(
         result,
@@ -200,21 +206,23 @@ def load_benchmark(
     present_only: bool = False,
     needed: bool = True,
     reading: Reading = Reading(),  # noqa: B008 (frozen)
+    val: float | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Benchmark:
     """Images and ground truth below `data`; `sample` is the set that facetrain draws itself.
 
     needed: whether the images themselves will be looked at; tell: hears which labels were recognised
+    val:    the share that `data.val` keeps of a set without a validation part
     Raises InputError or DataError for what is missing.
     """
     if str(data) == "sample" and not data.is_dir():
         data = sample_root()
     if widerface:
         return widerface_benchmark(data, ground_truth, present_only=present_only, needed=needed)
-    labels = load_split(data, "val", None, reading)
+    labels = load_split(data, "val" if val is None else "train", None, reading)
     if tell is not None:
         tell(labels.said())
-    labelled = labels.images
+    labelled = labels.images if val is None else _held_out(data, labels, val, reading, tell)
     there = [image for image in labelled if image.path.is_file()]
     if not there:
         raise InputError(f"{data}: none of the {len(labelled)} labelled images is there")
@@ -225,6 +233,18 @@ def load_benchmark(
             "`present_only` measures on those that are there",
         )
     return replace(labelled_benchmark(there if present_only else labelled, labels.points), labels=labels.judgement)
+
+
+def _held_out(
+    data: Path, labels: LabelFile, share: float, reading: Reading, tell: Callable[[str], None] | None
+) -> list[LabelledImage]:
+    """The images of a set without a validation part that training keeps for it."""
+    assert labels.place is not None
+    check_undivided(data, labels.place.labels, reading, share)
+    parts = divided(data, labels.images, share, lambda done, total: None)
+    if tell is not None:
+        tell(parts.said(data, share))
+    return parts.held
 
 
 def reported(benchmark: Benchmark, data: Path) -> Benchmark:

@@ -8,8 +8,8 @@ from pathlib import Path
 from facetrain.config.schema import Config, SourceConfig
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import LabelledImage
-from facetrain.data.held_out import hold_out, looks_of
-from facetrain.data.layout import digest, find_images, find_split, load_split
+from facetrain.data.held_out import check_undivided, divided, has_a_part
+from facetrain.data.layout import digest, find_images, load_split
 from facetrain.data.mixture import indices_of, samples
 from facetrain.data.plausibility.in_several import find_in_several, in_several_words
 from facetrain.data.sources import reading_of_source, sources_of
@@ -86,39 +86,18 @@ def _read(root: Path, source: SourceConfig, config: Config, events: Events) -> T
 def _divided(root: Path, part: TrainingData, config: Config, events: Events) -> TrainingData:
     """A source of which `data.val` is kept for validation. Raises InputError where it has a validation part."""
     assert config.data.val is not None
-    own = _validation_part(root, part, config)
-    if own:
-        raise InputError(
-            f"`val` {config.data.val:g}: {root} has a validation part: {own}",
-            "leave `val` out: that part validates; to divide all of it anew, put it into one set",
-        )
-    there = [image for image in part.images if image.path.is_file()]
-    looks = looks_of(root, there, lambda done, total: events.work("looking for images that are alike", done, total))
-    train, held, followed = hold_out(there, looks, config.data.val)
-    if not held or not train:
-        raise DataError(
-            f"`val` {config.data.val:g} of the {len(there):,} images of {root}: none would be left to "
-            f"{'train' if held else 'validate'} on",
-            "give another share, or a folder of its own for validation",
-        )
-    alike = f"; {followed:,} of them with an image that looks like them" if followed else ""
-    events.note(
-        f"validation: {len(held):,} of the {len(there):,} images of {root} are kept for it, chosen by their names "
-        f"(data.val {config.data.val:g}){alike}; {len(train):,} to train on"
-    )
-    names = hashlib.sha256(f"{part.data} {_names_digest(train)}".encode()).hexdigest()
-    return replace(part, images=train, data=names, held_out=held)
-
-
-def _validation_part(root: Path, part: TrainingData, config: Config) -> str:
-    """What a set has to validate on, in words; "" where it has nothing."""
     if has_ground_truth(root):
-        return "WIDER FACE's official ground truth"
-    try:
-        place = find_split(root, "val", reading_of_source(sources_of(config.data)[0], config.data))
-    except InputError:
-        return ""
-    return "" if place.labels == part.labels else str(place.labels)
+        raise has_a_part(root, config.data.val, "WIDER FACE's official ground truth")
+    check_undivided(root, part.labels, reading_of_source(sources_of(config.data)[0], config.data), config.data.val)
+    parts = divided(
+        root,
+        part.images,
+        config.data.val,
+        lambda done, total: events.work("looking for images that are alike", done, total),
+    )
+    events.note(parts.said(root, config.data.val))
+    names = hashlib.sha256(f"{part.data} {_names_digest(parts.train)}".encode()).hexdigest()
+    return replace(part, images=parts.train, data=names, held_out=parts.held)
 
 
 def _names_digest(images: Sequence[LabelledImage]) -> str:

@@ -26,8 +26,8 @@ def looks(count: int, seed: int = 0) -> list[bytes]:
 )
 def test_images_that_are_added_move_no_other(old: set[str], new: set[str], share: float) -> None:
     before, after = sorted(old), sorted(old | new)
-    _, held, _ = hold_out([image(name) for name in before], looks(len(before)), share)
-    _, later, _ = hold_out([image(name) for name in after], looks(len(after), 1), share)
+    held = hold_out([image(name) for name in before], looks(len(before)), share).held
+    later = hold_out([image(name) for name in after], looks(len(after), 1), share).held
     assert {i.name for i in held} == {i.name for i in later} & old
 
 
@@ -42,16 +42,20 @@ def test_images_that_look_alike_stay_together() -> None:
     copies = [f"copies/{number}.png" for number in range(60)]
     own = looks(60)
     nearly = [bytes([look[0] ^ 1, *look[1:]]) for look in own]
-    train, held, followed = hold_out([image(name) for name in names + copies], own + nearly, 0.3)
-    out = {i.name for i in held}
-    assert len(train) + len(held) == 120
+    parts = hold_out([image(name) for name in names + copies], own + nearly, 0.3)
+    out = {i.name for i in parts.held}
+    assert len(parts.train) + len(parts.held) == 120
     for name, copy in zip(names, copies, strict=True):
         assert (name in out) == (copy in out) == is_held_out(name, 0.3)  # the shorter name decides
-    assert followed == sum(is_held_out(n, 0.3) != is_held_out(c, 0.3) for n, c in zip(names, copies, strict=True)) > 0
+    assert (
+        parts.followed
+        == sum(is_held_out(n, 0.3) != is_held_out(c, 0.3) for n, c in zip(names, copies, strict=True))
+        > 0
+    )
 
 
 def test_images_without_a_look_are_apart() -> None:
     some_images = [image("a"), replace(image("b"), source=0)]
-    train, held, followed = hold_out(some_images, [b"", b""], 0.5)
-    assert len(train) + len(held) == 2
-    assert followed == 0
+    parts = hold_out(some_images, [b"", b""], 0.5)
+    assert len(parts.train) + len(parts.held) == 2
+    assert parts.followed == 0

@@ -12,6 +12,7 @@ from facetrain.config.load import load_config
 from facetrain.config.schema import Config, SourceConfig
 from facetrain.core.errors import DataError, InputError, UsageError
 from facetrain.core.run_dir import RunDir
+from facetrain.eval.evaluate import evaluate_model
 from facetrain.model.safe_file import read_tensors
 from facetrain.model.weights import save_checkpoint
 from facetrain.model.yunet import build
@@ -126,12 +127,18 @@ def test_a_part_for_validation(tmp_path: Path) -> None:
     config = replace(config, data=replace(config.data, val=0.2))
     events = Recorder()
     run = train(config, tmp_path / "runs", name="r", events=events)
+    checkpoint = read_tensors(run.last)
     [line] = [note for note in events.notes if "are kept for it, chosen by their names" in note]
     held = int(line.split()[1])
     assert 0 < held < 20
-    assert read_tensors(run.last)["state"]["images"] == 40 - held
+    assert checkpoint["state"]["images"] == 40 - held
     assert any(f"on {held} images" in note for note in events.notes)  # the validation itself
     assert not any("training images too" in note for note in events.notes)
+    told: list[str] = []
+    later = evaluate_model(str(run.last), root, val=0.2, tell=told.append)  # the same images, afterwards
+    assert len(later.images) == held and line in told
+    assert later.ap["all"] == pytest.approx(checkpoint["state"]["best_ap"], abs=1e-6)
+    assert later.in_training is None
     plain = Recorder()
     train_model(tiny_config(root, epochs=1), runs=tmp_path / "runs", events=plain, dry_run=True)
     assert any("no validation" in note for note in plain.notes)
@@ -141,6 +148,8 @@ def test_a_set_that_has_a_part_for_validation_is_not_divided(tmp_path: Path) -> 
     config = tiny_config(draw_set(tmp_path / "set"))
     with pytest.raises(InputError, match="has a validation part") as caught:
         train_model(replace(config, data=replace(config.data, val=0.2)), runs=tmp_path / "runs")
+    with pytest.raises(InputError, match="`val` 0.2: .*/set has a validation part"):
+        evaluate_model("yunet_n", tmp_path / "set", val=0.2)
     assert "labelv2.txt" in caught.value.message
     few = tiny_config(draw_set(tmp_path / "few", train=3, val=0))
     with pytest.raises(DataError, match="none would be left"):

@@ -23,6 +23,10 @@ def run(
     format: FORMAT = None,
     classes: CLASSES = None,
     trust_labels: TRUST = False,
+    val: Annotated[
+        float | None,
+        typer.Option(help="Measure on the images that train --val keeps of a set without a validation part."),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option("--weights", "-w", help="A name, a file (ONNX or checkpoint) or a run; by default yunet_n."),
@@ -74,6 +78,10 @@ def run(
         raise UsageError("--predictions and --weights exclude each other", "measure one after the other")
     if predictions is not None and family is not None:
         raise UsageError("--predictions and --family exclude each other", "result files have no family")
+    if val is not None and not 0 < val < 1:
+        raise UsageError(f"--val {val:g}: must be above 0 and below 1", "0.1 is a tenth of the images")
+    if val is not None and widerface:
+        raise UsageError("--val and --widerface exclude each other", "WIDER FACE has a validation part of its own")
     _check_thresholds(at_score, at_precision)
     check_draws(draws)
     chosen = weights or "yunet_n"
@@ -98,6 +106,7 @@ def run(
                 format=format,
                 classes=class_list(classes),
                 trust_labels=trust_labels,
+                val=val,
                 save_predictions=save_predictions,
                 score=at_score,
                 precision=at_precision,
