@@ -6,6 +6,7 @@ said on the page, in a comment that no reader of the rendered page sees, directl
     <!-- not run: why -->         never run
     <!-- slow: why -->            run by `pytest -m slow`
     <!-- reference: what -->      run by `pytest -m slow`, where the reference folder is
+    <!-- shorter: this, that -->  run by `pytest -m slow`, with that in place of this
 
 A block that begins with a comment that is a file's name (`# my_model.yaml`, `// app.cpp`) is saved under it. `text`
 is what a program prints or a file looks like, and holds no command.
@@ -17,7 +18,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from facetrain.config.load import load_config
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = {"sh", "python", "yaml", "cpp", "text"}
-MARKS = ("not run", "slow", "reference")
+MARKS = ("not run", "slow", "reference", "shorter")
 
 _FENCE = re.compile(r"^```(\w*)$")
 _MARK = re.compile(rf"^<!-- ({'|'.join(MARKS)}): (.+) -->$")
@@ -132,6 +133,10 @@ def run(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch, names: dict
 
     names: those of the page's Python blocks so far, which read like one program.
     """
+    if block.mark == "shorter":
+        long, short = block.why.split(", ")
+        assert long in block.text, f"{block}: {long} is not there"
+        block = replace(block, text=block.text.replace(long, short))
     if block.file is not None:
         (folder / block.file).write_text(block.text, encoding="utf-8")
     if block.language == "sh":

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ NOT_RUN = {
     "examples/train_widerface.md": 4,
 }
 MOST_LINES = {"README.md": 150, "examples/json.md": 1000}  # json.md is written by a program
+SLOW = ("slow", "shorter")  # marks of blocks that are run by the slow tests
 PAGES = page_paths()
 names = pytest.mark.parametrize("path", PAGES, ids=page_name)
 
@@ -80,9 +82,9 @@ def test_quick_blocks_run(path: Path, stand_ins: Path, tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [p for p in PAGES if any(b.mark == "slow" for b in blocks(p))], ids=page_name)
+@pytest.mark.parametrize("path", [p for p in PAGES if any(b.mark in SLOW for b in blocks(p))], ids=page_name)
 def test_all_blocks_run(path: Path, stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_page(path, {"", "slow"}, stand_ins, tmp_path, monkeypatch)
+    run_page(path, {"", *SLOW}, stand_ins, tmp_path, monkeypatch)
 
 
 def test_what_is_not_run_is_counted() -> None:
@@ -153,6 +155,15 @@ def test_a_block_is_read_with_its_mark(tmp_path: Path, monkeypatch: pytest.Monke
     first, second = blocks(page)
     assert first == Block("page.md", 4, "sh", "facetrain info\n", "slow", "long")
     assert (second.language, second.mark) == ("text", "")
+
+
+def test_a_block_is_run_with_shorter_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = Block("page.md", 1, "python", "found = '10m, as it stands'\n", "shorter", "10m, 8s")
+    names: dict[str, Any] = {}
+    run(block, tmp_path, monkeypatch, names)
+    assert names["found"] == "8s, as it stands"
+    with pytest.raises(AssertionError, match="2h is not there"):
+        run(replace(block, why="2h, 8s"), tmp_path, monkeypatch)
 
 
 def test_a_block_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
