@@ -19,6 +19,7 @@ from facetrain.core.faces import Image
 from facetrain.core.files import sha256
 from facetrain.core.images import read_image
 from facetrain.core.machine import available_cores, check_threads, describe_machine
+from facetrain.detect.views import AUTO
 from facetrain.eval.intervals import DRAWS, SEED, check_draws
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
 
@@ -210,10 +211,12 @@ def _look(run: _Run, path: Path, image: Image) -> Look:
     for number, model in list(run.opened.items()):
         # what reaches the score is a face: the detector has that threshold already
         protocol = replace(run.settings.protocol, score=0.0)
-        if model.static_shape is not None:
+        auto = protocol.size == AUTO
+        if model.static_shape is not None and not auto:
             protocol = replace(protocol, size="original")  # the file itself fits every image into its own size
         try:
-            found[number] = ProtocolDetector(model.detector, protocol).detect_batch([image])[0]
+            detector = model.detector.looks if auto else model.detector
+            found[number] = ProtocolDetector(detector, protocol).detect_batch([image])[0]
         except FacetrainError as error:
             run.fail(number, error)
     return Look(path, image, found, agreements(found))

@@ -7,6 +7,7 @@ JPEG that was cut off for a whole one in some versions.
 import io
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,17 +25,23 @@ _PAM = re.compile(rb"P7\n.*?WIDTH (\d{1,9})\n.*?HEIGHT (\d{1,9})\n", re.DOTALL)
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 _END = b"\xff\xd9"
 PNG_START = b"\x89PNG\r\n\x1a\n"
+_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))  # JPEG's starts of frame
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _ALONE = (0x01, *range(0xD0, 0xD9))  # JPEG markers without a length: TEM, the eight restarts, the start
 
 
 @dataclass(frozen=True)
 class Header:
-    """format: Pillow's name; width, height: pixels as stored; orientation: EXIF's number, 1 for upright."""
+    """format: Pillow's name; width, height: pixels as stored; orientation: EXIF's number, 1 for upright.
+
+    progressive: a JPEG whose pixels are known only when all of it was read, so that all of it is kept until then
+    """
 
     format: str
     width: int
     height: int
     orientation: int = 1
+    progressive: bool = False
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -49,6 +56,8 @@ def read_header(content: bytes, name: str) -> Header | None:
         return _by_pattern("HDR", _HDR, content, swapped=True)
     if content.startswith(b"P7"):
         return _by_pattern("PAM", _PAM, content, swapped=False)
+    if is_jpeg(content):
+        return _jpeg_header(content)
     pillow = _pillow()
     try:
         with pillow.open(io.BytesIO(content), formats=formats) as image:
@@ -121,16 +130,27 @@ def is_jpeg(content: bytes) -> bool:
 
 def jpeg_has_end(content: bytes) -> bool:
     """Whether a JPEG's own end mark is there; that of a thumbnail inside it does not count."""
-    if content.endswith(_END):  # within compressed pixels these two bytes cannot stand
-        return True
+    # within compressed pixels these two bytes cannot stand
+    return content.endswith(_END) or any(marker == _END[1] for marker, _ in _jpeg_markers(content))
+
+
+def _jpeg_markers(content: bytes) -> Iterator[tuple[int, int]]:
+    """A JPEG's markers with the places behind them."""
     place = 2
     while found := _MARKER.search(content, place):
         marker, place = found[1][0], found.end()
-        if marker == _END[1]:
-            return True
+        yield marker, place
         if marker not in _ALONE:
             place += int.from_bytes(content[place : place + 2], "big")
-    return False
+
+
+def _jpeg_header(content: bytes) -> Header | None:
+    """Of a JPEG: its first frame's, which has no limit of size."""
+    for marker, place in _jpeg_markers(content):
+        if marker in _FRAMES and len(content) >= place + 7:
+            height, width = (int.from_bytes(content[place + at : place + at + 2], "big") for at in (3, 5))
+            return Header("JPEG", width, height, progressive=marker in _PROGRESSIVE) if width * height else None
+    return None
 
 
 def png_is_whole(content: bytes) -> bool:

@@ -5,6 +5,8 @@ where it cannot be loaded.
 """
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -41,9 +43,10 @@ UNREADABLE = (
     *(".heic", ".heif", ".hif", ".jxl", ".svg", ".psd", ".ico", ".exr", ".xcf", ".pcx", ".sgi"),
     *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
 )
-_MAX_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB of decoded pixels
+MAX_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB of decoded pixels
 _MAX_BYTES = 1 << 30  # a larger file is a film or a disk image: say so before it fills the memory
 _COLOUR, _ANY_DEPTH, _AS_STORED, _NOT_TURNED = 1, 2, -1, 128  # OpenCV's IMREAD flags
+_REDUCED = {1: _COLOUR, 2: 17, 4: 33, 8: 65}
 _GREY_REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}  # OpenCV's IMREAD flags
 _ABOUT_ONE = 2.0  # lossy files of 0 to 1 go a little beyond; as 0 to 255 such an image would be black
 _READABLE = "readable: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, PNM, TGA"
@@ -54,7 +57,7 @@ _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
 def opencv() -> ModuleType:
     """Import cv2, from whichever of its wheels is installed; one clear line where it does not load."""
     # What no header is recognised of is bounded by OpenCV itself, which asks for this when it is first loaded.
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MAX_PIXELS))
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
     try:
         import cv2
     except ImportError as error:
@@ -70,6 +73,21 @@ def opencv() -> ModuleType:
     return module
 
 
+@dataclass(frozen=True)
+class Reduced:
+    """An image that may have been decoded at a part of its size.
+
+    image: (h, w, 3) uint8 BGR; h and w are height and width divided by `factor`, rounded up
+    factor: 1, or of a JPEG 2, 4 or 8
+    width, height: pixels of the original, upright
+    """
+
+    image: Image
+    factor: int
+    width: int
+    height: int
+
+
 def decode_image(content: bytes, name: str) -> Image:
     """Decode an image file's bytes to (H, W, 3) uint8 BGR, turned upright as the file says.
 
@@ -77,33 +95,64 @@ def decode_image(content: bytes, name: str) -> Image:
     8 bits those are kept that the image uses; floating point is taken for 0 to 1, or for 0 to 255. Raises DataError
     naming `name`, also for what was cut off and for what does not fit into memory.
     """
+    return decode_reduced(content, name, lambda width, height: 1).image
+
+
+def decode_reduced(content: bytes, name: str, scale_of: Callable[[int, int], float]) -> Reduced:
+    """See `decode_image`; a JPEG is decoded at the smallest of 1/2, 1/4 and 1/8 that is enough, by its own means.
+
+    That takes a part of the time and of the memory, and its pixels are means of the original's, not a choice of them.
+    scale_of: the part of its size that an image of (width, height), or of (height, width), is needed at
+    """
     if is_lfs_pointer(content):
         raise DataError(f"{name}: a git-lfs pointer, not an image", "run `git lfs pull` where it came from")
     if not content:
         raise DataError(f"{name}: the file is empty")
     header = read_header(content, name)
     width, height = (header.width, header.height) if header else (0, 0)
-    if width * height > _MAX_PIXELS:
-        raise DataError(f"{name}: {width * height:,} pixels are too many", f"at most {_MAX_PIXELS:,}; scale it down")
-    with taking(6 * width * height, name, (width, height)):  # as decoded, and one copy
-        image = _decode(content, header)
+    factor = 1
+    if header is not None and header.format == "JPEG":
+        wanted = scale_of(width, height)
+        factor = next((n for n in (8, 4, 2) if wanted * n <= 1 and _shows_its_turn(width, height, n)), 1)
+    decoded = width * height // factor**2
+    if decoded > MAX_PIXELS:
+        raise DataError(f"{name}: {width * height:,} pixels are too many", _most_pixels(factor))
+    need = 6 * decoded  # as decoded, and one copy
+    if header is not None and header.progressive:
+        need += 6 * width * height  # libjpeg holds all of its numbers
+    with taking(need, name, (width, height)):
+        image = _decode(content, header, factor)
         if image is None:
             raise DataError(f"{name}: {_why_not(content)}", _READABLE if header is None else "copy it again")
         image = _eight_bits(image)
         if header is not None and header.orientation > 1:
             image = turn_upright(image, header.orientation)
-    return image
+    if factor == 1:
+        return Reduced(image, 1, image.shape[1], image.shape[0])
+    turned = image.shape[1] != -(-width // factor)
+    return Reduced(image, factor, *((height, width) if turned else (width, height)))
 
 
-def _decode(content: bytes, header: Header | None) -> AnyImage | None:
+def _shows_its_turn(width: int, height: int, factor: int) -> bool:
+    """Whether a reduced image's sides tell if OpenCV has turned it upright."""
+    return width == height or -(-width // factor) != -(-height // factor)
+
+
+def _most_pixels(factor: int) -> str:
+    return f"at most {MAX_PIXELS:,}; scale it down" if factor == 1 else f"at most {factor**2 * MAX_PIXELS:,}"
+
+
+def _decode(content: bytes, header: Header | None, factor: int) -> AnyImage | None:
     """Pixels of any type in three channels, BGR, or None where they cannot be had."""
     if is_jpeg(content) and not jpeg_has_end(content):
         # Some OpenCVs fill what is missing with whatever the memory held before: another image's face.
-        first, second = (_by_opencv(content + tail, _COLOUR) for tail in jpeg_tails())
+        first, second = (_by_opencv(content + tail, _REDUCED[factor]) for tail in jpeg_tails())
         return first if first is not None and second is not None and np.array_equal(first, second) else None
     if content.startswith(PNG_START) and (header is None or not png_is_whole(content)):
         return None
     flags = _COLOUR if header is not None and header.format == "HDR" else _COLOUR | _ANY_DEPTH
+    if factor > 1:
+        flags = _REDUCED[factor]
     if header is not None and header.orientation > 1:
         flags |= _NOT_TURNED
     image = _by_opencv(content, flags)
@@ -159,6 +208,11 @@ def read_image(path: Path) -> Image:
     return decode_image(_content(path), str(path))
 
 
+def read_reduced(path: Path, scale_of: Callable[[int, int], float]) -> Reduced:
+    """Read an image file, see `decode_reduced`. Raises DataError."""
+    return decode_reduced(_content(path), str(path), scale_of)
+
+
 def read_small(path: Path, shorter: int) -> NDArray[np.uint8]:
     """Read an image file in grey and reduced, see `decode_small`. Raises DataError."""
     return decode_small(_content(path), str(path), shorter)
@@ -182,7 +236,7 @@ def decode_small(content: bytes, name: str, shorter: int) -> NDArray[np.uint8]:
     """
     header = read_header(content, name) if content and not is_lfs_pointer(content) else None
     whole = jpeg_has_end(content) if is_jpeg(content) else png_is_whole(content) if content[:8] == PNG_START else False
-    if header is not None and header.width * header.height <= _MAX_PIXELS and (whole or header.format == "WEBP"):
+    if header is not None and header.width * header.height <= MAX_PIXELS and (whole or header.format == "WEBP"):
         factors = (8, 4, 2) if header.format == "JPEG" else ()
         factor = next((n for n in factors if min(header.width, header.height) >= n * shorter), 1)
         flags = _GREY_REDUCED[factor] | (_NOT_TURNED if header.orientation > 1 else 0)

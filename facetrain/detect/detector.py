@@ -6,6 +6,7 @@ The one place where a light folder turns to torch: for a checkpoint, and only th
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,33 @@ import numpy as np
 
 from facetrain.core.errors import DeviceError, FacetrainError, InputError, UsageError
 from facetrain.core.faces import Detector, Faces, Image
-from facetrain.core.images import read_image
+from facetrain.core.images import Reduced, read_image, read_reduced
 from facetrain.core.machine import check_threads
+from facetrain.detect.any_size import AnySize
+from facetrain.detect.face_range import range_of
 from facetrain.detect.find_weights import find_weights
+from facetrain.detect.passes import check_min_face
 from facetrain.detect.recognise import check_family
+from facetrain.detect.views import AUTO, ORIGINAL, View, box_of, shown_as
 
 if TYPE_CHECKING:
     from facetrain.model.detector import ModelDetector
 
 _CHECKPOINT_FAMILY = "yunet"
 ImageLike = Image | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one image gave.
+
+    scales:   at which it was looked at, shown / original, the finest first
+    smallest: the shorter side, in pixels of the original, of the smallest face that such a look finds mostly
+    """
+
+    faces: Faces
+    scales: tuple[float, ...]
+    smallest: float
 
 
 class FaceDetector:
@@ -35,6 +53,9 @@ class FaceDetector:
     max_candidates: how many of the best boxes go into that comparison
     threads:        CPU threads of the network; None: all that this process may use, and one for a checkpoint
     family:         the detector family to take an ONNX file for; None: recognised by its metadata and outputs
+    size:           how an image is shown: `original`; `vga`, `640`, `800x600` (fitted into it); or `auto`: as often as
+                    it takes to find faces of every size, at a bounded cost, see detect/passes.py
+    min_face:       with `auto`, the smallest face to look for, pixels of the image; None: as small as the cost allows
     """
 
     def __init__(
@@ -47,9 +68,12 @@ class FaceDetector:
         max_candidates: int = 5000,
         threads: int | None = None,
         family: str | None = None,
+        size: str = ORIGINAL,
+        min_face: float | None = None,
     ) -> None:
         check_settings(score, nms, max_candidates, threads)
         check_family(family)
+        check_size(size, min_face)
         self.device = device = parse_device(device)
         self.path = find_weights(weights)
         self.detector: Detector  # an OnnxDetector, or for a checkpoint a ModelDetector
@@ -78,6 +102,9 @@ class FaceDetector:
                 self.path, device=device, score=score, nms=nms, max_candidates=max_candidates, threads=threads
             )
             self.detector, self.landmark_names = checkpoint, checkpoint.landmark_names
+        self.face_range = range_of(self.family)  # the sizes of faces that one look finds
+        self.size = size
+        self.looks = AnySize(self.detector, self.face_range, nms, min_face, self.static_shape)  # for `auto`
 
     def detect(self, image: ImageLike) -> Faces:
         """Faces of one image: a path, or an array of (H, W, 3) uint8 BGR or (H, W) uint8 grey, of any size."""
@@ -85,9 +112,33 @@ class FaceDetector:
 
     def detect_batch(self, images: Sequence[ImageLike]) -> list[Faces]:
         """Faces of each image, see `detect`. On a CPU one after the other is as fast, and takes less memory."""
+        if self.size != ORIGINAL:
+            return [self.look(self.open(image)).faces for image in images]
         if self.device == "cpu":
             return [self.detector.detect_batch([as_image(image)])[0] for image in images]
         return self.detector.detect_batch([as_image(image) for image in images])
+
+    def open(self, image: ImageLike) -> Reduced:
+        """An image as `look` takes it. With `auto` a large JPEG is decoded no larger than the finest look needs it."""
+        if self.size == AUTO and isinstance(image, (str, os.PathLike)):
+            return read_reduced(Path(image), lambda width, height: self.looks.plan(width, height).looks[0].scale)
+        pixels = as_image(image)
+        return Reduced(pixels, 1, pixels.shape[1], pixels.shape[0])
+
+    def look(self, image: Reduced) -> Seen:
+        """Faces of an image that `open` gave, and how it was looked at."""
+        if self.size == AUTO:
+            plan = self.looks.plan(image.width, image.height)
+            faces = self.looks.detect(image.image, plan, image.factor)
+            return Seen(faces, tuple(look.scale for look in plan.looks), plan.smallest)
+        shown, factors = shown_as(image.image, self.size)
+        faces = self.detector.detect_batch([shown])[0]
+        if factors != (1.0, 1.0):
+            faces = View(shown, factors).back(faces)
+        scale = min(factors)
+        if self.static_shape is not None:  # the file's own way to take an image
+            scale *= min(self.static_shape[0] / shown.shape[1], self.static_shape[1] / shown.shape[0])
+        return Seen(faces, (scale,), self.face_range.least / scale)
 
 
 def as_image(image: ImageLike) -> Image:
@@ -126,6 +177,14 @@ def check_settings(score: float, nms: float, max_candidates: int = 1, threads: i
     if max_candidates < 1:
         raise UsageError(f"`max_candidates` {max_candidates}: must be at least 1")
     check_threads(threads)
+
+
+def check_size(size: str, min_face: float | None) -> None:
+    """Raise UsageError for a size that means nothing, and for a smallest face where none is looked for."""
+    box_of(size, 1, 1)
+    check_min_face(min_face)
+    if min_face is not None and size != AUTO:
+        raise UsageError(f"`min_face` goes with `size` auto, not with {size}", "leave one of them out")
 
 
 def _load_checkpoint(

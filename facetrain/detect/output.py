@@ -8,9 +8,10 @@ from pathlib import Path
 from facetrain.core.documents.detect import DetectedImage
 from facetrain.core.drawing import draw_faces
 from facetrain.core.errors import DataError, FacetrainError, InputError, UsageError, about
-from facetrain.core.faces import Detector, Faces
-from facetrain.core.images import read_image, write_image
+from facetrain.core.faces import Faces
+from facetrain.core.images import MAX_PIXELS, Reduced, read_image, write_image
 from facetrain.core.memory import no_memory_error
+from facetrain.detect.detector import FaceDetector, Seen
 from facetrain.detect.sources import Failure, Source
 
 
@@ -21,9 +22,14 @@ class ImageFaces:
     source: Source
     width: int
     height: int
-    faces: Faces
+    seen: Seen
     seconds: float
     drawn: bool = True
+
+    @property
+    def faces(self) -> Faces:
+        """What was found."""
+        return self.seen.faces
 
     def as_text(self) -> str:
         """The image's line: path, size, faces, best score, time, and the drawn file where it has another name."""
@@ -39,12 +45,14 @@ class ImageFaces:
             "path": str(self.source.path),
             "width": self.width,
             "height": self.height,
+            "scales": [round(scale, 6) for scale in self.seen.scales],
+            "smallest_face": round(self.seen.smallest, 1),
             "faces": self.faces.as_dicts(),
         }
 
 
 def detect_files(
-    detector: Detector, sources: Sequence[Source], *, draw: bool = True, landmark_names: Sequence[str] = ()
+    detector: FaceDetector, sources: Sequence[Source], *, draw: bool = True
 ) -> Iterator[ImageFaces | Failure]:
     """Read each image, find its faces, with `draw` write the drawn image; one image in memory at a time.
 
@@ -53,19 +61,28 @@ def detect_files(
     for source in sources:
         try:
             with no_memory_error(str(source.path)):
-                image = read_image(source.path)
+                image = detector.open(source.path)
                 begun = time.perf_counter()
-                faces = detector.detect_batch([image])[0]
+                seen = detector.look(image)
                 seconds = time.perf_counter() - begun
-                height, width = image.shape[:2]
                 if draw:
-                    write_image(source.target, draw_faces(image, faces, landmark_names))
+                    _draw(source, image, seen.faces, detector.landmark_names)
         except DataError as error:
             yield Failure(str(source.path), about(source.path, error))
         except FacetrainError as error:
             yield Failure(str(source.path), error)
         else:
-            yield ImageFaces(source, width, height, faces, seconds, draw)
+            yield ImageFaces(source, image.width, image.height, seen, seconds, draw)
+
+
+def _draw(source: Source, image: Reduced, faces: Faces, landmark_names: Sequence[str]) -> None:
+    """Write the drawn image: at the original's size, or as it was decoded where the original is too large for that."""
+    pixels = image.image
+    if image.factor > 1 and image.width * image.height <= MAX_PIXELS:
+        pixels = read_image(source.path)
+    elif image.factor > 1:
+        faces = Faces(faces.boxes / image.factor, faces.scores, faces.landmarks / image.factor)
+    write_image(source.target, draw_faces(pixels, faces, landmark_names))
 
 
 def make_output_folder(folder: Path) -> None:

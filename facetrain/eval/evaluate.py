@@ -22,6 +22,7 @@ from facetrain.data.plausibility.in_both import known_in_both
 from facetrain.data.plausibility.judge import Judgement, judge
 from facetrain.data.plausibility.points import NO_POINTS
 from facetrain.data.sample_set.make import sample_root
+from facetrain.detect.views import AUTO
 from facetrain.eval.average_precision import Curve
 from facetrain.eval.benchmark import Benchmark, Scores
 from facetrain.eval.details import Details
@@ -331,9 +332,9 @@ def detect_labelled(
     if parallel:
         # several images at once, one thread each, beat one image on several threads: nothing waits for anything
         detector = FaceDetector(source.weights, threads=1, **settings)
-    if detector.static_shape is not None:
+    if detector.static_shape is not None and protocol.size != AUTO:
         protocol = replace(protocol, size="original")  # the file itself fits every image into its own size
-    shown: Detector = ProtocolDetector(detector, protocol)
+    shown: Detector = ProtocolDetector(detector.looks if protocol.size == AUTO else detector, protocol)
     found = detect_images(
         shown,
         [image.path for image in images],
@@ -342,7 +343,8 @@ def detect_labelled(
         check=size_check(images),
         progress=progress,
     )
-    size = "fixed {}x{}".format(*detector.static_shape) if detector.static_shape else protocol.size
+    fixed = detector.static_shape is not None and protocol.size != AUTO
+    size = "fixed {}x{}".format(*detector.static_shape or ()) if fixed else protocol.size
     faces = first_error(found)
     if landmarks:
         columns = in_order_of(landmarks, detector.landmark_names) or []

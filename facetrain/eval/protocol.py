@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facetrain.core.boxes import box_iou, nms, pad_image
+from facetrain.core.boxes import box_iou, nms
 from facetrain.core.documents.common import ProtocolDocument
 from facetrain.core.errors import UsageError
 from facetrain.core.faces import Detector, Faces, Image
-from facetrain.core.images import fit_image
+from facetrain.detect.views import AUTO, View, box_of, shown_as
 
 EVALUATOR_VERSION = 1  # raised when the same detections would give another number
 
@@ -18,7 +18,8 @@ EVALUATOR_VERSION = 1  # raised when the same detections would give another numb
 class EvalProtocol:
     """The rules of a measurement.
 
-    size:           original, a number n (fit into n x n), vga (640x480, upright images 480x640), or WxH
+    size:           original, a number n (fit into n x n), vga (640x480, upright images 480x640), or WxH; auto: as often
+                    as the sizes of faces ask for, see detect/passes.py
     score:          detections must score more than this
     nms:            IoU above which the weaker of two detections goes
     max_candidates: best detections of an image that enter the suppression
@@ -40,6 +41,8 @@ class EvalProtocol:
             raise UsageError(f"`score` {self.score:g}: must be at least 0 and below 1")
         if not 0 < self.nms <= 1:
             raise UsageError(f"`nms` {self.nms:g}: must be above 0 and at most 1")
+        if self.size == AUTO and self.scales != (1.0,):
+            raise UsageError("`size` auto and `scales` exclude each other", "auto chooses the scales itself")
         if not self.scales or not all(0.05 <= scale <= 20 for scale in self.scales):
             raise UsageError(f"`scales` {', '.join(map(str, self.scales))}: each must be from 0.05 to 20")
 
@@ -54,18 +57,6 @@ class EvalProtocol:
             "scales": list(self.scales),
             "evaluator": EVALUATOR_VERSION,
         }
-
-
-def box_of(size: str, width: int, height: int) -> tuple[int, int] | None:
-    """The (width, height) that an image of that size is fitted into; None for `original`. Raises UsageError."""
-    if size == "original":
-        return None
-    if size == "vga":
-        return (640, 480) if width > height else (480, 640)
-    sides = size.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and 1 <= int(side) <= 16384 for side in sides):
-        raise UsageError(f"`size` {size}: no such rule", "there are: original, vga, a number such as 640, 800x600")
-    return int(sides[0]), int(sides[-1])
 
 
 class ProtocolDetector:
@@ -92,25 +83,17 @@ class ProtocolDetector:
             results.append(self._select(faces))
         return results
 
-    def _views(self, image: Image) -> list["_View"]:
+    def _views(self, image: Image) -> list[View]:
         views = []
-        height, width = image.shape[:2]
-        box = box_of(self.protocol.size, width, height)
+        width = image.shape[1]
         for scale in self.protocol.scales:
-            if box is None and scale == 1:
-                shown, factors = image, (1.0, 1.0)
-            else:
-                target = box or (width, height)
-                target = max(1, round(target[0] * scale)), max(1, round(target[1] * scale))
-                shown, factors = fit_image(image, *target)
-                if box is not None:
-                    shown = pad_image(shown, *target)
-            views.append(_View(shown, factors, None))
+            shown, factors = shown_as(image, self.protocol.size, scale)
+            views.append(View(shown, factors))
             if self.protocol.flip:
                 fitted = round(width * factors[0])
                 mirrored = shown.copy()
                 mirrored[:, :fitted] = shown[:, fitted - 1 :: -1]
-                views.append(_View(mirrored, factors, width))
+                views.append(View(mirrored, factors, width))
         return views
 
     def _select(self, faces: list[Faces]) -> Faces:
@@ -122,27 +105,6 @@ class ProtocolDetector:
             if passed.all()
             else Faces(*(part[passed] for part in (joined.boxes, joined.scores, joined.landmarks)))
         )
-
-
-@dataclass(frozen=True)
-class _View:
-    """An image as it is shown. factors: shown / original, of width and height; mirror: original width if flipped."""
-
-    image: Image
-    factors: tuple[float, float]
-    mirror: int | None
-
-    def back(self, faces: Faces, mirror: Sequence[int] | None) -> Faces:
-        """Faces of the shown image in pixels of the original. Mirrored landmarks change places as `mirror` says."""
-        scale = np.array(self.factors, np.float32)
-        boxes, landmarks = faces.boxes / np.tile(scale, 2), faces.landmarks / scale
-        if self.mirror is not None:
-            boxes = np.stack([self.mirror - boxes[:, 2], boxes[:, 1], self.mirror - boxes[:, 0], boxes[:, 3]], 1)
-            if mirror is None or len(mirror) != landmarks.shape[1]:
-                landmarks = np.full_like(landmarks, np.nan)  # which point is which side is not known
-            else:
-                landmarks = np.stack([self.mirror - landmarks[..., 0], landmarks[..., 1]], -1)[:, list(mirror)]
-        return Faces(boxes.astype(np.float32), faces.scores, landmarks.astype(np.float32))
 
 
 def merge_views(views: Sequence[Faces], threshold: float, max_candidates: int) -> Faces:

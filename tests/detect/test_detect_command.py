@@ -38,13 +38,16 @@ def detect(folder, capfd):
     return run
 
 
+SOUGHT = "looked for faces of 12 px and more; --min-face 6 looks closer\n"
+
+
 def images_in(path):
     return sorted(p.relative_to(path).as_posix() for p in Path(path).rglob("*") if p.is_file())
 
 
 def test_a_folder(detect):
     code, out, err = detect("in")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, SOUGHT)
     lines = out.splitlines()
     assert len(lines) == 4
     assert lines[0].startswith(f"{Path('in/a.png')}  100x60  1 face  best 1.00  ")
@@ -95,6 +98,7 @@ def test_json(detect):
         "weights",
         "score",
         "nms",
+        "size",
         "landmark_names",
         "images",
         "skipped",
@@ -105,9 +109,48 @@ def test_json(detect):
     assert (document["score"], document["nms"], document["errors"]) == (0.4, 0.3, [])
     first = document["images"][0]
     face = {"box": [4.0, 12.0, 12.0, 20.0], "score": 1.0, "landmarks": [[8.0, 16.0]] * 5}
-    assert first == {"path": str(Path("in/a.png")), "width": 100, "height": 60, "faces": [face]}
+    sizes = {"width": 100, "height": 60, "scales": [1.0], "smallest_face": 12.0}
+    assert first == {"path": str(Path("in/a.png")), **sizes, "faces": [face]}
     assert document["images"][1]["faces"] == []
     assert len(document["images"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (["--min-face", "0"], "--min-face 0: must be from 1 to 100,000"),
+        (["--min-face", "-3"], "--min-face -3: must be from 1"),
+        (["--min-face", "a"], "Invalid value for '--min-face'"),
+        (["--min-face", "nan"], "--min-face nan: must be"),
+        (["--min-face", "8", "--size", "640"], "--min-face goes with --size auto, not with 640"),
+        (["--size", "31"], "--size 31: each side must be from 32 to 16,384 pixels"),
+        (["--size", "640x16"], "--size 640x16: each side must be from 32"),
+        (["--size", "huge"], "--size huge: no such rule"),
+    ],
+)
+def test_sizes_that_mean_nothing(detect, arguments, wrong):
+    code, _, err = detect("in", *arguments)
+    assert code == 2
+    assert wrong in " ".join(err.replace("│", " ").split())
+
+
+def test_what_was_looked_for_is_said_once(detect):
+    cv2.imwrite("in/large.png", np.zeros((2000, 4000, 3), np.uint8))
+    assert (
+        detect("in")[2] == "looked for faces of 12 to 24 px, by the image's size, and more; --min-face 6 looks closer\n"
+    )
+    assert detect("in", "--min-face", "12")[2] == "looked for faces of 12 px and more\n"
+    said = "looked for faces of 6 px and more, and not of 3: no image shows more at more than twice its size\n"
+    assert detect("in", "--min-face", "3")[2] == said
+    said = detect("in/a.png", "in/sub", "--min-face", "62")[2]
+    assert said.endswith("; 1 image smaller than --min-face 62\n")  # 100x60
+    assert detect("in", "--min-face", "3", "--json")[2] == ""
+    _, out, _ = detect("in/large.png", "--json")
+    [image] = json.loads(out)["images"]
+    assert (image["scales"], image["smallest_face"]) == ([0.5, 0.125], 24.0)
+    _, out, _ = detect("in/large.png", "--json", "--size", "640")
+    [image] = json.loads(out)["images"]
+    assert (image["scales"], image["smallest_face"]) == ([0.16], 75.0)
 
 
 def test_json_without_landmarks_says_null(folder, make_spots, capfd):
@@ -234,7 +277,7 @@ def run_process(folder, *arguments, **environment):
 def test_a_terminal_without_unicode(folder):
     (folder / "in/a.png").rename(folder / "in/Gesicht ä 顔.png")
     done = run_process(folder, "in", PYTHONIOENCODING="ascii")
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr.decode()) == (0, SOUGHT)
     assert b"Gesicht ? ?.png" in done.stdout
     done = run_process(folder, "in", "--json", PYTHONIOENCODING="ascii")
     assert json.loads(done.stdout)["images"][0]["path"] == str(Path("in/Gesicht ä 顔.png"))
@@ -292,16 +335,16 @@ def test_an_image_whose_pass_would_take_too_much_is_its_own_failure(detect, monk
 
 
 def test_ctrl_c_keeps_what_is_done(detect, monkeypatch):
-    from facetrain.detect import output
+    from facetrain.detect import detector
 
-    whole = output.read_image
+    whole = detector.read_reduced
 
-    def read(path):
+    def read(path, scale_of):
         if path.name == "none.png":
             raise KeyboardInterrupt
-        return whole(path)
+        return whole(path, scale_of)
 
-    monkeypatch.setattr(output, "read_image", read)
+    monkeypatch.setattr(detector, "read_reduced", read)
     code, out, _ = detect("in", "--json")
     document = json.loads(out)
     assert (code, document["interrupted"]) == (130, True)

@@ -22,7 +22,7 @@ def run(
     ] = False,
     ground_truth: Annotated[Path | None, typer.Option(help="Folder of the official .mat files.")] = None,
     size: Annotated[
-        str, typer.Option(help="Images are shown so: original, vga, a number such as 640, or WxH.")
+        str, typer.Option(help="Images are shown so: original, vga, a number such as 640, WxH, or auto.")
     ] = "original",
     fps_size: Annotated[str, typer.Option(help="Size that is timed: 320, or WIDTHxHEIGHT.")] = "320",
     threads: Annotated[

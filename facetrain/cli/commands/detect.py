@@ -1,5 +1,6 @@
 """`facetrain detect`: faces in images, folders of images and patterns."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,10 +25,14 @@ class _Done:
     images: list["DetectedImage"] = field(default_factory=list)
     done: int = 0
     faces: int = 0
+    sought: list[float] = field(default_factory=list)
+    sides: list[int] = field(default_factory=list)
 
     def add(self, outcome: "ImageFaces", *, json: bool) -> None:
         """An image is done: keep it for the document, or say it at once."""
         self.done, self.faces = self.done + 1, self.faces + len(outcome.faces)
+        self.sought.append(outcome.seen.smallest)
+        self.sides.append(min(outcome.width, outcome.height))
         if json:
             self.images.append(outcome.as_dict())
         else:
@@ -38,6 +43,21 @@ class _Done:
         text = f"{count(self.faces, 'face')} in {count(self.done, 'image')}"
         text += f", drawn in {folder}" if self.done and folder is not None else ""
         return text + (f"; {failed} failed" if failed else "")
+
+
+def _sought(done: _Done, min_face: float | None) -> str:
+    """What was looked for, in one line; empty where nothing was looked at."""
+    if not done.sought:
+        return ""
+    low, high = math.ceil(min(done.sought)), math.ceil(max(done.sought))
+    sizes = f"{low} px" if low == high else f"{low} to {high} px, by the image's size,"
+    text = f"looked for faces of {sizes} and more"
+    if min_face is None:
+        return text + (f"; --min-face {max(low // 2, 4)} looks closer" if low > 4 else "")
+    if low > min_face:
+        text += f", and not of {min_face:g}: no image shows more at more than twice its size"
+    small = sum(side < min_face for side in done.sides)
+    return text + (f"; {count(small, 'image')} smaller than --min-face {min_face:g}" if small else "")
 
 
 def _is_drawn(output: str | None, draw: bool | None, json: bool) -> bool:
@@ -71,6 +91,15 @@ def run(
     family: Annotated[
         str | None, typer.Option(help="Detector family of an ONNX file; by default it is recognised.")
     ] = None,
+    size: Annotated[
+        str,
+        typer.Option(
+            help="How an image is shown: auto (as often as faces of all sizes ask for), original, vga, 640 or WxH."
+        ),
+    ] = "auto",
+    min_face: Annotated[
+        float | None, typer.Option(help="Look for faces from this size on, in pixels; smaller ones take longer.")
+    ] = None,
     score: Annotated[float, typer.Option(help="Least score of a face, 0 to 1.")] = 0.5,
     nms: Annotated[float, typer.Option(help="Of faces that overlap by a higher IoU only the best stays.")] = 0.45,
     output: Annotated[
@@ -86,19 +115,29 @@ def run(
 ) -> None:
     """Find faces and draw boxes, scores and landmarks."""
     from facetrain.core.files import check_folder
-    from facetrain.detect.detector import FaceDetector, check_settings
+    from facetrain.detect.detector import FaceDetector, check_settings, check_size
     from facetrain.detect.output import detect_files, make_output_folder
     from facetrain.detect.sources import Failure, find_sources
 
     drawn = _is_drawn(output, draw, json)
     folder = Path(output or "detections")
     check_settings(score, nms, threads=threads)
+    check_size(size, min_face)
     if drawn:
         check_folder(folder, "output")
     found = find_sources(paths, folder, drawn=drawn)
     sources, failures = found.sources, found.failures
     _say_what_was_not_found(found)
-    detector = FaceDetector(weights, device=device, score=score, nms=nms, threads=threads, family=family)
+    detector = FaceDetector(
+        weights,
+        device=device,
+        score=score,
+        nms=nms,
+        threads=threads,
+        family=family,
+        size=size,
+        min_face=min_face,
+    )
     if sources and drawn:
         make_output_folder(folder)
 
@@ -110,7 +149,7 @@ def run(
         console.interruptible() as interruption,
         console.progress("detect", len(sources), shown=shown) as advance,
     ):
-        for outcome in detect_files(detector, sources, draw=drawn, landmark_names=detector.landmark_names):
+        for outcome in detect_files(detector, sources, draw=drawn):
             if isinstance(outcome, Failure):
                 failures.append(outcome)
                 console.say_error(outcome.error)
@@ -118,6 +157,8 @@ def run(
                 done.add(outcome, json=json)
             advance()
 
+    if not json and (said := _sought(done, min_face)):
+        console.say(said)
     held = max(score, detector.own_threshold)
     summary = done.summary(folder if drawn else None, len(failures))
     if held > score:
@@ -128,6 +169,7 @@ def run(
         "weights": weights,
         "score": held,
         "nms": nms,
+        "size": size,
         "landmark_names": list(detector.landmark_names),
         "images": done.images,
         "skipped": [str(path) for path in found.skipped],

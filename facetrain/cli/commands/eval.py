@@ -37,7 +37,9 @@ def run(
     predictions: Annotated[
         Path | None, typer.Option(help="Measure the result files in this folder, of any detector, instead of weights.")
     ] = None,
-    size: Annotated[str, typer.Option(help="original, vga, a number such as 640, or WxH.")] = "original",
+    size: Annotated[
+        str, typer.Option(help="original, vga, a number such as 640, WxH, or auto: as detect looks.")
+    ] = "original",
     score: Annotated[float, typer.Option(help="Detections must score more than this.")] = 0.02,
     nms: Annotated[float, typer.Option(help="Of detections that overlap by a higher IoU only the best stays.")] = 0.45,
     flip: Annotated[bool, typer.Option("--flip", help="Look at the mirrored image too, and merge.")] = False,
