@@ -44,6 +44,7 @@ UNREADABLE = (
     *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
 )
 MAX_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB of decoded pixels
+_MOST_DECODED = 3 << 29  # bytes that decoding may take: what looks at the image needs some too
 _MAX_BYTES = 1 << 30  # a larger file is a film or a disk image: say so before it fills the memory
 _COLOUR, _ANY_DEPTH, _AS_STORED, _NOT_TURNED = 1, 2, -1, 128  # OpenCV's IMREAD flags
 _REDUCED = {1: _COLOUR, 2: 17, 4: 33, 8: 65}
@@ -120,7 +121,7 @@ def decode_reduced(content: bytes, name: str, scale_of: Callable[[int, int], flo
     need = 6 * decoded  # as decoded, and one copy
     if header is not None and header.progressive:
         need += 6 * width * height  # libjpeg holds all of its numbers
-    with taking(need, name, (width, height)):
+    with taking(need, name, (width, height), _MOST_DECODED):
         image = _decode(content, header, factor)
         if image is None:
             raise DataError(f"{name}: {_why_not(content)}", _READABLE if header is None else "copy it again")

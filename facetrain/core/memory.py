@@ -19,14 +19,14 @@ def room() -> int:
 
 
 @contextmanager
-def taking(need: int, name: str | None, size: tuple[int, int]) -> Iterator[None]:
+def taking(need: int, name: str | None, size: tuple[int, int], limit: int = _MOST) -> Iterator[None]:
     """Hold `need` bytes for one image of (width, height) pixels; of large ones only one at a time.
 
-    name: the image's, None where only the caller knows it. Raises DataError with both numbers where there is no room,
+    name: the image's, None where only the caller knows it; limit: bytes, however much is free. Raises DataError with both numbers where there is no room,
     and in place of a MemoryError.
     """
     with _one_at_a_time if need > _LARGE else nullcontext():
-        most = room()
+        most = min(room(), limit)
         if need > most:
             raise DataError(
                 f"{_named(name)}{size[0]}x{size[1]} pixels would take {in_mib(need)} of memory, at most {in_mib(most)} "

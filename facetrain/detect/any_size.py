@@ -51,7 +51,7 @@ class AnySize:
             factors = np.array(size, np.float32) / (width * reduced, height * reduced)  # shown / original
             tiles = tiles_of(*size, self.static_shape)
             if len(tiles) == 1:
-                source = _resized(source, *size)  # the next look is made from it: it has to read less
+                source = resized(source, *size)  # the next look is made from it: it has to read less
                 parts = [_scaled(self.detector.detect_batch([source])[0], 1 / factors)]
             else:
                 parts = [_scaled(self._of_tile(image, factors * reduced, tile), 1 / factors) for tile in tiles]
@@ -65,7 +65,7 @@ class AnySize:
         high = np.minimum(np.ceil(np.array([tile.right, tile.bottom]) / factors).astype(int), (width, height))
         part = image[low[1] : high[1], low[0] : high[0]]
         new = np.maximum(1, np.round((high - low) * factors).astype(int))
-        faces = self.detector.detect_batch([_resized(part, *new)])[0]
+        faces = self.detector.detect_batch([resized(part, *new)])[0]
         exact = new / (high - low) / factors  # as it was rounded to whole pixels
         faces = _moved(_scaled(faces, 1 / exact), low * factors)
         centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
@@ -112,7 +112,7 @@ def _moved(faces: Faces, by: Floats) -> Faces:
     return Faces(boxes.astype(np.float32), faces.scores, landmarks.astype(np.float32))
 
 
-def _resized(image: Image, width: int, height: int) -> Image:
+def resized(image: Image, width: int, height: int) -> Image:
     """An image in another size; made smaller by means of what falls into a pixel, so that nothing flickers."""
     if image.shape[:2] == (height, width):
         return image
