@@ -285,16 +285,22 @@ def status(work: Path, networks: Sequence[str]) -> None:
             "crops": place.state()["crops"] + crops_of(run),
             "ap": ap,
         }
-        with RECIPES.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        judge(weights, line, {"stages_done": stage + done})
         if done and place.state().get("counted") != stage:
             place.write(crops=line["crops"], counted=stage)
-        known = kept_info(network).get("ap")
-        known = known if isinstance(known, dict) else None  # an ordinary run's checkpoint has one number
-        better = mean(ap) > mean(known)
-        print(f"{network}: {what.name}: {ap}, kept so far {known}: {'kept' if better else 'not kept'}")
-        if better:
-            keep(weights, network, line | {"stages_done": stage + done})
+
+
+def judge(weights: Path, line: dict[str, Any], further: dict[str, Any]) -> None:
+    """Write a measurement down, and keep its weights where they are better than before, with what is said further."""
+    with RECIPES.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    network, ap = line["network"], line["ap"]
+    known = kept_info(network).get("ap")
+    known = known if isinstance(known, dict) else None  # an ordinary run's checkpoint has one number
+    better = mean(ap) > mean(known)
+    print(f"{network}: {line['stage']}: {ap}, kept so far {known}: {'kept' if better else 'not kept'}")
+    if better:
+        keep(weights, network, line | further)
 
 
 def crops_of(run: Path) -> int:
@@ -408,8 +414,17 @@ def on_a_gpu(options: argparse.Namespace) -> int:
     if options.action == "pack":
         print(long_run_gpu.pack(reference()))
         return 0
+    if options.action == "status":
+        for network in options.networks or list(PLAN):
+            weights = options.output / f"{network}.pt"
+            if weights.is_file():
+                line = long_run_gpu.told(network, weights) | {"ap": measure(weights)}
+                judge(weights, line, {"stages_done": kept_info(network).get("stages_done", 0)})
+            else:
+                print(f"{network}: no {weights}")
+        return 0
     if options.action != "start" or options.minutes is None:
-        sys.exit("--gpu: `pack`, or `start --for TIME`, such as 9m or 20s")
+        sys.exit("--gpu: `pack`, `start --for TIME`, such as 9m or 20s, or `status` of what came back")
     seconds = float(options.minutes[:-1]) * {"s": 1, "m": 60}[options.minutes[-1]]
     return long_run_gpu.train(options.networks or list(PLAN), seconds, options.output.resolve(), options.dry_run)
 
@@ -425,7 +440,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--work", type=Path, default=cache / "facetrain-long-run", help="folder of runs and environment"
     )
     parser.add_argument(
-        "--gpu", action="store_true", help="pack, start: on another machine's card, see long_run_gpu.py"
+        "--gpu", action="store_true", help="pack, start, status: on another machine's card, see long_run_gpu.py"
     )
     parser.add_argument(
         "--output", type=Path, default=Path(os.environ.get("OUT", "gpu")), help="--gpu: what comes back"

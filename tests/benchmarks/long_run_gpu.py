@@ -3,6 +3,7 @@
     python tests/benchmarks/long_run.py pack --gpu                 # here: images and teacher into .gpu, at most 45 MiB
     python tests/benchmarks/long_run.py start --gpu --for 9m       # there: yunet_n first, then yunet_s
     python tests/benchmarks/long_run.py start --gpu --for 20s --dry-run    # here: does it run? On the CPU, small
+    python tests/benchmarks/long_run.py status --gpu --output gpu  # here: measure what came back, keep what is better
 
 `.gpu` is ignored by git and travels beside the checkout. A run starts from the best weights kept
 or bundled and learns from labels and the released YuNet-n at 640x640, without validating: those images stay here. What
@@ -19,6 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from facetrain.core.faces import LabelledImage
 
@@ -86,6 +88,23 @@ def command(network: str, runs: Path, seconds: float, dry_run: bool, folder: Pat
         *("--for", f"{seconds:.0f}s", "--gpus", "cpu" if dry_run else "0"),
         *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")),
     ]
+
+
+def told(network: str, weights: Path) -> dict[str, Any]:
+    """What is written down of weights that came back, but for their AP."""
+    from facetrain.model.safe_file import read_tensors
+
+    document = read_tensors(weights)
+    about = document["info"] if "info" in document else document["state"]  # best.pt, last.pt
+    settings = {"teacher": TEACHER, "data": "widerface", **SETTINGS}
+    return {
+        "kind": "long run on a card",
+        "network": network,
+        "stage": "labels and teacher, crops of 640, on a card",
+        "finished": True,
+        "settings": settings,
+        "crops": int(about["step"]) * int(document["config"]["train"]["batch"]),
+    }
 
 
 def train(networks: Sequence[str], seconds: float, output: Path, dry_run: bool, folder: Path = PACKED) -> int:

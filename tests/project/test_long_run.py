@@ -83,6 +83,23 @@ def test_a_later_machine_goes_on_from_what_was_kept(long_run: ModuleType, tmp_pa
     assert line[line.index("--weights") + 1] == str(tmp_path / "kept" / "yunet_n.pt")
 
 
+def test_what_a_card_made_is_measured_and_kept_where_it_is_better(
+    long_run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(long_run, "measure", lambda weights: AP)
+    config = load_config("yunet_n", ["train.teacher=/a/place/w.pth"], "distil")
+    save_checkpoint(tmp_path / "yunet_n.pt", build(config.model, 0).state_dict(), config, {"step": 500})
+    for _ in range(2):
+        with pytest.raises(SystemExit) as ended:
+            long_run.main(["status", "--gpu", "--output", str(tmp_path)])
+        assert ended.value.code == 0
+    first, _, second, _ = capsys.readouterr().out.splitlines()
+    assert first.endswith(": kept") and second.endswith(": not kept")
+    kept = long_run.kept_info("yunet_n")
+    assert (kept["ap"], kept["crops"], kept["stages_done"]) == (AP, 500 * config.train.batch, 0)
+    assert len((tmp_path / "recipes.jsonl").read_text().splitlines()) == 2
+
+
 def test_what_is_better_becomes_bundled_without_any_path(
     long_run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
