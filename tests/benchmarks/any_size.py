@@ -1,6 +1,7 @@
 """What looking for faces of any size finds and costs, against one look at the best scale for each size.
 
     python tests/benchmarks/any_size.py yunet_n yunet_s          # recall by size, false alarms, AP, one thread
+    python tests/benchmarks/any_size.py --decoding               # what it costs to decode a JPEG at a part of its size
     python tests/benchmarks/any_size.py --cost                   # time and memory of large images, file to faces
 
 Faces of WIDER FACE's validation images, nine sizes from 8 to 2,000 pixels, are pasted several at a time into other
@@ -11,6 +12,7 @@ beside the checkout). Tables go to stdout, progress to stderr.
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -21,15 +23,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 from face_sizes import faces_of
-from facetrain.eval.face_sizes import Cutout, background_of, pasted
 from long_run import reference
 
 from facetrain.core.boxes import box_iou
 from facetrain.core.faces import Floats, Image, LabelledImage
-from facetrain.core.images import read_image, write_image
+from facetrain.core.images import read_image, read_reduced, write_image
 from facetrain.data.layout import load_split
 from facetrain.detect.any_size import resized
 from facetrain.detect.detector import FaceDetector
+from facetrain.detect.passes import Look, Plan
+from facetrain.eval.face_sizes import Cutout, background_of, pasted
 
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2000)
 CANVASES = {0.3: (640, 480, 60), 2: (1632, 1224, 60), 12: (4000, 3000, 40), 50: (8160, 6120, 20)}  # megapixels
@@ -162,6 +165,25 @@ def precision(weights: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def decoding(weights: str) -> str:
+    """AP at half and a quarter of original size: decoded whole and made smaller, or decoded at that size."""
+    from facetrain.eval.evaluate import load_benchmark
+
+    benchmark = load_benchmark(reference() / "widerface", widerface=True, present_only=True)
+    detector = FaceDetector(weights, threads=1, score=0.02)
+    lines = []
+    for factor in (2, 4):
+        plan = Plan((Look(1 / factor, 0, math.inf),), 0)
+        for way in ("whole", "reduced"):
+            found = []
+            for image in benchmark.images:
+                small = read_reduced(image.path, lambda *_, whole=way == "whole", n=factor: 1.0 if whole else 1 / n)  # type: ignore[misc]
+                found.append(detector.looks.detect(small.image, plan, small.factor))
+            values = " / ".join(f"{value:.4f}" for value in benchmark.score(found).ap.values() if value is not None)
+            lines.append(f"{weights}, at 1/{factor}, decoded {way}: AP {values}")
+    return "\n".join(lines)
+
+
 def costs(images: Sequence[LabelledImage]) -> str:
     """Time and memory of large files, each in a process of its own."""
     lines = ["| file | milliseconds | peak MiB of the process | |", "| --- | ---: | ---: | --- |"]
@@ -196,6 +218,7 @@ def main() -> None:
     """See the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="*", default=["yunet_n", "yunet_s"])
+    parser.add_argument("--decoding", action="store_true", help="AP by both ways to make a JPEG smaller alone")
     parser.add_argument("--cost", action="store_true", help="time and memory alone")
     args = parser.parse_args()
     images = [image for image in load_split(reference() / "widerface", "val", None).images if image.path.is_file()]
@@ -203,6 +226,9 @@ def main() -> None:
         print(costs(images))
         return
     for weights in args.weights:
+        if args.decoding:
+            print(decoding(weights), flush=True)
+            continue
         print(recalls(weights, images), precision(weights), sep="\n", flush=True)
 
 
