@@ -128,11 +128,14 @@ def _parts(source: Path, reading: Reading) -> dict[str, Split]:
 
 
 def _read(places: dict[str, Split], reading: Reading) -> dict[str, LabelFile]:
-    """The labels of all parts. One without landmarks gets the columns of the others: a set has one shape of faces."""
+    """The labels of all parts. One without landmarks gets the columns of the others: a set has one shape of faces.
+
+    Raises DataError where parts without names of landmarks have another number of them.
+    """
     read = {part: read_place(place, None, reading.classes) for part, place in places.items()}
     points = max((labels.points for labels in read.values()), key=len)
     for part, labels in read.items():
-        if not labels.points and points:
+        if labels.points != points and not (labels.points and labels.named):
             read[part] = read_place(places[part], points, reading.classes)
         labels.raise_on_problems()
     return read

@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 
 from facetrain.config.landmark_names import landmarks_of
 from facetrain.config.schema import LandmarksConfig
+from facetrain.core.errors import DataError
+from facetrain.core.words import count
 
 FIVE = LandmarksConfig().names  # of a format that has no room for names, in the order that all of them use
 
@@ -14,24 +16,30 @@ _WORDS = re.compile(r"[a-z]+|\d+")
 _JOINED = re.compile(r"^(left|right)(?=[a-z])|(?<=[a-z])(left|right)$")
 
 
-def default_names(count: int) -> tuple[str, ...]:
+def default_names(number: int) -> tuple[str, ...]:
     """Names for points that have none: the usual ones where they are as many, or numbers."""
-    return landmarks_of(count).names
+    return landmarks_of(number).names
+
+
+def other_number(place: str, there: int, wanted: int) -> DataError:
+    """For labels that do not name their points, and have another number of them: nobody knows which is which."""
+    return DataError(
+        f"{place}: {count(there, 'landmark')} a face, without names, where the model has {wanted}",
+        "`facetrain init --data` writes a model file with as many; or name those of these labels in "
+        "`model.landmarks.names`, in their order",
+    )
 
 
 def in_order_of(wanted: Sequence[str], there: Sequence[str]) -> list[int] | None:
     """Which of a detector's points, `there`, is measured against each point of labels, `wanted`; -1: none.
 
-    By their names. Labels that do not name their points, as labelv2, are taken in order where none is missing, as in
+    By their names. Labels that do not name their points, as labelv2, are taken in order where there are as many, as in
     training. None: the points have nothing to do with each other.
     """
     nameless = tuple(wanted) == default_names(len(wanted))
     if nameless and len(there) == len(wanted):
         return list(range(len(wanted)))
-    found = columns_of(wanted, there)
-    if found is None and nameless and 0 < len(there) < len(wanted):
-        return [column if column < len(there) else -1 for column in range(len(wanted))]
-    return found
+    return columns_of(wanted, there)
 
 
 def columns_of(wanted: Sequence[str], there: Sequence[str], *, named: bool = True) -> list[int] | None:
