@@ -137,7 +137,8 @@ def _check_part(
     pairs = same_images([facts[path].look or b"" for path in there])
     twice = [(names[there[one]], names[there[other]]) for one, other in pairs]
     counted = survey(labels.images, labels.points, config.data)
-    return CheckedPart(labels, read, counted, twice, _unlabelled(place.images, set(paths)), errors)
+    unlabelled = 0 if place.among else _unlabelled(place.images, set(paths))  # others than these are nobody's
+    return CheckedPart(labels, read, counted, twice, unlabelled, errors)
 
 
 def _unlabelled(folder: Path, labelled: set[Path]) -> int:
