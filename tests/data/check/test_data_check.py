@@ -109,7 +109,7 @@ def test_everything_that_is_wrong_is_told_at_once(data: Path, capsys: pytest.Cap
     assert max(len(line) for line in captured.out.splitlines() if str(data) not in line) <= 80
 
 
-@pytest.mark.parametrize("convention", ["xywh", "cxcywh-shares", "yxyx"])
+@pytest.mark.parametrize("convention", ["xywh", "cxcywh-shares", "yxyx", "xyxy-percent"])
 def test_another_convention(tmp_path: Path, capsys: pytest.CaptureFixture[str], convention: str) -> None:
     images = correct(0, 30, points=False)
     written, flat = in_convention(images, convention)
