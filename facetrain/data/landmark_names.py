@@ -25,8 +25,8 @@ def other_number(place: str, there: int, wanted: int) -> DataError:
     """For labels that do not name their points, and have another number of them: nobody knows which is which."""
     return DataError(
         f"{place}: {count(there, 'landmark')} a face, without names, where the model has {wanted}",
-        "`facetrain init --data` writes a model file with as many; or name these in `model.landmarks.names`, in their "
-        "order; or `facetrain data convert --as csv` gives them names, by which some of them can be learnt",
+        "`facetrain init` writes a model file with as many; or name these in `model.landmarks.names`, in their "
+        "order; or `facetrain data convert` to csv gives them names, by which some of them can be learnt",
     )
 
 

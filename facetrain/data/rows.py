@@ -216,18 +216,8 @@ class Rows:
             )
             for owner, rows in _by_owner(owners, lost)
         )
-        return LabelFile(
-            images,
-            self.problems,
-            statistics,
-            names,
-            form,
-            tuple(self.notes),
-            files,
-            flat=flat,
-            convention="xywh" if xywh else "xyxy",
-            named=named,
-        )
+        found = LabelFile(images, self.problems, statistics, names, form, tuple(self.notes), files, flat=flat)
+        return replace(found, convention="xywh" if xywh else "xyxy", named=named)
 
     def _settle_names(self) -> None:
         """Make columns of the points that came by name."""
