@@ -45,11 +45,15 @@ def in_order_of(wanted: Sequence[str], there: Sequence[str]) -> list[int] | None
 def columns_of(wanted: Sequence[str], there: Sequence[str], *, named: bool = True) -> list[int] | None:
     """For each point that is wanted its column among those that are there, -1 where it is not among them.
 
-    named: whether the labels name their points; without names they are taken in order, where there are as many.
+    named: whether the labels name their points; without names they are taken in order, where there are as many. Of
+           five, which have one order everywhere, some may be wanted by their names.
     None: the points have nothing to do with each other.
     """
     if not named:
-        return list(range(len(wanted))) if len(wanted) == len(there) else None
+        if len(wanted) == len(there):
+            return list(range(len(wanted)))
+        some = columns_of(wanted, FIVE) if len(there) == len(FIVE) else None
+        return None if some is None or min(some, default=-1) < 0 else some
     known = {_key(name): column for column, name in reversed(list(enumerate(there)))}
     found = [known.get(_key(name), -1) for name in wanted]
     return found if not wanted or max(found) >= 0 else None

@@ -259,6 +259,29 @@ def test_by_order_there_must_be_as_many(tmp_path, name):
     assert module.read(place.labels, place.images, (), ()).problems == []
 
 
+@pytest.mark.parametrize("name", ["labelv2", "retinaface", "yolo"])
+def test_of_five_by_order_some_are_wanted_by_name(tmp_path, name):
+    """The five have one order everywhere: a model of some of them, as examples/tiny.yaml, learns these."""
+    module = format_module(name)
+    place = module.target(tmp_path, "train")
+    sets = (random_set(seed, place.images) for seed in range(300))
+    images = next(images for points, images in sets if len(points) == 5 and any(len(i.boxes) > 1 for i in images))
+    images, _ = reduced(images, module.HOLDS)
+    draw_headers(images)
+    module.write(place.labels, images, default_names(5))
+    if name == "yolo":
+        document = yaml.safe_load((tmp_path / "data.yaml").read_text())
+        del document["kpt_names"]
+        (tmp_path / "data.yaml").write_text(yaml.safe_dump(document))
+    five = module.read(place.labels, place.images, None, ()).images
+    found = module.read(place.labels, place.images, ("nose", "Eye Left"), ())
+    assert found.notes == ()
+    for image, whole in zip(found.images, five, strict=True):
+        assert image.landmarks.tolist() == whole.landmarks[:, [2, 1]].tolist()
+    with pytest.raises(DataError, match="5 landmarks a face, without names, where the model has 2"):
+        module.read(place.labels, place.images, ("nose", "chin"), ())
+
+
 def test_retinaface_with_one_line_of_other_landmarks(tmp_path):
     usual = f"1 2 30 40{' 5 6 0' * 5} 0.5\n"
     text = f"# a.png\n{usual}{usual}1 2 30 40{' 5 6 0' * 6}\n"

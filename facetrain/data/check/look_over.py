@@ -10,7 +10,7 @@ from facetrain.core.errors import DataError, FacetrainError, InputError
 from facetrain.core.images import SUFFIXES
 from facetrain.data.check.survey import Survey, survey
 from facetrain.data.label_file import LabelFile
-from facetrain.data.landmark_names import other_number
+from facetrain.data.landmark_names import columns_of, other_number
 from facetrain.data.layout import Part, Reading, find_split, read_place
 from facetrain.data.places import Split
 from facetrain.data.plausibility.copies import same_images
@@ -113,9 +113,10 @@ def _check_part(
         read.raise_on_problems()
     except DataError as error:
         errors.append(error)
-    learnt = len(config.model.landmarks.names)
-    if learnt and read.points and not read.named and len(read.points) != learnt:
-        other = other_number(str(place.labels), len(read.points), learnt)
+    learnt = config.model.landmarks.names
+    by_order = learnt and read.points and not read.named
+    if by_order and columns_of(learnt, read.points, named=False) is None:
+        other = other_number(str(place.labels), len(read.points), len(learnt))
         if chosen:
             errors.append(other)
         else:

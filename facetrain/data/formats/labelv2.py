@@ -27,7 +27,7 @@ from facetrain.data.holds import Holds
 from facetrain.data.image_names import checked_name
 from facetrain.data.label_file import LabelFile, LabelProblem, LabelStatistics, at_place
 from facetrain.data.label_text import MalformedError, lines_of, numbers, read_text
-from facetrain.data.landmark_names import default_names, other_number
+from facetrain.data.landmark_names import columns_of, default_names, other_number
 from facetrain.data.places import Split, usual_places
 from facetrain.data.rows import LARGEST, NOT_PIXELS
 from facetrain.data.writing import check_images, number, size_of, write_lines
@@ -88,20 +88,21 @@ def target(root: Path, split: str) -> Split:
 def read(labels: Path, images: Path, points: Sequence[str] | None = None, classes: Sequence[str] = ()) -> LabelFile:
     """Read a label file whose paths are relative to the folder `images`.
 
-    points: names of the landmarks that the model learns, in the order of the columns: the format has no names. With
-            none of them the columns behind the box are not read. None: as many as most lines have.
+    points: names of the landmarks that the model learns, in the order of the columns, as the format has no names; or
+            some of the usual five. With none the columns behind the box are not read. None: as many as most lines have.
 
     Faces that cannot be read are listed in `problems`, and reading goes on. Boxes without area, which could only
     teach nonsense, are left out and counted. Raises DataError where the file as a whole cannot be read, and where most
-    lines have another number of landmarks than `points`.
+    lines have other landmarks than `points`.
     """
     path, lines = labels, lines_of(read_text(labels))
     usual = _usual_landmarks(lines)
     points = default_names(usual) if points is None else points
-    if points and usual not in (0, len(points)):
+    landmarks = usual if points and usual else len(points)  # of a line
+    columns = columns_of(points, default_names(landmarks), named=False)
+    if columns is None:
         first = next(row for row, line in enumerate(lines, 1) if _landmarks_of(line) == usual)
         raise other_number(at_place(path, first), usual, len(points))
-    landmarks = len(points)
     taken = _take_apart(path, lines, landmarks)
     readable, problems = _check_numbers(path, lines, taken)
     problems = sorted(taken.problems + problems, key=lambda problem: int(problem.line))
@@ -111,7 +112,7 @@ def read(labels: Path, images: Path, points: Sequence[str] | None = None, classe
     table = np.where(readable[:, None], taken.table, 0).astype(np.float32)
     # has an area; lines that cannot be read hold zeros now, so they have none
     kept = (table[:, 2] > table[:, 0]) & (table[:, 3] > table[:, 1])  # (R,)
-    every_mark = table[:, 4:].reshape(len(table), landmarks, 3)  # (R, L, 3)
+    every_mark = table[:, 4:].reshape(len(table), landmarks, 3)[:, columns]  # (R, L, 3)
     every_mark[..., 2] = every_mark[..., 2] >= 0
     boxes, marks, ignore = table[kept, :4], every_mark[kept], taken.ignore[kept]  # (F, …) of all images
 
