@@ -22,8 +22,9 @@ def room() -> int:
 def taking(need: int, name: str | None, size: tuple[int, int], limit: int = _MOST) -> Iterator[None]:
     """Hold `need` bytes for one image of (width, height) pixels; of large ones only one at a time.
 
-    name: the image's, None where only the caller knows it; limit: bytes, however much is free. Raises DataError with both numbers where there is no room,
-    and in place of a MemoryError.
+    name:  the image's, None where only the caller knows it
+    limit: bytes, however much is free
+    Raises DataError with both numbers where there is no room, and in place of a MemoryError.
     """
     with _one_at_a_time if need > _LARGE else nullcontext():
         most = min(room(), limit)

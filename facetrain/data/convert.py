@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ class Converted:
     """A part of a set that was converted. part: train or val, or "" of a set that is not divided.
 
     lost:  what the new format has no room for, and how many of each
-    notes: what else was left out while reading, a sentence each
+    notes: what else was left out while reading, and what is not there, a sentence each
     """
 
     part: str
@@ -95,7 +95,8 @@ def convert(
                     one_more()
             place = module.target(to, part)
             moved = replace(place, format=format_name, whole=not part)
-            found.append(Converted(part, places[part], moved, LabelStatistics.of(kept), lost, _notes(labels)))
+            notes = (*_notes(labels), *_absent(read, module))
+            found.append(Converted(part, places[part], moved, LabelStatistics.of(kept), lost, notes))
     return found
 
 
@@ -128,11 +129,14 @@ def _parts(source: Path, reading: Reading) -> dict[str, Split]:
 
 
 def _read(places: dict[str, Split], reading: Reading) -> dict[str, LabelFile]:
-    """The labels of all parts. One without landmarks gets the columns of the others: a set has one shape of faces."""
+    """The labels of all parts. One without landmarks gets the columns of the others: a set has one shape of faces.
+
+    Raises DataError where parts without names of landmarks have another number of them.
+    """
     read = {part: read_place(place, None, reading.classes) for part, place in places.items()}
     points = max((labels.points for labels in read.values()), key=len)
     for part, labels in read.items():
-        if not labels.points and points:
+        if labels.points != points and not (labels.points and labels.named):
             read[part] = read_place(places[part], points, reading.classes)
         labels.raise_on_problems()
     return read
@@ -178,6 +182,13 @@ def _notes(labels: LabelFile) -> tuple[str, ...]:
         "images that came again, the last of each counts": counted.repeated_headers,
     }
     return (*labels.notes, *(f"{number:,} {what}" for what, number in counts.items() if number))
+
+
+def _absent(read: Collection[str], module: WritableFormat) -> list[str]:
+    """Parts that are not there, of a format whose readers ask for them; a set that is not divided is one for train."""
+    program = module.HOLDS.asks_for_parts
+    absent = [part for part in ("train", "val") if part not in read and not (part == "train" and "" in read)]
+    return [f"there is no {part} part, which {program} asks for" for part in absent] if program else []
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def check_undivided(root: Path, labels: Path | None, reading: Reading, share: fl
         place = find_split(root, "val", reading)
     except InputError:
         return
-    if place.labels != labels:
+    if place.labels != labels or not place.whole:
         raise has_a_part(root, share, str(place.labels))
 
 

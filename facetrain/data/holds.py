@@ -27,6 +27,7 @@ class Holds:
     blanks: bool = True  # in the names of images
     decimals: bool = True  # of pixels
     needs_size: bool = False  # of every image
+    asks_for_parts: str = ""  # the program that wants both a train and a val part
 
     def name(self, name: str) -> bool:
         """Whether an image can have this name: one line without blanks at its ends, where need be without any."""

@@ -12,6 +12,11 @@ from facetrain.data.plausibility.judge import Judgement
 _SHOWN = 60  # characters of a token that a message repeats
 
 
+def at_place(path: Path, line: int | str) -> str:
+    """A place in a label file, in words. line: its number, or in JSON the path of the value."""
+    return f"{path}:{line}" if isinstance(line, int) else f"{path}: {line}"
+
+
 @dataclass(frozen=True)
 class LabelProblem:
     """Something in a label file that cannot be read: where it stands, the text, and what is wrong with it."""
@@ -23,8 +28,7 @@ class LabelProblem:
 
     def __str__(self) -> str:
         token = self.token if len(self.token) <= _SHOWN else self.token[: _SHOWN - 1] + "…"
-        place = f":{self.line}" if isinstance(self.line, int) else f": {self.line}"
-        return f"{self.path}{place}: {token!r}: {self.message}"
+        return f"{at_place(self.path, self.line)}: {token!r}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class LabelFile:
     """All that was read of a split's labels. Lines with a problem are in `problems` and not in `images`.
 
     points: the names of the landmarks' columns
+    named:  whether the labels name their points; without names they are known by their order
     form:   what right labels look like, for hints
     notes:  what else a user should hear, a sentence each
     files:  the label files, where they are not one
@@ -110,6 +115,7 @@ class LabelFile:
     flat: tuple[LabelledImage, ...] = ()
     convention: str = "xyxy"
     judgement: Judgement | None = None
+    named: bool = True
 
     def raise_on_problems(self, limit: int = 20) -> None:
         """Raise one DataError that lists the first `limit` problems and says how many more there are."""

@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 
 from facetrain.config.landmark_names import landmarks_of
 from facetrain.config.schema import LandmarksConfig
+from facetrain.core.errors import DataError
+from facetrain.core.words import count
 
 FIVE = LandmarksConfig().names  # of a format that has no room for names, in the order that all of them use
 
@@ -14,34 +16,44 @@ _WORDS = re.compile(r"[a-z]+|\d+")
 _JOINED = re.compile(r"^(left|right)(?=[a-z])|(?<=[a-z])(left|right)$")
 
 
-def default_names(count: int) -> tuple[str, ...]:
+def default_names(number: int) -> tuple[str, ...]:
     """Names for points that have none: the usual ones where they are as many, or numbers."""
-    return landmarks_of(count).names
+    return landmarks_of(number).names
+
+
+def other_number(place: str, there: int, wanted: int) -> DataError:
+    """For labels that do not name their points, and have another number of them: nobody knows which is which."""
+    return DataError(
+        f"{place}: {count(there, 'landmark')} a face, without names, where the model has {wanted}",
+        "`facetrain init` writes a model file with as many; or name these in `model.landmarks.names`, in their "
+        "order; or `facetrain data convert` to csv gives them names, by which some of them can be learnt",
+    )
 
 
 def in_order_of(wanted: Sequence[str], there: Sequence[str]) -> list[int] | None:
     """Which of a detector's points, `there`, is measured against each point of labels, `wanted`; -1: none.
 
-    By their names. Labels that do not name their points, as labelv2, are taken in order where none is missing, as in
+    By their names. Labels that do not name their points, as labelv2, are taken in order where there are as many, as in
     training. None: the points have nothing to do with each other.
     """
     nameless = tuple(wanted) == default_names(len(wanted))
     if nameless and len(there) == len(wanted):
         return list(range(len(wanted)))
-    found = columns_of(wanted, there)
-    if found is None and nameless and 0 < len(there) < len(wanted):
-        return [column if column < len(there) else -1 for column in range(len(wanted))]
-    return found
+    return columns_of(wanted, there)
 
 
 def columns_of(wanted: Sequence[str], there: Sequence[str], *, named: bool = True) -> list[int] | None:
     """For each point that is wanted its column among those that are there, -1 where it is not among them.
 
-    named: whether the labels name their points; without names they are taken in order, where there are as many.
+    named: whether the labels name their points; without names they are taken in order, where there are as many. Of
+           five, which have one order everywhere, some may be wanted by their names.
     None: the points have nothing to do with each other.
     """
     if not named:
-        return list(range(len(wanted))) if len(wanted) == len(there) else None
+        if len(wanted) == len(there):
+            return list(range(len(wanted)))
+        some = columns_of(wanted, FIVE) if len(there) == len(FIVE) else None
+        return None if some is None or min(some, default=-1) < 0 else some
     known = {_key(name): column for column, name in reversed(list(enumerate(there)))}
     found = [known.get(_key(name), -1) for name in wanted]
     return found if not wanted or max(found) >= 0 else None

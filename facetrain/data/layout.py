@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import numpy as np
 
@@ -83,6 +83,21 @@ class Format(Protocol):
         ...
 
 
+class SelectiveFormat(Format, Protocol):
+    """A format that can be asked for some of the images below a folder, see `Split.among`."""
+
+    def read(
+        self,
+        labels: Path,
+        images: Path,
+        points: Sequence[str] | None,
+        classes: Sequence[str],
+        among: Sequence[Path] = (),
+    ) -> LabelFile:
+        """What the labels of these images say."""
+        ...
+
+
 def format_names() -> list[str]:
     """The names of all label formats, sorted. Each is the name of its file."""
     return sorted(module.name for module in iter_modules(formats.__path__))
@@ -144,7 +159,12 @@ def load_split(root: Path, split: Part, points: Sequence[str] | None, reading: R
 
 def read_place(place: Split, points: Sequence[str] | None, classes: Sequence[str] = ()) -> LabelFile:
     """What the labels of a place say, their problems among it."""
-    return replace(format_module(place.format).read(place.labels, place.images, points, classes), place=place)
+    module = format_module(place.format)
+    if place.among:
+        found = cast("SelectiveFormat", module).read(place.labels, place.images, points, classes, place.among)
+    else:
+        found = module.read(place.labels, place.images, points, classes)
+    return replace(found, place=place)
 
 
 def digest(labels: LabelFile) -> str:
@@ -154,7 +174,8 @@ def digest(labels: LabelFile) -> str:
         return sha256(labels.place.labels)
     whole = hashlib.sha256()
     for path in sorted(labels.files):
-        whole.update(f"{path.name} {sha256(path)}\n".encode("utf-8", "surrogateescape"))
+        content = sha256(path) if path.is_file() else "no faces"  # of an image without a file
+        whole.update(f"{path.name} {content}\n".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
 
 
@@ -188,7 +209,8 @@ def _missing(root: Path, split: str, half: Sequence[Split], modules: dict[str, F
     """What is not there, in words, by the first place of which a half is there."""
     for place in half:
         if place.labels.exists():
-            return f"the images of {place.labels}: no folder {place.images}"
+            kind = "file" if place.images.suffix == ".txt" else "folder"  # a list of images, or where they lie
+            return f"the images of {place.labels}: no {kind} {place.images}"
     for place in half:
         return f"the labels of {place.images}: no file {place.labels}"
     wanted = [place.labels for place in _first(modules).places(root, split)]

@@ -18,12 +18,14 @@ class Split:
     images: the folder that the names of images start from
     format: of the labels: a file of `formats/`; "" until a format answers for the place
     whole:  whether the set is not divided, so that these labels are all of it
+    among:  the folders of images, and lists of them, that are meant of all below `images`; (): all
     """
 
     labels: Path
     images: Path
     format: str = ""
     whole: bool = False
+    among: tuple[Path, ...] = ()
 
 
 def usual_places(root: Path, split: str, pattern: str) -> Iterator[Split]:

@@ -19,9 +19,9 @@ from facetrain.core.faces import LabelledImage
 from facetrain.core.files import as_spelled
 from facetrain.data.class_names import chosen_classes
 from facetrain.data.image_names import checked_name
-from facetrain.data.label_file import LabelFile, LabelProblem, LabelStatistics
+from facetrain.data.label_file import LabelFile, LabelProblem, LabelStatistics, at_place
 from facetrain.data.label_text import MalformedError
-from facetrain.data.landmark_names import columns_of, ordered_names
+from facetrain.data.landmark_names import columns_of, ordered_names, other_number
 
 LARGEST = float(2**24)  # beyond it float32 no longer holds every whole pixel
 MISSING, HIDDEN, VISIBLE = 0.0, 1.0, 2.0  # what a point's third number says, as in COCO
@@ -216,9 +216,8 @@ class Rows:
             )
             for owner, rows in _by_owner(owners, lost)
         )
-        convention = "xywh" if xywh else "xyxy"
-        notes = tuple(self.notes)
-        return LabelFile(images, self.problems, statistics, names, form, notes, files, flat=flat, convention=convention)
+        found = LabelFile(images, self.problems, statistics, names, form, tuple(self.notes), files, flat=flat)
+        return replace(found, convention="xywh" if xywh else "xyxy", named=named)
 
     def _settle_names(self) -> None:
         """Make columns of the points that came by name."""
@@ -251,10 +250,13 @@ class Rows:
         if not names or not self.points or not len(self._point_rows):
             return names, points, hidden
         columns = list(range(len(names))) if wanted is None else columns_of(names, self.points, named=named)
+        if columns is None and not named and not self.problems:
+            first = self._point_rows[0]
+            place = at_place(self._files[self._owners[first]], self.place(self._where[first]))
+            raise other_number(place, len(self.points), len(names))
         if columns is None:
             there, asked = ", ".join(self.points), ", ".join(names)
-            what = f"called {there}, none of which is one of {asked}" if named else f"{len(self.points)} and not"
-            self.notes.append(f"the landmarks are not used: they are {what}{'' if named else f' {len(names)}'}")
+            self.notes.append(f"the landmarks are not used: they are called {there}, none of which is one of {asked}")
             return names, points, hidden
         absent = [name for name, column in zip(names, columns, strict=True) if column < 0]
         if absent:

@@ -10,7 +10,7 @@ from data.label_sets import draw_headers, random_set
 
 from facetrain.cli.app import run_cli
 from facetrain.config.schema import DataConfig, LandmarksConfig
-from facetrain.core.errors import FacetrainError, UsageError
+from facetrain.core.errors import DataError, FacetrainError, UsageError
 from facetrain.data.batch import Batch
 from facetrain.data.batches import epoch_batches
 from facetrain.data.convert import convert
@@ -146,6 +146,17 @@ def test_a_set_that_is_not_divided_stays_so(tmp_path):
         [part] = convert(tmp_path / "a", tmp_path / name, name)
         assert part.part == ""
         assert find_split(tmp_path / name, "val").whole, name
+
+
+def test_parts_with_other_landmarks(tmp_path):
+    """Without names of points, of which one file says the number for both parts."""
+    for part, count in (("train", 7), ("val", 5)):
+        (tmp_path / part / "images").mkdir(parents=True)
+        (tmp_path / part / "labelv2.txt").write_text(f"# a.jpg 200 100\n10 10 90 90{' 20 20 1' * count}\n")
+    with pytest.raises(DataError, match=r"val/labelv2\.txt:2: 5 landmarks a face, without names, where .* 7"):
+        convert(tmp_path, tmp_path / "new", "yolo", images="none")
+    (tmp_path / "val/labelv2.txt").write_text("# a.jpg 200 100\n10 10 90 90\n")
+    convert(tmp_path, tmp_path / "new", "csv", images="none")
 
 
 def test_conventions_are_put_right(tmp_path):

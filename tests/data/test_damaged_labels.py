@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from data.label_sets import draw_headers, random_set
 
 from facetrain.core.errors import DataError, FacetrainError
@@ -229,7 +230,63 @@ def test_landmarks_are_matched_by_their_names(tmp_path):
     path.write_text(json.dumps(document))
     labels = module.read(path, tmp_path, ("a", "b", "c"), ())  # by order
     assert labels.images[0].landmarks[..., 2].tolist() == [[1, 1, 0]]
-    assert "not used" in module.read(path, tmp_path, ("a", "b"), ()).notes[0]
+    with pytest.raises(DataError, match=r"annotations\[0\]: 3 landmarks a face, without names, where the model has 2"):
+        module.read(path, tmp_path, ("a", "b"), ())
+
+
+@pytest.mark.parametrize("name", ["labelv2", "retinaface", "yolo"])
+def test_by_order_there_must_be_as_many(tmp_path, name):
+    module = format_module(name)
+    place = module.target(tmp_path, "train")
+    sets = (random_set(seed, place.images) for seed in range(300))
+    images = next(
+        images for points, images in sets if len(points) == 7 and any((i.landmarks[..., 2] > 0).any() for i in images)
+    )
+    images, _ = reduced(images, module.HOLDS)
+    draw_headers(images)
+    module.write(place.labels, images, default_names(7))
+    if name == "yolo":  # which names them otherwise
+        document = yaml.safe_load((tmp_path / "data.yaml").read_text())
+        del document["kpt_names"]
+        (tmp_path / "data.yaml").write_text(yaml.safe_dump(document))
+    for points in (default_names(5), tuple(map(str, range(8)))):
+        wanted = rf":\d+: 7 landmarks a face, without names, where the model has {len(points)}"
+        with pytest.raises(DataError, match=wanted) as raised:
+            module.read(place.labels, place.images, points, ())
+        assert "facetrain init" in raised.value.hint
+    found = module.read(place.labels, place.images, tuple("abcdefg"), ())
+    assert (len(found.images), found.named) == (len(images), False)
+    assert module.read(place.labels, place.images, (), ()).problems == []
+
+
+@pytest.mark.parametrize("name", ["labelv2", "retinaface", "yolo"])
+def test_of_five_by_order_some_are_wanted_by_name(tmp_path, name):
+    """The five have one order everywhere: a model of some of them, as examples/tiny.yaml, learns these."""
+    module = format_module(name)
+    place = module.target(tmp_path, "train")
+    sets = (random_set(seed, place.images) for seed in range(300))
+    images = next(images for points, images in sets if len(points) == 5 and any(len(i.boxes) > 1 for i in images))
+    images, _ = reduced(images, module.HOLDS)
+    draw_headers(images)
+    module.write(place.labels, images, default_names(5))
+    if name == "yolo":
+        document = yaml.safe_load((tmp_path / "data.yaml").read_text())
+        del document["kpt_names"]
+        (tmp_path / "data.yaml").write_text(yaml.safe_dump(document))
+    five = module.read(place.labels, place.images, None, ()).images
+    found = module.read(place.labels, place.images, ("nose", "Eye Left"), ())
+    assert found.notes == ()
+    for image, whole in zip(found.images, five, strict=True):
+        assert image.landmarks.tolist() == whole.landmarks[:, [2, 1]].tolist()
+    with pytest.raises(DataError, match="5 landmarks a face, without names, where the model has 2"):
+        module.read(place.labels, place.images, ("nose", "chin"), ())
+
+
+def test_retinaface_with_one_line_of_other_landmarks(tmp_path):
+    usual = f"1 2 30 40{' 5 6 0' * 5} 0.5\n"
+    text = f"# a.png\n{usual}{usual}1 2 30 40{' 5 6 0' * 6}\n"
+    [problem] = problems("retinaface", text, tmp_path, ".txt")
+    assert problem.endswith("22 numbers; a face line has 4 (a box) or 19 to 21") and problem.startswith(":4: ")
 
 
 @pytest.mark.slow

@@ -23,13 +23,13 @@ BOX = (20.0, 20.0, 60.0, 60.0)
         (FIVE, FIVE, [0, 1, 2, 3, 4]),
         (FIVE, ("a", "b", "c", "d", "e"), [0, 1, 2, 3, 4]),  # labelv2 does not name its points
         (FIVE, ("nose", "left_eye"), [-1, 1, 0, -1, -1]),
-        (FIVE, ("x", "y"), [0, 1, -1, -1, -1]),
+        (FIVE, ("x", "y"), None),
         (FIVE, ("right_eye", "left_eye", "nose", "mouth", "right_ear", "left_ear"), [0, 1, 2, -1, -1]),
         (FIVE, (), None),
         (("chin", "nose_tip"), FIVE, [-1, 2]),
         (("chin", "brow"), FIVE, None),
         (tuple(f"point_{i}" for i in range(7)), tuple("abcdefg"), list(range(7))),
-        (tuple(f"point_{i}" for i in range(7)), FIVE, [0, 1, 2, 3, 4, -1, -1]),
+        (tuple(f"point_{i}" for i in range(7)), FIVE, None),  # nobody knows which is which
         (FIVE, tuple(f"point_{i}" for i in range(68)), None),
         ((), FIVE, []),
     ],

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from train_runs import draw_set, tiny_config, train
 
@@ -15,6 +16,23 @@ from facetrain.train import training
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_set(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[Path]:
+    """Ten and six images, the second set in another format; one image is in both."""
+    one, other = draw_set(tmp_path / "one"), draw_set(tmp_path / "other", train=6, val=0)
+    images = other / "train/images/drawn"
+    lines = ["image_path,width,height,x1,y1,x2,y2"]
+    for number, path in enumerate(sorted(images.iterdir())):
+        image = cv2.imread(str(path))
+        image[0, 0] = number  # so that no two files are the same, but the first
+        if number:
+            cv2.imwrite(str(path), image)
+        lines.append(f"drawn/{path.name},96,72,10,10,{30 + number},40")
+    (other / "train/labelv2.txt").unlink()
+    (other / "train/labels.csv").write_text("\n".join(lines) + "\n")
+    return [one, other]
 
 
 @pytest.fixture(autouse=True)

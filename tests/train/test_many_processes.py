@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from train_runs import MODEL, STEPS, Crash, crash_at, draw_set, start, tiny_config, train, wait_for_step
+from train_runs import MODEL, STEPS, Crash, crash_at, draw_set, several, start, tiny_config, train, wait_for_step
 
 from facetrain.config.load import config_to_yaml, load_config
 from facetrain.config.schema import Config
@@ -32,9 +32,13 @@ pytestmark = [
 
 
 def gentle(data: Path, epochs: int, **settings: Any) -> Config:
+    return gently(tiny_config(data, epochs=epochs, **settings))
+
+
+def gently(config: Config) -> Config:
     """At a tiny rate, where rounding stays rounding: elsewhere one prior matched otherwise is soon another run."""
-    config = tiny_config(data, epochs=epochs, optimizer="sgd", lr=1e-6, **settings)
-    return replace(config, eval=replace(config.eval, every=2))
+    train = replace(config.train, optimizer="sgd", lr=1e-6)
+    return replace(config, train=train, eval=replace(config.eval, every=2))
 
 
 def write_config(config: Config, folder: Path) -> Path:
@@ -67,13 +71,18 @@ def numbers(run: RunDir, kind: str) -> list[dict[str, Any]]:
     return [line for line in read_metrics(run.metrics) if line["kind"] == kind]
 
 
-def assert_close_run(run: RunDir, wanted: RunDir) -> None:
-    """Equal but for rounding: lines of metrics, validation, weights, statistics and momentum."""
+def assert_close_lines(run: RunDir, wanted: RunDir, tolerance: float) -> None:
+    """Equal steps, rates and, but for rounding, losses, which at this rate depend on the images alone."""
     lines, wanted_lines = numbers(run, "train"), numbers(wanted, "train")
     assert [line["step"] for line in lines] == [line["step"] for line in wanted_lines]
     for line, other in zip(lines, wanted_lines, strict=True):
-        assert line["losses"] == pytest.approx(other["losses"], rel=1e-2)
+        assert line["losses"] == pytest.approx(other["losses"], rel=tolerance)
         assert line["lr"] == other["lr"]
+
+
+def assert_close_run(run: RunDir, wanted: RunDir) -> None:
+    """Equal but for rounding: lines of metrics, validation, weights, statistics and momentum."""
+    assert_close_lines(run, wanted, 1e-2)
     validations, wanted_validations = numbers(run, "val"), numbers(wanted, "val")
     assert [(v["step"], v["images"]) for v in validations] == [(v["step"], v["images"]) for v in wanted_validations]
     assert [v["ap"] for v in validations] == pytest.approx([v["ap"] for v in wanted_validations], abs=0.02)
@@ -133,6 +142,32 @@ def test_a_run_goes_on_with_another_number_of_processes(data: Path, tmp_path: Pa
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert_close_run(run, whole)
+
+
+def test_two_processes_on_two_sets(two: list[Path], tmp_path: Path) -> None:
+    """Each epoch has the samples that one process has, in a whole run and in one that was stopped within an epoch."""
+    config = gently(several(two, {}, {"share": 0.6, "label_weight": 0.5}, epochs=4))
+    wanted = train(config, tmp_path / "alone")
+    assert read_tensors(wanted.last)["state"]["step"] == 4 * 7  # of 10 + 15 samples; another share has other steps
+    file = str(write_config(config, tmp_path))
+    runs = tmp_path / "runs"
+    process = start(file, "--runs", str(runs), "--name", "whole", gpus="cpu,cpu")
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert f"{two[1]}: 6 images, 15 samples an epoch" in said
+    assert_close_lines(RunDir(runs / "whole"), wanted, 1e-4)  # another image in one step is another loss
+
+    run = RunDir(runs / "stopped")
+    process = start(file, "--runs", str(runs), "--name", "stopped", gpus="cpu,cpu")
+    wait_for_step(process, run, 9)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert 9 <= read_tensors(run.last)["state"]["step"] < 4 * 7
+    process = start("--resume", str(run.path), gpus="cpu,cpu")
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert_close_lines(run, wanted, 1e-4)
 
 
 def test_two_processes_share_a_teacher_and_a_clock(data: Path, tmp_path: Path) -> None:

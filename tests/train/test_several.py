@@ -4,12 +4,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import pytest
-from train_runs import MODEL, Recorder, assert_same_run, ctrl_c_at, draw_set, tiny_config, train
+from train_runs import MODEL, Recorder, assert_same_run, ctrl_c_at, draw_set, several, tiny_config, train
 
 from facetrain.config.load import load_config
-from facetrain.config.schema import Config, SourceConfig
+from facetrain.config.schema import Config
 from facetrain.core.errors import DataError, InputError, UsageError
 from facetrain.core.run_dir import RunDir
 from facetrain.eval.evaluate import evaluate_model
@@ -22,29 +21,6 @@ from facetrain.train.loop import train_model
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACETRAIN_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def two(tmp_path: Path) -> list[Path]:
-    """Ten and six images, the second set in another format; one image is in both."""
-    one, other = draw_set(tmp_path / "one"), draw_set(tmp_path / "other", train=6, val=0)
-    images = other / "train/images/drawn"
-    lines = ["image_path,width,height,x1,y1,x2,y2"]
-    for number, path in enumerate(sorted(images.iterdir())):
-        image = cv2.imread(str(path))
-        image[0, 0] = number  # so that no two files are the same, but the first
-        if number:
-            cv2.imwrite(str(path), image)
-        lines.append(f"drawn/{path.name},96,72,10,10,{30 + number},40")
-    (other / "train/labelv2.txt").unlink()
-    (other / "train/labels.csv").write_text("\n".join(lines) + "\n")
-    return [one, other]
-
-
-def several(roots: list[Path], *changes: dict[str, object], **settings: object) -> Config:
-    config = tiny_config(roots[0], **settings)
-    sources = [replace(SourceConfig(str(root)), **more) for root, more in zip(roots, changes, strict=True)]  # type: ignore[arg-type]
-    return replace(config, data=replace(config.data, roots=tuple(sources)))
 
 
 def test_shares_and_weights(two: list[Path], tmp_path: Path) -> None:
@@ -148,7 +124,7 @@ def test_a_set_that_has_a_part_for_validation_is_not_divided(tmp_path: Path) -> 
     config = tiny_config(draw_set(tmp_path / "set"))
     with pytest.raises(InputError, match="has a validation part") as caught:
         train_model(replace(config, data=replace(config.data, val=0.2)), runs=tmp_path / "runs")
-    with pytest.raises(InputError, match=r"`val` 0.2: .*/set has a validation part"):
+    with pytest.raises(InputError, match=r"`val` 0\.2: .*/set has a validation part"):
         evaluate_model("yunet_n", tmp_path / "set", val=0.2)
     assert "labelv2.txt" in caught.value.message
     few = tiny_config(draw_set(tmp_path / "few", train=3, val=0))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from facetrain.config.schema import Config, DataConfig, EvalConfig, ModelConfig, TrainConfig
+from facetrain.config.schema import Config, DataConfig, EvalConfig, ModelConfig, SourceConfig, TrainConfig
 from facetrain.core.run_dir import RunDir
 from facetrain.model.safe_file import read_tensors
 from facetrain.train import training
@@ -75,6 +76,12 @@ def tiny_config(data: Path, **train: Any) -> Config:
         train=TrainConfig(**(settings | train)),
         eval=EvalConfig(every=1),
     )
+
+
+def several(roots: list[Path], *changes: dict[str, object], **settings: object) -> Config:
+    config = tiny_config(roots[0], **settings)
+    sources = [replace(SourceConfig(str(root)), **more) for root, more in zip(roots, changes, strict=True)]  # type: ignore[arg-type]
+    return replace(config, data=replace(config.data, roots=tuple(sources)))
 
 
 class Recorder:

@@ -76,14 +76,8 @@ def run(
     from facetrain.eval.protocol import EvalProtocol
     from facetrain.eval.report.write import write_report
 
-    if predictions is not None and weights is not None:
-        raise UsageError("--predictions and --weights exclude each other", "measure one after the other")
-    if predictions is not None and family is not None:
-        raise UsageError("--predictions and --family exclude each other", "result files have no family")
-    if val is not None and not 0 < val < 1:
-        raise UsageError(f"--val {val:g}: must be above 0 and below 1", "0.1 is a tenth of the images")
-    if val is not None and widerface:
-        raise UsageError("--val and --widerface exclude each other", "WIDER FACE has a validation part of its own")
+    _check_together(predictions, weights, family)
+    _check_val(val, widerface=widerface)
     _check_thresholds(at_score, at_precision)
     check_draws(draws)
     chosen = weights or "yunet_n"
@@ -133,6 +127,20 @@ def run(
         console.say(f"report: {page}")
     document = result.as_dict() | ({"against": pair.as_dict()} if pair else {})
     console.result(document, evaluation_text(result, pair), as_json=json)
+
+
+def _check_together(predictions: Path | None, weights: str | None, family: str | None) -> None:
+    if predictions is not None and weights is not None:
+        raise UsageError("--predictions and --weights exclude each other", "measure one after the other")
+    if predictions is not None and family is not None:
+        raise UsageError("--predictions and --family exclude each other", "result files have no family")
+
+
+def _check_val(val: float | None, *, widerface: bool) -> None:
+    if val is not None and not 0 < val < 1:
+        raise UsageError(f"--val {val:g}: must be above 0 and below 1", "0.1 is a tenth of the images")
+    if val is not None and widerface:
+        raise UsageError("--val and --widerface exclude each other", "WIDER FACE has a validation part of its own")
 
 
 def _check_thresholds(at_score: float, at_precision: float) -> None:

@@ -17,7 +17,7 @@ class ConvertedPart(TypedDict):
     with_landmarks: Annotated[int, "of these"]
     ignored: Annotated[int, "of these"]
     lost: Annotated[dict[str, int], "what the new format has no room for, and how many of each"]
-    notes: Annotated[list[str], "what else was left out"]
+    notes: Annotated[list[str], "what else was left out, or is not there"]
 
 
 class ConvertedDocument(TypedDict):

@@ -1,15 +1,16 @@
 """Both parts of a set looked over at once: everything that train and eval would find, and what they would not say."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from facetrain.config.schema import DataConfig
+from facetrain.config.schema import Config
 from facetrain.core.errors import DataError, FacetrainError, InputError
 from facetrain.core.images import SUFFIXES
 from facetrain.data.check.survey import Survey, survey
 from facetrain.data.label_file import LabelFile
+from facetrain.data.landmark_names import columns_of, other_number
 from facetrain.data.layout import Part, Reading, find_split, read_place
 from facetrain.data.places import Split
 from facetrain.data.plausibility.copies import same_images
@@ -59,14 +60,15 @@ class Checked:
 
 def check_set(
     root: Path,
-    config: DataConfig,
+    config: Config,
     reading: Reading,
-    points: Sequence[str] | None = None,
+    *,
+    chosen: bool = False,
     progress: Progress | None = None,
 ) -> Checked:
     """Look over what is at `root`. Only images are decoded whose looks are not kept from an earlier time.
 
-    points: names of the landmarks to read; None: those of the labels
+    config: what it is to train; chosen: whether it is that for sure, so that what it cannot train on is an error
     Raises InputError where neither part is there, DataError where labels cannot be read at all.
     """
     parts: dict[Part, CheckedPart] = {}
@@ -82,7 +84,7 @@ def check_set(
         if place.whole and parts:
             absent[part] = "one set for all, not divided into train and val"
             continue
-        parts[part] = _check_part(root, part, place, config, reading, points, progress)
+        parts[part] = _check_part(root, part, place, config, reading, chosen=chosen, progress=progress)
     if not parts:
         raise reasons[0]
     both: list[Pair] = []
@@ -99,17 +101,26 @@ def _check_part(
     root: Path,
     part: Part,
     place: Split,
-    config: DataConfig,
+    config: Config,
     reading: Reading,
-    points: Sequence[str] | None,
+    *,
+    chosen: bool,
     progress: Progress | None,
 ) -> CheckedPart:
-    read = read_place(place, points, reading.classes)
+    read = read_place(place, None, reading.classes)
     errors: list[FacetrainError] = []
     try:
         read.raise_on_problems()
     except DataError as error:
         errors.append(error)
+    learnt = config.model.landmarks.names
+    by_order = learnt and read.points and not read.named
+    if by_order and columns_of(learnt, read.points, named=False) is None:
+        other = other_number(str(place.labels), len(read.points), len(learnt))
+        if chosen:
+            errors.append(other)
+        else:
+            read = replace(read, notes=(*read.notes, f"{other.message}: {other.hint}"))
     paths = [image.path for image in read.images]
     facts = image_facts(root, part, paths, looks=True, progress=progress)
     labels, refused = look_over(read, root, part, trust=reading.trust)
@@ -126,8 +137,9 @@ def _check_part(
     there = [path for path in names if path in facts]
     pairs = same_images([facts[path].look or b"" for path in there])
     twice = [(names[there[one]], names[there[other]]) for one, other in pairs]
-    counted = survey(labels.images, labels.points, config)
-    return CheckedPart(labels, read, counted, twice, _unlabelled(place.images, set(paths)), errors)
+    counted = survey(labels.images, labels.points, config.data)
+    unlabelled = 0 if place.among else _unlabelled(place.images, set(paths))  # others than these are nobody's
+    return CheckedPart(labels, read, counted, twice, unlabelled, errors)
 
 
 def _unlabelled(folder: Path, labelled: set[Path]) -> int:

@@ -15,6 +15,7 @@ from facetrain.core.images import read_image, write_image
 from facetrain.core.report import check_report, templates, writing_report
 from facetrain.data.check.draw import FOUND, IGNORED, RIGHT, drawn_labels
 from facetrain.data.check.look_over import Checked, CheckedPart
+from facetrain.data.plausibility.kinds import KINDS
 
 _PARTS = {"index.html", "images", "crops.jpg"}
 _MARK = '<meta name="generator" content="facetrain data check">'
@@ -94,14 +95,14 @@ def _thinned(numbers: Sequence[int], most: int) -> list[int]:
 
 
 def _odd_faces(part: CheckedPart) -> dict[str, dict[int, list[str]]]:
-    """By image and face, -1 for boxes without area: of which kinds it is. An odd shape alone is not worth a look."""
+    """By image and face, -1 for boxes without area: of which kinds it is, but what faces may be like."""
     judgement = part.labels.judgement
     found: dict[str, dict[int, list[str]]] = {}
     if judgement is None or judgement.table is None:
         return found
     refused = {kind.kind for kind in judgement.kinds if kind.refused}
     for kind, mask in judgement.masks.items():
-        if kind == "odd_shape" and kind not in refused:
+        if KINDS[kind].needs_look and kind not in refused:
             continue
         for row in np.flatnonzero(mask):
             name = part.read.images[judgement.table.image[row]].name

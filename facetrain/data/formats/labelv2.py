@@ -3,7 +3,7 @@
     # <path relative to the image folder> <width> <height>
     x1 y1 x2 y2                                   a box alone
     x1 y1 x2 y2 f                                 ignored if f is 1, otherwise an ordinary box
-    x1 y1 x2 y2 lx0 ly0 v0 lx1 ly1 v1 … [more]    a box and L landmarks; what follows them is not read
+    x1 y1 x2 y2 lx0 ly0 v0 lx1 ly1 v1 … [more]    a box and L landmarks; one or two numbers behind them are not read
 
 A landmark `-1 -1 -1` is missing. Any other v must be at least 0 and says nothing further: 0 is as usable as 1.
 The original trainer refuses boxes alone in training and stops at a blank line; here both are ordinary.
@@ -25,9 +25,9 @@ from facetrain.core.faces import Floats, LabelledImage
 from facetrain.core.files import as_spelled
 from facetrain.data.holds import Holds
 from facetrain.data.image_names import checked_name
-from facetrain.data.label_file import LabelFile, LabelProblem, LabelStatistics
+from facetrain.data.label_file import LabelFile, LabelProblem, LabelStatistics, at_place
 from facetrain.data.label_text import MalformedError, lines_of, numbers, read_text
-from facetrain.data.landmark_names import default_names
+from facetrain.data.landmark_names import columns_of, default_names, other_number
 from facetrain.data.places import Split, usual_places
 from facetrain.data.rows import LARGEST, NOT_PIXELS
 from facetrain.data.writing import check_images, number, size_of, write_lines
@@ -88,16 +88,21 @@ def target(root: Path, split: str) -> Split:
 def read(labels: Path, images: Path, points: Sequence[str] | None = None, classes: Sequence[str] = ()) -> LabelFile:
     """Read a label file whose paths are relative to the folder `images`.
 
-    points: names of the landmarks that the model learns, in the order of the columns: the format has no names. A line
-            with more of them gives the first; with none the columns behind the box are not read.
-            None: as many as most lines have.
+    points: names of the landmarks that the model learns, in the order of the columns, as the format has no names; or
+            some of the usual five. With none the columns behind the box are not read. None: as many as most lines have.
 
     Faces that cannot be read are listed in `problems`, and reading goes on. Boxes without area, which could only
-    teach nonsense, are left out and counted. Raises DataError where the file as a whole cannot be read.
+    teach nonsense, are left out and counted. Raises DataError where the file as a whole cannot be read, and where most
+    lines have other landmarks than `points`.
     """
     path, lines = labels, lines_of(read_text(labels))
-    points = default_names(_usual_landmarks(lines)) if points is None else points
-    landmarks = len(points)
+    usual = _usual_landmarks(lines)
+    points = default_names(usual) if points is None else points
+    landmarks = usual if points and usual else len(points)  # of a line
+    columns = columns_of(points, default_names(landmarks), named=False)
+    if columns is None:
+        first = next(row for row, line in enumerate(lines, 1) if _landmarks_of(line) == usual)
+        raise other_number(at_place(path, first), usual, len(points))
     taken = _take_apart(path, lines, landmarks)
     readable, problems = _check_numbers(path, lines, taken)
     problems = sorted(taken.problems + problems, key=lambda problem: int(problem.line))
@@ -107,7 +112,7 @@ def read(labels: Path, images: Path, points: Sequence[str] | None = None, classe
     table = np.where(readable[:, None], taken.table, 0).astype(np.float32)
     # has an area; lines that cannot be read hold zeros now, so they have none
     kept = (table[:, 2] > table[:, 0]) & (table[:, 3] > table[:, 1])  # (R,)
-    every_mark = table[:, 4:].reshape(len(table), landmarks, 3)  # (R, L, 3)
+    every_mark = table[:, 4:].reshape(len(table), landmarks, 3)[:, columns]  # (R, L, 3)
     every_mark[..., 2] = every_mark[..., 2] >= 0
     boxes, marks, ignore = table[kept, :4], every_mark[kept], taken.ignore[kept]  # (F, …) of all images
 
@@ -131,7 +136,7 @@ def read(labels: Path, images: Path, points: Sequence[str] | None = None, classe
     repeated = len(taken.headers) - len(spans)
     left_out = sum(len(image.boxes) for image in flat)
     statistics = LabelStatistics.of(labelled, left_out, repeated, taken.blank_lines)
-    return LabelFile(labelled, problems, statistics, tuple(points), FORM, flat=tuple(flat))
+    return LabelFile(labelled, problems, statistics, tuple(points), FORM, flat=tuple(flat), named=False)
 
 
 def write(labels: Path, images: Sequence[LabelledImage], points: Sequence[str] = ()) -> None:
@@ -149,8 +154,13 @@ def write(labels: Path, images: Sequence[LabelledImage], points: Sequence[str] =
 
 def _usual_landmarks(lines: Sequence[str]) -> int:
     """How many landmarks most lines with any have."""
-    counts = Counter((len(line.split()) - 4) // 3 for line in lines if not line.lstrip().startswith("#"))
+    counts = Counter(map(_landmarks_of, lines))
     return max((count for count in counts if count > 0), key=lambda count: (counts[count], count), default=0)
+
+
+def _landmarks_of(line: str) -> int:
+    """How many landmarks a face line has, as it seems; below 1 for any other line."""
+    return 0 if line.lstrip().startswith("#") else (len(line.split()) - 4) // 3
 
 
 def _take_apart(path: Path, lines: Sequence[str], landmarks: int) -> _Lines:
@@ -213,7 +223,7 @@ def _parse_face(tokens: list[str], landmarks: int) -> tuple[list[float], bool]:
     count = len(tokens)
     if count == 5:
         used = 5
-    elif count >= 4 + 3 * landmarks:
+    elif count >= 4 and landmarks in (0, (count - 4) // 3):
         used = 4 + 3 * landmarks
     elif count == 4:
         used = 4
@@ -235,8 +245,8 @@ def _count_message(count: int, landmarks: int) -> str:
     triples, over = divmod(count - 4, 3)
     seems = f"{triples} landmark{'' if triples == 1 else 's'}" + (f" and {over} more" if over else "")
     return (
-        f"{count} numbers, a box and it seems {seems}; the model has {landmarks} landmark"
-        f"{'' if landmarks == 1 else 's'}, so a face line has {usual} or at least {4 + 3 * landmarks}"
+        f"{count} numbers, a box and it seems {seems}; the others have {landmarks}, "
+        f"so a face line has {usual} or {4 + 3 * landmarks} to {6 + 3 * landmarks}"
     )
 
 

@@ -92,8 +92,8 @@ def _usual_landmarks(lines: Sequence[str]) -> int:
 
 def _read_face(rows: Rows, image: int, tokens: list[str], place: int, count: int) -> None:
     whole = 4 + 3 * count
-    if len(tokens) < 4 or (count and 5 < len(tokens) < whole):
-        message = f"{len(tokens)} numbers; a face line has 4 (a box)" + (f" or at least {whole}" if count else "")
+    if len(tokens) < 4 or (count and len(tokens) > 5 and not 0 <= len(tokens) - whole < 3):
+        message = f"{len(tokens)} numbers; a face line has 4 (a box)" + (f" or {whole} to {whole + 2}" if count else "")
         raise MalformedError(" ".join(tokens), message)
     values = numbers(tokens[:whole] if len(tokens) >= whole else tokens[:4])
     if not rows.face(image, values[:4], place) or len(values) == 4:

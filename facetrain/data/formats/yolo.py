@@ -6,6 +6,7 @@ is `labels`, or beside the images. An image without a file has no faces. Without
 come.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +23,10 @@ from facetrain.data.landmark_names import default_names
 from facetrain.data.places import PARTS, Split, folder_pairs, matches
 from facetrain.data.rows import MISSING, VISIBLE, Rows
 from facetrain.data.writing import as_float, check_images, marked_points, size_of
-from facetrain.data.yolo_yaml import YoloYaml, find_yaml, read_yaml, yaml_text
+from facetrain.data.yolo_yaml import YoloYaml, find_yaml, listed_images, read_yaml, yaml_text
 
 FILE = "*.yaml"
-HOLDS = Holds(landmarks=True, hidden=True, needs_size=True)
+HOLDS = Holds(landmarks=True, hidden=True, needs_size=True, asks_for_parts="Ultralytics")
 FORM = "a face is `class x y width height`, the centre and the sides in shares of the image (0 … 1)"
 
 _WIDEST = 2.0  # a share beyond it is a pixel
@@ -43,9 +44,9 @@ def places(root: Path, split: str) -> Iterator[Split]:
     """Where the yaml points to; else folders of images and of labels for each part."""
     for file in [*matches(root, "*.yaml"), *matches(root, "*.yml")]:
         spec = read_yaml(file)
-        folder = spec and next((spec.parts[part] for part in PARTS[split] if part in spec.parts), None)
-        if folder:
-            yield Split(file, folder)
+        told = spec and next((spec.parts[part] for part in PARTS[split] if part in spec.parts), None)
+        if told:
+            yield _split(file, told)
     yield from folder_pairs(root, split, ("labels",), "*.txt")
 
 
@@ -54,18 +55,29 @@ def target(root: Path, split: str) -> Split:
     return Split(root / "labels" / split, root / "images" / split)
 
 
-def read(labels: Path, images: Path, points: Sequence[str] | None = None, classes: Sequence[str] = ()) -> LabelFile:
-    """Read the labels of all images below a folder. labels: the yaml, or the labels' folder."""
+def read(
+    labels: Path,
+    images: Path,
+    points: Sequence[str] | None = None,
+    classes: Sequence[str] = (),
+    among: Sequence[Path] = (),
+) -> LabelFile:
+    """Read the labels of all images below a folder, or of those `among` it. labels: the yaml, or the labels' folder."""
     file = labels if labels.is_file() else find_yaml(labels)
     spec = (file and read_yaml(file)) or YoloYaml()
-    folder = _labels_of(images) if labels.is_file() else labels
     if not images.is_dir():
         raise InputError(f"{images}: no such folder of images", "sizes of images turn shares into pixels")
     rows = Rows(labels, images)
     pending: list[tuple[int, list[float]]] = []  # row and x y v of its points
     broken = 0
-    for name in image_names(images):
-        rows.file = folder / Path(name).with_suffix(".txt")
+    folders: dict[Path, Path] = {}  # of labels, by the folder of images
+    for name in _names(images, among):
+        if labels.is_file():
+            above = (images / name).parent
+            folder = folders.get(above) or folders.setdefault(above, _labels_of(above))
+            rows.file = (folder / Path(name).name).with_suffix(".txt")
+        else:
+            rows.file = (labels / name).with_suffix(".txt")
         lines = lines_of(read_text(rows.file)) if rows.file.is_file() else []
         faces = [(place, line.split()) for place, line in enumerate(lines, 1) if line.strip()]
         size = _size(images / name) if faces else None
@@ -94,17 +106,36 @@ def read(labels: Path, images: Path, points: Sequence[str] | None = None, classe
 def write(labels: Path, images: Sequence[LabelledImage], points: Sequence[str] = ()) -> None:
     """Write a folder of texts, and the yaml of all parts two folders above, or one above a set without parts."""
     write_for_each(labels, check_images(images, HOLDS), ".txt", lambda image: _text(image, points))
-    whole = labels.name == "labels"
-    root = labels.parent if whole else labels.parents[1]
-    write_text(root / "data.yaml", yaml_text(points, whole=whole))
+    if labels.name == "labels":
+        write_text(labels.parent / "data.yaml", yaml_text(points, ()))
+    else:
+        parts = [part for part in PARTS if (labels.parent / part).is_dir()]
+        write_text(labels.parents[1] / "data.yaml", yaml_text(points, parts))
+
+
+def _split(file: Path, told: Sequence[Path]) -> Split:
+    """The place of what a yaml tells of a part: one folder, or the folder above some of them and all listed images."""
+    missing = [place for place in told if not place.exists()]
+    if missing or (len(told) == 1 and told[0].is_dir()):
+        return Split(file, (missing or told)[0])
+    above = {str(image.parent) for place in told for image in listed_images(place)}
+    base = Path(os.path.commonpath(above)) if above else file.parent
+    return Split(file, base, among=tuple(told))
+
+
+def _names(images: Path, among: Sequence[Path]) -> list[str]:
+    if not among:
+        return image_names(images)
+    return sorted({path.relative_to(images).as_posix() for place in among for path in listed_images(place)})
 
 
 def _labels_of(images: Path) -> Path:
-    parts = list(images.parts)
+    """The folder of labels of a folder of images: its last `images` is `labels`; the folder itself if none is there."""
+    parts = images.parts
     for place in range(len(parts) - 1, -1, -1):
-        if parts[place] == "images":
-            folder = Path(*parts[:place], "labels", *parts[place + 1 :])
-            return folder if folder.is_dir() else images
+        folder = Path(*parts[:place], "labels", *parts[place + 1 :])
+        if parts[place] == "images" and folder.is_dir():
+            return folder
     return images
 
 

@@ -15,6 +15,9 @@ from facetrain.data.plausibility.table import Doubles, FaceTable, Mask
 
 POINT_LEAVES = 0.3  # of the box's side; 26 of WIDER FACE's 17,761 faces with landmarks have a point farther out
 _UNIT = 2.0  # pixels: no face ends so near to the corner; shares of the image do, as two corners or corner and size
+_HUNDRED = 100.5  # percent, and what rounding adds
+_FAR_LARGER = 300.0  # pixels, shorter side: of such images the corner of 100 pixels is a ninth or less
+_BY_CHANCE = 20  # faces: as many in that corner, and none elsewhere, are no chance
 _TWICE = 0.9  # IoU: of WIDER FACE's faces 2 pairs of 44,813 overlap by more, 8 of them by more than 0.8
 _CROWD = 5000  # faces of an image that are compared with each other; WIDER FACE has at most 1,968
 _NEIGHBOURS = 256  # boxes with left borders as near that are compared; more are no photograph's
@@ -63,6 +66,13 @@ def leaves(table: FaceTable, _: Points) -> Mask:
     """The box reaches over its image's border by more than a tenth of its side."""
     over: Mask = outside(table.boxes, table.sizes) > LEAVES
     return over
+
+
+def in_percent(table: FaceTable, _: Points) -> Mask:
+    """Every box of a set within 0 … 100, although images are far larger: percent. A few may lie there by chance."""
+    large: Mask = table.sizes.min(1) >= _FAR_LARGER
+    within = bool(np.all((table.boxes >= 0) & (table.boxes <= _HUNDRED))) and bool(table.has_area.all())
+    return large & (within and large.sum() >= _BY_CHANCE and table.boxes.max() > _UNIT)
 
 
 def odd_shape(table: FaceTable, _: Points) -> Mask:
@@ -135,6 +145,12 @@ BOX_KINDS = {
         leaves,
         ("box leaves its image by more than a tenth", "boxes leave their image by more than a tenth"),
         "clipped",
+    ),
+    "in_percent": Kind(
+        in_percent,
+        ("box lies within 100 pixels of the corner, as all do", "boxes lie within 100 pixels of the corner, as all do"),
+        "kept",
+        needs_look=True,
     ),
     "odd_shape": Kind(
         odd_shape,

@@ -74,9 +74,10 @@ def order_of(table: FaceTable, wrong: Mask, points: Points) -> tuple[str, ...] |
     if not 2 <= count <= _MOST or None in places or not wrong.any():
         return None
     relative = table.relative[wrong]
-    seen = np.nanmean(np.where(np.abs(relative - 0.5) < 2, relative, np.nan), 0)  # (L, 2)
-    if not np.isfinite(seen).all():
+    near = np.where(np.abs(relative - 0.5) < 2, relative, np.nan)
+    if np.isnan(near).all(0).any():
         return None
+    seen = np.nanmean(near, 0)  # (L, 2)
     wanted = np.array(places, np.float64)
     best = min(permutations(range(count)), key=lambda order: _distance(seen, wanted[list(order)]))
     if best == tuple(range(count)) or _distance(seen, wanted[list(best)]) > _CLEAR * _distance(seen, wanted):

@@ -39,8 +39,9 @@ def refusals(judgement: Judgement, points: Points, given: str, root: Path) -> li
 def refused(judgement: Judgement, points: Points, given: str, root: Path) -> Judgement:
     """The same with a mark at the kinds that labels are refused for."""
     many = {kind.kind for kind in judgement.kinds if kind.share > LIMIT}
-    if many & BOX_KINDS.keys() == {"odd_shape"} and _look(judgement, ["odd_shape"], given) is None:
-        many.remove("odd_shape")
+    boxes = [name for name in BOX_KINDS if name in many]
+    if all(BOX_KINDS[name].needs_look for name in boxes) and _look(judgement, boxes, given) is None:
+        many.difference_update(boxes)
     return replace(judgement, kinds=tuple(replace(kind, refused=kind.kind in many) for kind in judgement.kinds))
 
 
@@ -70,21 +71,24 @@ def _boxes(judgement: Judgement, many: list[Counted], given: str, root: Path) ->
         hint += ", but the others do not: two conventions in one set?"
     hint += f"\nconvert them: {_convert(root, boxes=look.convention)}"
     if most is None:
-        hint += f"\nif faces really have that shape: {_TRUST}"
+        hint += f"\nif faces really are like that: {_TRUST}"
     return DataError(said, hint)
 
 
 def _look(judgement: Judgement, names: list[str], given: str) -> Look | None:
     """The convention that the boxes of some kinds look like.
 
-    Odd shapes alone, which some faces have, must be explained with all other faces, and in pixels.
+    What some faces are like must be explained with all others: odd shapes in pixels, a set in the corner in percent.
     """
     assert judgement.table is not None
+    if not names:
+        return None
     wrong = np.any([judgement.masks[name] for name in names], axis=0)
     look = look_of(judgement.table, wrong, given)
-    if look is None or names != ["odd_shape"]:
+    if look is None or not all(BOX_KINDS[name].needs_look for name in names):
         return look
-    return look if look.whole and look.convention in FORMS else None
+    fits = look.convention.endswith("-percent") if "in_percent" in names else look.convention in FORMS
+    return look if look.whole and fits else None
 
 
 def _times_larger(judgement: Judgement) -> float | None:

@@ -109,7 +109,7 @@ def test_everything_that_is_wrong_is_told_at_once(data: Path, capsys: pytest.Cap
     assert max(len(line) for line in captured.out.splitlines() if str(data) not in line) <= 80
 
 
-@pytest.mark.parametrize("convention", ["xywh", "cxcywh-shares", "yxyx"])
+@pytest.mark.parametrize("convention", ["xywh", "cxcywh-shares", "yxyx", "xyxy-percent"])
 def test_another_convention(tmp_path: Path, capsys: pytest.CaptureFixture[str], convention: str) -> None:
     images = correct(0, 30, points=False)
     written, flat = in_convention(images, convention)
@@ -123,6 +123,25 @@ def test_another_convention(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     document = check(capsys, "set", code=1)
     assert any(f"--boxes {convention} --to NEW" in (error["hint"] or "") for error in document["errors"])
     assert "val" in document["absent"]
+
+
+def test_landmarks_without_names_that_the_model_has_not(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a model that was named it is an error, as in training; of any other a note."""
+    path = labels_of(data, "train")
+    lines = path.read_text().splitlines()
+    again = [" ".join([*line.split(), *line.split()[-6:]]) if len(line.split()) == 19 else line for line in lines]
+    path.write_text("\n".join(again))
+    said = f"{path}: 7 landmarks a face, without names, where the model has 5"
+    document = check(capsys, str(data))
+    [note] = document["train"]["notes"]
+    assert note.startswith(said) and "facetrain init" in note
+    assert document["val"]["notes"] == []
+    document = check(capsys, str(data), "--config", "yunet_s", code=1)
+    assert [error["message"] for error in document["errors"]] == [said]
+    (tmp_path / "none.yaml").write_text("model: {landmarks: {names: [], mirror: []}}\n")
+    assert check(capsys, str(data), "--config", "none.yaml")["train"]["notes"] == []
 
 
 def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

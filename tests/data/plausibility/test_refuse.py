@@ -20,8 +20,7 @@ from tests.data.plausibility.drawn_labels import NAMES, PLACES, correct, in_conv
 
 POINTS = points_of(NAMES)
 ROOT = Path("my faces")
-# boxes within 0 … 100 pixels may be small faces in a corner
-OTHERS = [name for name in CONVENTIONS if name not in ("xyxy", "xyxy-percent", "yxyx-percent")]
+OTHERS = [name for name in CONVENTIONS if name != "xyxy"]
 
 
 def judged(images: list[LabelledImage], flat: Sequence[LabelledImage] = ()) -> tuple[Judgement, list[DataError]]:
@@ -49,6 +48,26 @@ def test_a_whole_set_in_another_convention_is_named(convention: str, points: boo
         _, errors = judged(*in_convention(correct(seed, 60, points=points), convention))
         assert f"facetrain data convert 'my faces' --boxes {convention} --to NEW" in str(errors[0]), errors[0]
         assert "two conventions" not in str(errors[0])
+
+
+def test_all_faces_in_a_corner_are_percent_unless_few_or_of_another_shape() -> None:
+    """Boxes within 0 … 100 pixels may be small faces in a corner: only of many that is no chance."""
+    large = [image for image in correct(4, 40) if min(image.size or (0,)) >= 300]
+    percent, _ = in_convention(large[:12], "xyxy-percent")
+    judgement, errors = judged(percent)
+    assert judgement.masks["in_percent"].all() and "--boxes xyxy-percent --to NEW" in str(errors[0])
+    assert all(used is image for used, image in zip(judgement.images, percent, strict=True))
+    assert judged(percent[:4])[0].masks["in_percent"].sum() == 0  # 16 faces
+    small = [replace(image, size=(299, 299)) for image in percent]
+    assert judged(small)[0].masks["in_percent"].sum() == 0
+    one_elsewhere = [*percent[:-1], with_boxes(percent[-1], [(100, 100, 140, 150)], 5)]
+    assert judged(one_elsewhere)[0].masks["in_percent"].sum() == 0
+    # in the corner, and as percent too flat: a camera above a door
+    corner = [with_boxes(image, [(10, 30, 20, 42), (60, 50, 80, 75)], 5) for image in correct(4, 12)]
+    corner = [replace(image, size=(3000, 600)) for image in corner]
+    judgement, errors = judged(corner)
+    assert judgement.masks["in_percent"].sum() == 24
+    assert errors == []
 
 
 @pytest.mark.parametrize("convention", ["xywh", "cxcywh", "xyxy-shares", "cxcywh-shares"])

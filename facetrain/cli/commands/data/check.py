@@ -15,11 +15,14 @@ def run(
     ],
     *,
     config: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--config", metavar="CONFIG", help="What it is to train: whose crops and augmentations are shown."
+            "--config",
+            metavar="CONFIG",
+            help="What it is to train, yunet_n by default: its crops and augmentations are shown, and landmarks "
+            "without names must be as many as its own.",
         ),
-    ] = "yunet_n",
+    ] = None,
     format: FORMAT = None,
     classes: CLASSES = None,
     trust_labels: TRUST = False,
@@ -34,14 +37,16 @@ def run(
     from facetrain.data.layout import Reading
     from facetrain.data.sample_set.make import sample_root
 
-    settings = load_config(config)
+    settings = load_config(config or "yunet_n")
     if report is not None:
         check_report_folder(report)
     root = sample_root() if data == "sample" and not Path(data).exists() else Path(data)
     reading = Reading(format, tuple(class_list(classes)), trust_labels)
     with console.interruptible("nothing was changed; what was looked at is kept"):
         with console.progress("images") as advance:
-            checked = check_set(root, settings.data, reading, None, lambda done, total: advance(1, total=total))
+            checked = check_set(
+                root, settings, reading, chosen=config is not None, progress=lambda done, total: advance(1, total=total)
+            )
         page = None
         if report is not None:
             page = write_report(report, checked, settings.data, settings.train.seed)
