@@ -44,12 +44,12 @@ def test_looks_answer_for_all_sizes_that_are_sought(width, height, faces, min_fa
 def test_coarser_looks_cost_a_third_together(width, height, min_face):
     plan = plan_looks(width, height, USUAL, min_face)
     areas = [look.scale**2 for look in plan.looks]
-    assert sum(areas[1:]) <= areas[0] / 3
+    assert sum(areas[1:]) <= areas[0] / 3 * (1 + 1e-9)
 
 
 def test_a_phones_photograph():
     plan = plan_looks(3000, 4000, USUAL)
-    assert [round(look.scale, 3) for look in plan.looks] == [0.408, 0.102, 0.026]
+    assert [round(look.scale, 3) for look in plan.looks] == [0.408, 0.204, 0.102, 0.051]
     assert plan.smallest == pytest.approx(29.4, abs=0.1)
     assert plan_looks(3000, 4000, USUAL, min_face=12).looks[0].scale == 1
     assert plan_looks(640, 480, USUAL, min_face=4).looks[0].scale == 2  # no more than that

@@ -147,7 +147,7 @@ def test_what_was_looked_for_is_said_once(detect):
     assert detect("in", "--min-face", "3", "--json")[2] == ""
     _, out, _ = detect("in/large.png", "--json")
     [image] = json.loads(out)["images"]
-    assert (image["scales"], image["smallest_face"]) == ([0.5, 0.125], 24.0)
+    assert (image["scales"], image["smallest_face"]) == ([0.5, 0.25, 0.125], 24.0)
     _, out, _ = detect("in/large.png", "--json", "--size", "640")
     [image] = json.loads(out)["images"]
     assert (image["scales"], image["smallest_face"]) == ([0.16], 75.0)

@@ -14,7 +14,7 @@ from facetrain.eval.evaluate import evaluate_model
 from facetrain.eval.protocol import EvalProtocol
 
 WIDTH, HEIGHT = 2400, 1800
-SEVERAL = [(1633, 1225), (408, 306), (102, 77)]
+SEVERAL = [(1633, 1225), (816, 612), (408, 306), (204, 153)]
 
 
 @pytest.fixture
