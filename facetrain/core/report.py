@@ -69,11 +69,11 @@ def _put(new: Path, place: Path, earlier: Path) -> None:
 
 
 def templates(folder: Path) -> "Environment":
-    """The page templates of a folder, and the one that they extend. Whatever they are given is escaped."""
+    """The page templates of a folder, and base_page.html, which they extend. Whatever they are given is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     found = Environment(
-        loader=FileSystemLoader([folder, Path(__file__).parent / "page"]),
+        loader=FileSystemLoader([folder, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,15 +1,13 @@
 """`facetrain detect`: faces in images, folders of images and patterns."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
 from facetrain.cli import console
 from facetrain.core.errors import UsageError
-from facetrain.core.words import count
 
 if TYPE_CHECKING:
     from facetrain.core.documents.detect import DetectDocument, DetectedImage
@@ -17,9 +15,22 @@ if TYPE_CHECKING:
     from facetrain.detect.sources import Found
 
 
+class _Rules(TypedDict):
+    """Which faces are looked for, and which of them count."""
+
+    score: float
+    nms: float
+    size: str
+    min_face: float | None
+
+
 @dataclass
 class _Done:
-    """What was done so far. before: paths that failed before anything was looked at."""
+    """What was done so far.
+
+    before: paths that failed before anything was looked at
+    sought, sides: of each image the smallest face that was looked for, and its shorter side, pixels
+    """
 
     before: int
     images: list["DetectedImage"] = field(default_factory=list)
@@ -37,27 +48,6 @@ class _Done:
             self.images.append(outcome.as_dict())
         else:
             console.line(outcome.as_text())
-
-    def summary(self, folder: Path | None, failed: int) -> str:
-        """One line; folder: where images were drawn."""
-        text = f"{count(self.faces, 'face')} in {count(self.done, 'image')}"
-        text += f", drawn in {folder}" if self.done and folder is not None else ""
-        return text + (f"; {failed} failed" if failed else "")
-
-
-def _sought(done: _Done, min_face: float | None) -> str:
-    """What was looked for, in one line; empty where nothing was looked at."""
-    if not done.sought:
-        return ""
-    low, high = math.ceil(min(done.sought)), math.ceil(max(done.sought))
-    sizes = f"{low} px" if low == high else f"{low} to {high} px, by the image's size,"
-    text = f"looked for faces of {sizes} and more"
-    if min_face is None:
-        return text + (f"; --min-face {max(low // 2, 4)} looks closer" if low > 4 else "")
-    if low > min_face:
-        text += f", and not of {min_face:g}: no image shows more at more than twice its size"
-    small = sum(side < min_face for side in done.sides)
-    return text + (f"; {count(small, 'image')} smaller than --min-face {min_face:g}" if small else "")
 
 
 def _is_drawn(output: str | None, draw: bool | None, json: bool) -> bool:
@@ -114,6 +104,7 @@ def run(
     threads: Annotated[int | None, typer.Option(help="CPU threads; all that are there by default.")] = None,
 ) -> None:
     """Find faces and draw boxes, scores and landmarks."""
+    from facetrain.cli.text.detect import sought_text, summary_text
     from facetrain.core.files import check_folder
     from facetrain.detect.detector import FaceDetector, check_settings, check_size
     from facetrain.detect.output import detect_files, make_output_folder
@@ -128,16 +119,8 @@ def run(
     found = find_sources(paths, folder, drawn=drawn)
     sources, failures = found.sources, found.failures
     _say_what_was_not_found(found)
-    detector = FaceDetector(
-        weights,
-        device=device,
-        score=score,
-        nms=nms,
-        threads=threads,
-        family=family,
-        size=size,
-        min_face=min_face,
-    )
+    rules: _Rules = {"score": score, "nms": nms, "size": size, "min_face": min_face}
+    detector = FaceDetector(weights, device=device, threads=threads, family=family, **rules)
     if sources and drawn:
         make_output_folder(folder)
 
@@ -157,14 +140,13 @@ def run(
                 done.add(outcome, json=json)
             advance()
 
-    if not json and (said := _sought(done, min_face)):
-        console.say(said)
+    if done.sought and not json:
+        console.say(sought_text(done.sought, done.sides, min_face))
     held = max(score, detector.own_threshold)
-    summary = done.summary(folder if drawn else None, len(failures))
+    left = len(sources) - done.done - len(failures) + done.before if interruption else None
+    summary = summary_text(done.done, done.faces, folder if drawn else None, len(failures), left)
     if held > score:
         summary += f"; at score {held:g}, below which the file itself drops faces, not at {score:g}"
-    if interruption:
-        summary += f"; interrupted, {len(sources) - done.done - len(failures) + done.before} not looked at"
     document: DetectDocument = {
         "weights": weights,
         "score": held,
