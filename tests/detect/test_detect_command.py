@@ -139,9 +139,7 @@ def test_what_was_looked_for_is_said_once(detect):
         return detect(*arguments)[2].splitlines()[-1]  # where it takes seconds, progress is above it
 
     cv2.imwrite("in/large.png", np.zeros((2000, 4000, 3), np.uint8))
-    assert (
-        detect("in")[2] == "looked for faces of 12 to 24 px, by the image's size, and more; --min-face 6 looks closer"
-    )
+    assert said_of("in") == "looked for faces of 12 to 24 px, by the image's size, and more; --min-face 6 looks closer"
     assert said_of("in", "--min-face", "12") == "looked for faces of 12 px and more"
     said = "looked for faces of 6 px and more, and not of 3: no image shows more at more than twice its size"
     assert said_of("in", "--min-face", "3") == said
