@@ -1,8 +1,9 @@
 """Which sizes of faces a detector finds, in pixels of the image as its network is shown it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-_METADATA = "face_range"  # of an ONNX file, and of a checkpoint
+METADATA = "face_range"  # the key in an ONNX file, and in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,19 @@ _USUAL = FaceRange(12, 400)
 
 def range_of(family: str, text: str | None = None) -> FaceRange:
     """What a file says of itself in its metadata, else its family's; what cannot be read counts as not said."""
-    least, dash, most = (text or "").partition("-")
+    return parse_range(text) or _FAMILIES.get(family, _USUAL)
+
+
+def parse_range(text: object) -> FaceRange | None:
+    """What a file says, which may be anything; None where it is no range of sizes."""
+    least, dash, most = text.partition("-") if isinstance(text, str) else ("", "", "")
     try:
         found = FaceRange(float(least), float(most)) if dash else None
     except ValueError:
-        found = None
-    if found is not None and 1 <= found.least < found.most <= 1e5:
-        return found
-    return _FAMILIES.get(family, _USUAL)
+        return None
+    return found if found is not None and 1 <= found.least < found.most <= 1e5 else None
+
+
+def as_metadata(found: FaceRange | None) -> Mapping[str, str]:
+    """What is written into a file; nothing of one that has not been measured."""
+    return {} if found is None else {METADATA: found.as_text()}
