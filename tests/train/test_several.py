@@ -148,7 +148,7 @@ def test_a_set_that_has_a_part_for_validation_is_not_divided(tmp_path: Path) -> 
     config = tiny_config(draw_set(tmp_path / "set"))
     with pytest.raises(InputError, match="has a validation part") as caught:
         train_model(replace(config, data=replace(config.data, val=0.2)), runs=tmp_path / "runs")
-    with pytest.raises(InputError, match=r"`val` 0.2: .*/set has a validation part"):
+    with pytest.raises(InputError, match=r"`val` 0\.2: .*/set has a validation part"):
         evaluate_model("yunet_n", tmp_path / "set", val=0.2)
     assert "labelv2.txt" in caught.value.message
     few = tiny_config(draw_set(tmp_path / "few", train=3, val=0))
