@@ -31,10 +31,10 @@ _FAMILIES = {
     "scrfd": FaceRange(13.7, 268),
     "yolo5face": FaceRange(17.5, 367),
     "retinaface": FaceRange(15.8, 518),
+    "blazeface": FaceRange(11.4, 178),
     # These end where a face fills the fixed input that they were measured at.
     "yolov8face": FaceRange(18.5, 448),
     "ultralight": FaceRange(9.6, 168),
-    "blazeface": FaceRange(11.4, 178),
 }
 _USUAL = FaceRange(12, 400)  # of families without a file to measure
 
