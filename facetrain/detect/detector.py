@@ -17,7 +17,7 @@ from facetrain.core.faces import Detector, Faces, Image
 from facetrain.core.images import Reduced, read_image, read_reduced
 from facetrain.core.machine import check_threads
 from facetrain.detect.any_size import AnySize
-from facetrain.detect.face_range import range_of
+from facetrain.detect.face_range import METADATA, FaceRange, range_of
 from facetrain.detect.find_weights import find_weights
 from facetrain.detect.passes import check_min_face
 from facetrain.detect.recognise import check_family
@@ -79,6 +79,7 @@ class FaceDetector:
         self.detector: Detector  # an OnnxDetector, or for a checkpoint a ModelDetector
         self.landmark_names: tuple[str, ...]  # of the points of a face, in their order
         self.family = _CHECKPOINT_FAMILY  # the name of the network's family
+        self.face_range: FaceRange  # which sizes it finds, as the file says, or as is usual in its family
         self.own_threshold = 0.0  # the score below which the file itself drops faces
         self.static_shape: tuple[int, int] | None = None  # (width, height) where an ONNX file takes no other
         if self.path.suffix.lower() == ".onnx":
@@ -95,6 +96,7 @@ class FaceDetector:
             )
             self.detector, self.static_shape, self.family = network, network.net.size, network.family
             self.own_threshold, self.landmark_names = network.own_threshold, network.landmark_names
+            self.face_range = range_of(self.family, network.net.metadata.get(METADATA))
         else:
             if family not in (None, _CHECKPOINT_FAMILY):
                 raise UsageError(f"{self.path}: a checkpoint is a {_CHECKPOINT_FAMILY}, not of the family '{family}'")
@@ -102,7 +104,7 @@ class FaceDetector:
                 self.path, device=device, score=score, nms=nms, max_candidates=max_candidates, threads=threads
             )
             self.detector, self.landmark_names = checkpoint, checkpoint.landmark_names
-        self.face_range = range_of(self.family)  # the sizes of faces that one look finds
+            self.face_range = range_of(self.family, checkpoint.info.get(METADATA))
         self.size = size
         self.looks = AnySize(self.detector, self.face_range, nms, min_face, self.static_shape)  # for `auto`
 

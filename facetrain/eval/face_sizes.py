@@ -150,12 +150,12 @@ def recall_by_size(
 def range_of_recalls(recalls: Mapping[int, float]) -> FaceRange | None:
     """The range that recalls by size, smallest first, come to; None where not even half of the faces are ever found.
 
-    Between two sizes that were measured recall is taken for a straight line over the logarithm of the size. Three
-    digits are kept.
+    None too where a single size is all there is. Between two sizes that were measured recall is taken for a straight
+    line over the logarithm of the size. Three digits are kept.
     """
     sizes, values = np.log(list(recalls)), np.array(list(recalls.values()))
     best = float(max(values, default=0.0))
-    if best < _SEEN:
+    if best < _SEEN or len(values) < 2:
         return None
     least, most = _ends(sizes, values, best / 2)[0], _ends(sizes, values, 0.9 * best)[1]
     return FaceRange(float(f"{np.exp(least):.3g}"), float(f"{np.exp(most):.3g}"))

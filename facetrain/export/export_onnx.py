@@ -12,13 +12,14 @@ from facetrain.core.documents.export import OnnxDocument, PrecisionDocument
 from facetrain.core.errors import ExportError
 from facetrain.core.faces import Image
 from facetrain.core.files import sha256, write_bytes
+from facetrain.detect.face_range import METADATA, as_metadata, parse_range
 from facetrain.export.images import check_images
 from facetrain.export.network.fold import fold
 from facetrain.export.network.folded import FoldedNet
 from facetrain.export.onnx.check import Check, check_lower, check_onnx, failed
 from facetrain.export.onnx.model import onnx_bytes, onnx_model, variant
 from facetrain.export.onnx.request import OnnxOptions, Precision, Quantised, check_places
-from facetrain.model.weights import load_model
+from facetrain.model.weights import load_checkpoint, model_of
 from facetrain.model.yunet import YuNet
 
 Say = Callable[[str], None]  # told what is being done
@@ -83,10 +84,12 @@ def export_onnx(
     output, images = (None if place is None else Path(place) for place in (output, images))
     checkpoint, output = check_places(str(weights), output, options, quantised, images)
     shown, calibration = check_images(images), _calibration(quantised)
-    model = load_model(checkpoint)
+    loaded = load_checkpoint(checkpoint)
+    model = model_of(loaded)
     options.check(model.config.strides)
     net = fold(model)
     extra = {"checkpoint_sha256": sha256(checkpoint), "precision": quantised.precision}
+    extra |= as_metadata(parse_range(loaded.info.get(METADATA)))
     say(f"writing {variant(model.config)} as {options.form} ONNX")
     file = onnx_model(net, extra, options)
     with ExitStack() as stack:

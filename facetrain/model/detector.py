@@ -1,7 +1,8 @@
 """A network as a detector: the torch counterpart of detect/onnx.py."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +14,26 @@ from facetrain.core.faces import Faces, Image
 from facetrain.core.memory import taking
 from facetrain.model.exact import exact_float32
 from facetrain.model.priors import decode_boxes, decode_landmarks
-from facetrain.model.weights import load_model
+from facetrain.model.weights import load_checkpoint, model_of
 from facetrain.model.yunet import Predictions, YuNet
 
 
 class ModelDetector:
-    """Finds faces with a YuNet, at each image's own size, padded with black to a multiple of the largest stride."""
+    """Finds faces with a YuNet, at each image's own size, padded with black to a multiple of the largest stride.
 
-    def __init__(self, model: YuNet, *, score: float = 0.5, nms: float = 0.45, max_candidates: int = 5000) -> None:
-        self.model = model
+    info: what the file of its weights says besides them
+    """
+
+    def __init__(
+        self,
+        model: YuNet,
+        *,
+        score: float = 0.5,
+        nms: float = 0.45,
+        max_candidates: int = 5000,
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model, self.info = model, info or {}
         self.score = score
         self.nms = nms
         self.max_candidates = max_candidates
@@ -79,8 +91,9 @@ class ModelDetector:
 
 def load_detector(path: Path, device: str, score: float, nms: float, max_candidates: int) -> ModelDetector:
     """A checkpoint's network as a detector on `device` (cpu, cuda, cuda:N, N, mps)."""
-    model = load_model(path).to(torch_device(device)).eval()
-    return ModelDetector(model, score=score, nms=nms, max_candidates=max_candidates)
+    checkpoint = load_checkpoint(path)
+    model = model_of(checkpoint).to(torch_device(device)).eval()
+    return ModelDetector(model, score=score, nms=nms, max_candidates=max_candidates, info=checkpoint.info)
 
 
 def torch_device(name: str) -> torch.device:

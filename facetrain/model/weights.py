@@ -56,6 +56,7 @@ _ORIGINAL = (
 class Checkpoint:
     """A file's weights: the configuration where the file has it whole, the model's part of it in any case.
 
+    info:   what the file says of itself besides, plain values of any kind
     folded: whether the file had no batch norms, and those in `state` change nothing
     """
 
@@ -85,7 +86,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         config = config_of(document, path)
         if kind == STATE_FORMAT:
             part = "model" if document.get("ema") is None else "ema"
-            return Checkpoint(path, config.model, weights_of(document.get(part), path, part), config, {})
+            said = document.get("info")
+            info = dict(said) if isinstance(said, Mapping) else {}
+            return Checkpoint(path, config.model, weights_of(document.get(part), path, part), config, info)
         info = document.get("info")
         if not isinstance(info, Mapping):
             raise DataError(f"{path}: an incomplete facetrain checkpoint: 'info' is missing", _TAKE_AGAIN)
@@ -163,13 +166,16 @@ def tensor_bytes(document: Mapping[str, Any]) -> bytes:
 
 def load_model(path: str | Path) -> YuNet:
     """The network of a checkpoint with its weights, on the CPU, in evaluation mode."""
-    path = Path(path)
-    checkpoint = load_checkpoint(path)
-    check_extent(checkpoint.model, checkpoint.state, path)
+    return model_of(load_checkpoint(path))
+
+
+def model_of(checkpoint: Checkpoint) -> YuNet:
+    """The network of a checkpoint that was read, see `load_model`."""
+    check_extent(checkpoint.model, checkpoint.state, checkpoint.path)
     model = build(checkpoint.model)
     misfits = fit_weights(model, checkpoint.state)
     if misfits:
-        raise DataError(f"{path}: {len(misfits)} weights do not fit the model: {'; '.join(misfits[:5])}")
+        raise DataError(f"{checkpoint.path}: {len(misfits)} weights do not fit the model: {'; '.join(misfits[:5])}")
     return model.eval()
 
 

@@ -16,17 +16,19 @@ from facetrain.data.batch import Batch
 from facetrain.data.batch_sheet import draw_batch
 from facetrain.data.batches import Share, ahead, epoch_batches, epoch_shares, side_stream
 from facetrain.data.crops import Crop
+from facetrain.detect.face_range import FaceRange
 from facetrain.model.exact import exact_float32
 from facetrain.model.yunet import YuNet
 from facetrain.train.ema import Ema
 from facetrain.train.events import Events, tell_progress
+from facetrain.train.face_sizes import find_range, validation_faces
 from facetrain.train.machine import StepsAhead, memory_errors, tuned_kernels
 from facetrain.train.optim.optimizers import set_rate
 from facetrain.train.optim.pace import Clock, Pace
 from facetrain.train.parallel.lanes import GroupGradients
 from facetrain.train.parallel.world import World
 from facetrain.train.prepare import Setup, tell_cost
-from facetrain.train.run.best import Contest, keep_best, keep_numbered, validate
+from facetrain.train.run.best import Contest, keep_best, keep_numbered, keep_range, validate
 from facetrain.train.run.checkpoint import TrainState, save_state, saving_on_failure
 from facetrain.train.run.ending import Ending
 from facetrain.train.run.environment import interruptible
@@ -47,6 +49,7 @@ class Training:
     step:   trains on a batch, or on its parts, and returns its losses
     groups: whose parts these are; None: the step takes whole batches
     report: of the last validation
+    sizes:  of faces that the last weights find, once that has been measured
     """
 
     config: Config
@@ -65,6 +68,7 @@ class Training:
     dry_run: bool
     groups: GroupGradients | None = None
     report: ValidationResult | None = None
+    sizes: FaceRange | None = None
     contest: Contest = field(default_factory=Contest)
 
     def __post_init__(self) -> None:
@@ -78,7 +82,7 @@ class Training:
         if self.state.budget is not None:
             self.state.spent = self.pace.spent()
         if self.run is not None:
-            save_state(self.run, self.config, self.state, self.model, self.ema, self.optimizer)
+            save_state(self.run, self.config, self.state, self.model, self.ema, self.optimizer, self.sizes)
 
     @contextmanager
     def guarded(self) -> Iterator[Ending]:
@@ -203,6 +207,8 @@ class Training:
             if ending.interrupted:
                 self.save()
                 return False
+            if ending.last_epoch(state.step) or self.out_of_patience:
+                self.look_at_sizes(weights)
         if self.run is not None and self.pace.due(self.config.train.keep_every, state.epoch, state.step):
             keep_numbered(self.run, self.config, state, state.epoch, weights)
         if state.step == (state.epoch + 1) * self.setup.steps_per_epoch or self.pace.over(state.step):
@@ -227,6 +233,25 @@ class Training:
         for problem in self.report.unreadable[:5]:
             self.events.note(f"warning: not validated on, counted as without detections: {problem}")
         self.events.note(f"epoch {state.epoch + 1}: {self.report}, best {format_ap(state.best_ap)}")
+
+    def look_at_sizes(self, weights: dict[str, Tensor]) -> None:
+        """Measure which sizes of faces the run's weights find, and say so: `detect` shows images accordingly.
+
+        Some ten seconds, so nothing interrupts it; a run that is gone on with measures again at its end.
+        """
+        assert self.setup.val is not None
+        faces, backgrounds = validation_faces(self.setup.val.images) if self.run is not None else ([], [])
+        if self.run is None or not faces or not self.run.best.is_file():
+            return
+        self.sizes, best = keep_range(
+            *(self.run, self.config, weights),
+            lambda those: find_range(self.setup, those, faces, backgrounds, self.events),
+        )
+        if best is not None:
+            self.events.note(
+                f"faces of {best.least:g} to {best.most:g} pixels are found; "
+                "a finer look: tests/benchmarks/face_sizes.py"
+            )
 
     def draw(self) -> None:
         """Draw the curves into the run's folder."""

@@ -121,6 +121,33 @@ def test_weights_by_name_and_runs(capsys, tmp_path, monkeypatch):
     assert "did you mean 'yunet_s_released'?" in capsys.readouterr().err
 
 
+def test_which_faces_are_found(capsys):
+    found = {}
+    for suffix in (".pt", ".onnx"):
+        assert run_cli(["info", str(bundled_weights("yunet_n", suffix)), "--json"]) == 0
+        found[suffix] = json.loads(capsys.readouterr().out)["face_range"]
+        assert run_cli(["info", str(bundled_weights("yunet_n", suffix))]) == 0
+        line = f"faces      {found[suffix]['least']:g} to {found[suffix]['most']:g} pixels"
+        assert any(row.startswith(line) for row in capsys.readouterr().out.splitlines())
+    assert found[".pt"] == found[".onnx"]
+    assert found[".pt"] == {"least": 12.6, "most": 388}
+    assert run_cli(["info", "yunet_n", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["face_range"] is None  # a configuration finds nothing
+
+
+def test_a_graph_that_is_no_detector_finds_no_faces(capsys, tmp_path):
+    from onnx import TensorProto, helper
+
+    maps = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, "h", "w"]) for name in ("input", "out")]
+    graph = helper.make_graph([helper.make_node("Relu", ["input"], ["out"])], "net", maps[:1], maps[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (tmp_path / "other.onnx").write_bytes(model.SerializeToString())
+    assert run_cli(["info", str(tmp_path / "other.onnx"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["face_range"] is None
+    assert run_cli(["info", str(tmp_path / "other.onnx")]) == 0
+    assert "faces" not in capsys.readouterr().out
+
+
 def test_a_released_file_is_recognised(capsys, shared, tmp_path):
     path = tmp_path / "MODEL.ONNX"
     shutil.copy(shared / "reference/yunet/yunet_s_640_640.onnx", path)

@@ -38,7 +38,7 @@ def detect(folder, capfd):
     return run
 
 
-SOUGHT = "looked for faces of 12 px and more; --min-face 6 looks closer\n"
+SOUGHT = "looked for faces of 14 px and more; --min-face 7 looks closer\n"
 
 
 def images_in(path):
@@ -109,7 +109,7 @@ def test_json(detect):
     assert (document["score"], document["nms"], document["errors"]) == (0.4, 0.3, [])
     first = document["images"][0]
     face = {"box": [4.0, 12.0, 12.0, 20.0], "score": 1.0, "landmarks": [[8.0, 16.0]] * 5}
-    sizes = {"width": 100, "height": 60, "scales": [1.0], "smallest_face": 12.0}
+    sizes = {"width": 100, "height": 60, "scales": [1.0], "smallest_face": 13.9}
     assert first == {"path": str(Path("in/a.png")), **sizes, "faces": [face]}
     assert document["images"][1]["faces"] == []
     assert len(document["images"]) == 3
@@ -139,19 +139,19 @@ def test_what_was_looked_for_is_said_once(detect):
         return detect(*arguments)[2].splitlines()[-1]  # where it takes seconds, progress is above it
 
     cv2.imwrite("in/large.png", np.zeros((2000, 4000, 3), np.uint8))
-    assert said_of("in") == "looked for faces of 12 to 24 px, by the image's size, and more; --min-face 6 looks closer"
+    assert said_of("in") == "looked for faces of 14 to 28 px, by the image's size, and more; --min-face 7 looks closer"
     assert said_of("in", "--min-face", "12") == "looked for faces of 12 px and more"
-    said = "looked for faces of 6 px and more, and not of 3: no image shows more at more than twice its size"
+    said = "looked for faces of 7 px and more, and not of 3: no image shows more at more than twice its size"
     assert said_of("in", "--min-face", "3") == said
     said = said_of("in/a.png", "in/sub", "--min-face", "62")
     assert said.endswith("; 1 image smaller than --min-face 62")  # 100x60
     assert "looked for" not in detect("in", "--min-face", "3", "--json")[2]
     _, out, _ = detect("in/large.png", "--json")
     [image] = json.loads(out)["images"]
-    assert (image["scales"], image["smallest_face"]) == ([0.5, 0.25, 0.125], 24.0)
+    assert (image["scales"], image["smallest_face"]) == ([0.5, 0.25, 0.125], 27.8)
     _, out, _ = detect("in/large.png", "--json", "--size", "640")
     [image] = json.loads(out)["images"]
-    assert (image["scales"], image["smallest_face"]) == ([0.16], 75.0)
+    assert (image["scales"], image["smallest_face"]) == ([0.16], 86.9)
 
 
 def test_json_without_landmarks_says_null(folder, make_spots, capfd):

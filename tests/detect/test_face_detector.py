@@ -2,6 +2,7 @@ import shutil
 import subprocess
 import sys
 from types import ModuleType
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -179,6 +180,7 @@ def test_a_checkpoint_goes_through_the_model(tmp_path, monkeypatch):
 
     class FakeDetector:
         landmark_names = ("a", "b")
+        info: ClassVar[dict[str, str]] = {}
 
         def detect_batch(self, images):
             return [Faces.none(5) for _ in images]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facetrain.cli import console
-from facetrain.core.errors import UsageError
+from facetrain.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from facetrain.config.schema import Config
-    from facetrain.core.documents.info import KnownWeights, ModelInfo
+    from facetrain.core.documents.info import FaceSizes, KnownWeights, ModelInfo
 
 
 def run(
@@ -46,7 +46,8 @@ def run(
         path = _weights_of(source)
         counted = describe(source if path is None else str(path), console.parse_size(size))
         known = None if path is None else _known(path)
-        model: ModelInfo = {**counted, "source": source, "known_as": known}
+        sizes = None if path is None else _face_range(path)
+        model: ModelInfo = {**counted, "source": source, "face_range": sizes, "known_as": known}
         console.result(model, _model_text(model), as_json=json)
 
 
@@ -68,6 +69,17 @@ def _known(path: Path) -> "KnownWeights | None":
 
     known = recognised(path)
     return None if known is None else {"name": known.name, "file": known.what}
+
+
+def _face_range(path: Path) -> "FaceSizes | None":
+    """Which sizes of faces a file's network finds; None for an ONNX file that is no detector of a known family."""
+    from facetrain.detect.detector import FaceDetector
+
+    try:
+        found = FaceDetector(path).face_range
+    except DataError:
+        return None
+    return {"least": found.least, "most": found.most}
 
 
 def _configuration(source: str | None) -> "Config":
@@ -99,4 +111,8 @@ def _model_text(model: "ModelInfo") -> str:
     if model["strides"]:  # an ONNX file does not say
         strides, landmarks = " ".join(map(str, model["strides"])), ", ".join(model["landmarks"]) or "none"
         lines += ["", f"strides    {strides}", f"landmarks  {landmarks}"]
+    if (sizes := model["face_range"]) is not None:
+        lines += [] if model["strides"] else [""]
+        least, most = sizes["least"], sizes["most"]
+        lines.append(f"faces      {least:g} to {most:g} pixels of the image as the network is shown it")
     return "\n".join(lines)

@@ -31,9 +31,17 @@ class KnownWeights(TypedDict):
     file: Annotated[str, "which of their files it is"]
 
 
+class FaceSizes(TypedDict):
+    """Shorter sides of faces, in pixels of the image as the network is shown it."""
+
+    least: Annotated[float, "the smallest that is found at least half as often as the best size is"]
+    most: Annotated[float, "the largest that is found at least nine tenths as often as the best size is"]
+
+
 class ModelInfo(ModelDocument):
     """`facetrain info MODEL --json`."""
 
+    face_range: Annotated[FaceSizes | None, "as the file or its family has it; null for what is no detector's file"]
     known_as: Annotated[KnownWeights | None, "null for a configuration, and for unknown weights"]
 
 

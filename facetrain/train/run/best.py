@@ -1,19 +1,21 @@
 """Validation of a run's weights, and the best of them."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from facetrain import __version__
 from facetrain.config.schema import Config
 from facetrain.core.run_dir import RunDir
+from facetrain.detect.face_range import FaceRange, as_metadata
 from facetrain.eval.difference import brackets, difference_of, holm
 from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.eval.pipeline import batch_of
 from facetrain.model.detector import ModelDetector
-from facetrain.model.weights import save_checkpoint
+from facetrain.model.weights import load_checkpoint, save_checkpoint
 from facetrain.model.yunet import build
 from facetrain.train.events import Events
 from facetrain.train.machine import tuned_kernels
@@ -71,6 +73,22 @@ def keep_best(
     if run is not None:
         images = report.images if report else 0
         save_checkpoint(run.best, weights, config, _info(state, epoch) | {"ap": ap, "validation_images": images})
+
+
+def keep_range(
+    run: RunDir, config: Config, weights: Mapping[str, Tensor], look: Callable[[Mapping[str, Tensor]], FaceRange | None]
+) -> tuple[FaceRange | None, FaceRange | None]:
+    """Measure which sizes of faces the last weights find and which the best, and write the latter into best.pt.
+
+    look: measures weights
+    Returns both.
+    """
+    last = look(weights)
+    best = load_checkpoint(run.best)
+    same = all(torch.equal(value, weights[name].cpu()) for name, value in best.state.items())
+    found = last if same else look(best.state)
+    save_checkpoint(run.best, best.state, best.config or config, {**best.info, **as_metadata(found)})
+    return last, found
 
 
 class Contest:

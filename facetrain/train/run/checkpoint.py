@@ -21,6 +21,7 @@ from facetrain.config.variant import preset_of
 from facetrain.core.errors import ConfigError, DataError, FacetrainError, InputError, OutputError, TrainingError
 from facetrain.core.files import replacing
 from facetrain.core.run_dir import RunDir
+from facetrain.detect.face_range import FaceRange, as_metadata
 from facetrain.model.safe_file import read_tensors, weights_of
 from facetrain.model.weights import STATE_FORMAT, Checkpoint, check_extent, config_of, fit_weights, tensor_bytes
 from facetrain.model.yunet import YuNet, build
@@ -60,9 +61,18 @@ class TrainState:
 
 
 def save_state(
-    run: RunDir, config: Config, state: TrainState, model: YuNet, ema: Ema | None, optimizer: torch.optim.Optimizer
+    run: RunDir,
+    config: Config,
+    state: TrainState,
+    model: YuNet,
+    ema: Ema | None,
+    optimizer: torch.optim.Optimizer,
+    found: FaceRange | None = None,
 ) -> None:
-    """Write last.pt atomically; the file before it stays as previous.pt. At no moment is there no whole file."""
+    """Write last.pt atomically; the file before it stays as previous.pt. At no moment is there no whole file.
+
+    found: the sizes of faces that these weights find, where that has been measured
+    """
     document = {
         "format": STATE_FORMAT,
         "facetrain": __version__,
@@ -71,6 +81,7 @@ def save_state(
         "model": model.state_dict(),
         "ema": ema.state if ema else None,
         "optimizer": optimizer.state_dict(),
+        "info": dict(as_metadata(found)),
     }
     content = tensor_bytes(document)
     with replacing(run.last) as scratch:
