@@ -4,7 +4,7 @@
     python tests/benchmarks/own_images.py --ways teacher --counts 50 --minutes 12
     python tests/benchmarks/own_images.py --table               # what own_images.jsonl holds
 
-The camera is a made one, a night camera: WIDER FACE's images without colour, at a few photons a pixel. Training images
+The camera is that of examples/night_camera.py: WIDER FACE's images without colour, at a few photons a pixel. Training images
 are the first so many of the training part by a hash of their names, with their labels; AP is that of validation images
 seen by the same camera, and of the same images as they were, to see what was forgotten (shrunk to 640x480). Each run is
 a process of its own with one thread and a clock of processor time. Needs the folder FACETRAIN_REFERENCE (by default
@@ -14,6 +14,7 @@ a process of its own with one thread and a clock of processor time. Needs the fo
 import argparse
 import hashlib
 import json
+import runpy
 import subprocess
 import sys
 import time
@@ -22,28 +23,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from long_run import git, reference
 
+CAMERA = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "night_camera.py"))["camera"]
 VALIDATION = 400
 LEAST = 16  # pixels of a face's shorter side; smaller ones count neither way
-PHOTONS = 20.0  # of a white pixel
 WAYS: dict[str, dict[str, Any]] = {
     "labels": {},
     "labels, slower": {"train.lr": 0.005},
     "teacher": {"train.teacher": "yunet_n"},
     "teacher, slower": {"train.teacher": "yunet_n", "train.lr": 0.005},
 }
-
-
-def camera(image: np.ndarray, seed: int) -> np.ndarray:
-    """What a night camera makes of an image: (H, W, 3) uint8 in and out."""
-    numbers = np.random.default_rng(seed)
-    light = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) / 255) ** 2.2
-    seen = numbers.poisson(light * PHOTONS + 0.5) + numbers.normal(0, 0.5, light.shape)
-    grey = np.clip(seen / (PHOTONS + 0.5), 0, 1) ** (1 / 2.2) * 255
-    return cv2.cvtColor(grey.astype(np.uint8), cv2.COLOR_GRAY2BGR)
 
 
 def draw_set(root: Path, part: str, count: int, *, night: bool) -> None:
@@ -61,7 +51,7 @@ def draw_set(root: Path, part: str, count: int, *, night: bool) -> None:
         target = folder / "images" / image.name
         target.parent.mkdir(parents=True, exist_ok=True)
         pixels = read_image(image.path)
-        write_image(target, camera(pixels, number) if night else pixels)
+        write_image(target, CAMERA(pixels, number) if night else pixels)
     small = [image.ignore | ((image.boxes[:, 2:] - image.boxes[:, :2]).min(1, initial=1e9) < LEAST) for image in chosen]
     known = [replace(image, ignore=ignore) for image, ignore in zip(chosen, small, strict=True)]
     labelv2.write(folder / "labelv2.txt", known, labels.points)
