@@ -4,9 +4,9 @@
     python tests/benchmarks/own_images.py --ways teacher --counts 50 --minutes 12
     python tests/benchmarks/own_images.py --table               # what own_images.jsonl holds
 
-The camera is that of examples/night_camera.py: WIDER FACE's images without colour, at a few photons a pixel. Training images
-are the first so many of the training part by a hash of their names, with their labels; AP is that of validation images
-seen by the same camera, and of the same images as they were, to see what was forgotten (shrunk to 640x480). Each run is
+The camera is that of examples/night_camera.py: WIDER FACE's images without colour, at a few photons a pixel. Training
+images are the first so many of the training part by a hash of their names, with their labels; AP is that of validation
+images seen by the same camera, and of the same images as they were, to see what was forgotten (as 640x480). Each run is
 a process of its own with one thread and a clock of processor time. Needs the folder FACETRAIN_REFERENCE (by default
 `shared` beside the checkout).
 """
