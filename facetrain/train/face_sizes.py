@@ -21,7 +21,7 @@ from facetrain.train.machine import tuned_kernels
 from facetrain.train.prepare import Setup
 
 _SIZES = tuple(size for size in SIZES if size <= 512)  # the next one would take as long as all of these
-_FACES = 24
+_FACES = 16
 _FEWEST = 8  # with fewer a single face would move the range by more than it is worth
 _LEAST = 64  # pixels of the shorter side: a smaller face, enlarged to the largest size, is a blur that tells nothing
 _SHOWN = 1280  # pixels of a background's shorter side: the largest window has no more

@@ -20,14 +20,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from face_sizes import faces_of
 from long_run import reference
 
 from facetrain.core.boxes import box_iou
 from facetrain.core.faces import Floats, Image, LabelledImage
-from facetrain.core.images import read_image, read_reduced, write_image
+from facetrain.core.images import read_image, read_reduced
 from facetrain.data.layout import load_split
 from facetrain.detect.any_size import resized
 from facetrain.detect.detector import FaceDetector
@@ -39,6 +38,13 @@ CANVASES = {0.3: (640, 480, 60), 2: (1632, 1224, 60), 12: (4000, 3000, 40), 50: 
 LEAST = 16  # pixels of the finest look: from here on recall is compared
 SCALES = (1, 1 / 2, 1 / 4, 1 / 8, 1 / 16)  # of one look, against the finest
 ALARM = 0.4  # IoU with some face below which a detection is a false alarm
+MAKE = """
+import sys
+import cv2
+source, target, width, height, progressive = sys.argv[1:]
+image = cv2.resize(cv2.imread(source), (int(width), int(height)), interpolation=cv2.INTER_LINEAR)
+cv2.imwrite(target, image, [cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)])
+"""
 MEASURE = """
 import json, resource, sys, time
 from facetrain.detect.detector import FaceDetector
@@ -188,7 +194,6 @@ def costs(images: Sequence[LabelledImage]) -> str:
     """Time and memory of large files, each in a process of its own."""
     lines = ["| file | milliseconds | peak MiB of the process | |", "| --- | ---: | ---: | --- |"]
     with tempfile.TemporaryDirectory() as folder:
-        source = read_image(images[0].path)
         for name, width, height, runs in (
             ("1 megapixel.jpg", 1152, 864, 7),
             ("12 megapixels.jpg", 4000, 3000, 7),
@@ -198,12 +203,10 @@ def costs(images: Sequence[LabelledImage]) -> str:
             ("1 gigapixel, progressive.jpg", 32000, 32000, 1),
         ):
             path = Path(folder, name)
-            image = cv2.resize(source, (width, height), interpolation=cv2.INTER_LINEAR)
-            if "progressive" in name:
-                cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
-            else:
-                write_image(path, image)
-            del image
+            # Linux counts the memory that a process had before it became another program into its peak: this process
+            # must stay smaller than what it measures.
+            size = [str(width), str(height), str(int("progressive" in name))]
+            subprocess.run([sys.executable, "-c", MAKE, str(images[0].path), str(path), *size], check=True)
             done = subprocess.run(
                 [sys.executable, "-c", MEASURE, str(path), str(runs)], check=True, capture_output=True, text=True
             )
