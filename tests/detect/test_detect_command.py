@@ -145,6 +145,8 @@ def test_what_was_looked_for_is_said_once(detect):
     assert said_of("in", "--min-face", "3") == said
     said = said_of("in/a.png", "in/sub", "--min-face", "62")
     assert said.endswith("; 1 image smaller than --min-face 62")  # 100x60
+    said = "looked for faces of 14 px and more, in one look; --size auto looks for all sizes"
+    assert said_of("in", "--size", "original") == said
     assert "looked for" not in detect("in", "--min-face", "3", "--json")[2]
     _, out, _ = detect("in/large.png", "--json")
     [image] = json.loads(out)["images"]

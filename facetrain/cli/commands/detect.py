@@ -141,7 +141,7 @@ def run(
             advance()
 
     if done.sought and not json:
-        console.say(sought_text(done.sought, done.sides, min_face))
+        console.say(sought_text(done.sought, done.sides, size, min_face))
     held = max(score, detector.own_threshold)
     left = len(sources) - done.done - len(failures) + done.before if interruption else None
     summary = summary_text(done.done, done.faces, folder if drawn else None, len(failures), left)

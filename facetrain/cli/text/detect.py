@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facetrain.core.words import count
+from facetrain.detect.views import AUTO
 
 
 def summary_text(images: int, faces: int, folder: Path | None, failed: int, left: int | None) -> str:
@@ -15,14 +16,16 @@ def summary_text(images: int, faces: int, folder: Path | None, failed: int, left
     return text if left is None else f"{text}; interrupted, {left} not looked at"
 
 
-def sought_text(smallest: Sequence[float], sides: Sequence[int], min_face: float | None) -> str:
+def sought_text(smallest: Sequence[float], sides: Sequence[int], size: str, min_face: float | None) -> str:
     """What was looked for, in one line.
 
-    smallest: the smallest face of each image, pixels; sides: its shorter side
+    smallest: the smallest face of each image, pixels; sides: its shorter side; size: how the images were shown
     """
     low, high = math.ceil(min(smallest)), math.ceil(max(smallest))
     sizes = f"{low} px" if low == high else f"{low} to {high} px, by the image's size,"
     text = f"looked for faces of {sizes} and more"
+    if size != AUTO:
+        return f"{text}, in one look; --size auto looks for all sizes"
     if min_face is None:
         return text + (f"; --min-face {max(low // 2, 4)} looks closer" if low > 4 else "")
     if low > min_face:
