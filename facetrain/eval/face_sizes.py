@@ -112,7 +112,7 @@ def recall_at(
         background = background_of(backgrounds[number % len(backgrounds)], width, height)
         image, box = pasted(background, face, size, (x, y))
         (seen,) = detector.detect_batch([image])
-        found += bool(len(seen) and box_iou(box[None], seen.boxes).max() >= _IOU)
+        found += bool(len(seen) and np.max(box_iou(box[None], seen.boxes)) >= _IOU)
     return found / len(faces)
 
 

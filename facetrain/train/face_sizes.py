@@ -70,13 +70,13 @@ def find_range(
 def _largest(image: LabelledImage) -> float:
     """The shorter side of the largest face that counts, in pixels; 0 without one."""
     boxes = image.boxes[~image.ignore]
-    return float((boxes[:, 2:] - boxes[:, :2]).min(1).max()) if len(boxes) else 0.0
+    return float(np.max(np.min(boxes[:, 2:] - boxes[:, :2], axis=1))) if len(boxes) else 0.0
 
 
 def _box(image: LabelledImage) -> np.ndarray:
     """The box (4,) of that face."""
     boxes = image.boxes[~image.ignore]
-    box: np.ndarray = boxes[(boxes[:, 2:] - boxes[:, :2]).min(1).argmax()]
+    box: np.ndarray = boxes[np.argmax(np.min(boxes[:, 2:] - boxes[:, :2], axis=1))]
     return box
 
 

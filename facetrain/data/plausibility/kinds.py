@@ -72,7 +72,7 @@ def in_percent(table: FaceTable, _: Points) -> Mask:
     """Every box of a set within 0 … 100, although images are far larger: percent. A few may lie there by chance."""
     large: Mask = table.sizes.min(1) >= _FAR_LARGER
     within = bool(np.all((table.boxes >= 0) & (table.boxes <= _HUNDRED))) and bool(table.has_area.all())
-    return large & (within and large.sum() >= _BY_CHANCE and table.boxes.max() > _UNIT)
+    return large & (within and large.sum() >= _BY_CHANCE and np.max(table.boxes) > _UNIT)
 
 
 def odd_shape(table: FaceTable, _: Points) -> Mask:
