@@ -95,7 +95,7 @@ def told(network: str, weights: Path) -> dict[str, Any]:
     from facetrain.model.safe_file import read_tensors
 
     document = read_tensors(weights)
-    about = document["info"] if "info" in document else document["state"]  # best.pt, last.pt
+    about = document["state"] if "state" in document else document["info"]  # last.pt, best.pt
     settings = {"teacher": TEACHER, "data": "widerface", **SETTINGS}
     return {
         "kind": "long run on a card",
