@@ -113,8 +113,8 @@ def decode_reduced(content: bytes, name: str, scale_of: Callable[[int, int], flo
     width, height = (header.width, header.height) if header else (0, 0)
     factor = 1
     if header is not None and header.format == "JPEG":
-        wanted = scale_of(width, height)
-        factor = next((n for n in (8, 4, 2) if wanted * n <= 1 and _shows_its_turn(width, height, n)), 1)
+        factor = _reduction(scale_of(width, height))
+        factor = factor if _shows_its_turn(width, height, factor) else 1
     decoded = width * height // factor**2
     if decoded > MAX_PIXELS:
         raise DataError(f"{name}: {width * height:,} pixels are too many", _most_pixels(factor))
@@ -132,6 +132,11 @@ def decode_reduced(content: bytes, name: str, scale_of: Callable[[int, int], flo
         return Reduced(image, 1, image.shape[1], image.shape[0])
     turned = image.shape[1] != -(-width // factor)
     return Reduced(image, factor, *((height, width) if turned else (width, height)))
+
+
+def _reduction(scale: float) -> int:
+    """By how much a JPEG's sides may be divided in decoding so that it keeps this part of them."""
+    return next((n for n in (8, 4, 2) if scale * n <= 1), 1)
 
 
 def _shows_its_turn(width: int, height: int, factor: int) -> bool:
@@ -238,8 +243,7 @@ def decode_small(content: bytes, name: str, shorter: int) -> NDArray[np.uint8]:
     header = read_header(content, name) if content and not is_lfs_pointer(content) else None
     whole = jpeg_has_end(content) if is_jpeg(content) else png_is_whole(content) if content[:8] == PNG_START else False
     if header is not None and header.width * header.height <= MAX_PIXELS and (whole or header.format == "WEBP"):
-        factors = (8, 4, 2) if header.format == "JPEG" else ()
-        factor = next((n for n in factors if min(header.width, header.height) >= n * shorter), 1)
+        factor = _reduction(shorter / min(header.width, header.height)) if header.format == "JPEG" else 1
         flags = _GREY_REDUCED[factor] | (_NOT_TURNED if header.orientation > 1 else 0)
         with taking(3 * header.width * header.height, name, (header.width, header.height)):
             grey = _by_opencv(content, flags)

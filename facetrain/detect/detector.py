@@ -134,9 +134,7 @@ class FaceDetector:
             faces = self.looks.detect(image.image, plan, image.factor)
             return Seen(faces, tuple(look.scale for look in plan.looks), plan.smallest)
         shown, factors = shown_as(image.image, self.size)
-        faces = self.detector.detect_batch([shown])[0]
-        if factors != (1.0, 1.0):
-            faces = View(shown, factors).back(faces)
+        faces = View(shown, factors).back(self.detector.detect_batch([shown])[0])
         scale = min(factors)
         if self.static_shape is not None:  # the file's own way to take an image
             scale *= min(self.static_shape[0] / shown.shape[1], self.static_shape[1] / shown.shape[0])

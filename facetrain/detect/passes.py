@@ -110,7 +110,7 @@ def _reach(static_shape: tuple[int, int] | None) -> float:
 
 
 def _overlap(side: int) -> int:
-    return min(_OVERLAP, side // 3) if side < _SIDE else _OVERLAP
+    return min(_OVERLAP, side // 3)
 
 
 def tiles_of(width: int, height: int, static_shape: tuple[int, int] | None = None) -> list[Tile]:

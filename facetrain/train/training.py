@@ -248,10 +248,7 @@ class Training:
             lambda those: find_range(self.setup, those, faces, backgrounds, self.events),
         )
         if best is not None:
-            self.events.note(
-                f"faces of {best.least:g} to {best.most:g} pixels are found; "
-                "a finer look: tests/benchmarks/face_sizes.py"
-            )
+            self.events.note(f"best.pt finds faces of {best.least:g} to {best.most:g} pixels, as they are shown to it")
 
     def draw(self) -> None:
         """Draw the curves into the run's folder."""

@@ -73,8 +73,8 @@ def test_a_run_keeps_the_sizes_that_it_finds(portraits: Path, tmp_path: Path) ->
     assert 8 < found.least < 32
     assert found.most == 128
     assert FaceDetector(result.run.best).face_range == FaceDetector(result.run.last).face_range == found
-    [line] = [note for note in events.notes if "are found" in note]
-    assert line.startswith(f"faces of {found.least:g} to 128 pixels are found")
+    [line] = [note for note in events.notes if "finds faces of" in note]
+    assert line == f"best.pt finds faces of {found.least:g} to 128 pixels, as they are shown to it"
 
 
 @pytest.mark.slow
