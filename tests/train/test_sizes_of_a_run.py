@@ -119,7 +119,7 @@ def test_a_run_that_finds_nothing_keeps_nothing(portraits: Path, tmp_path: Path)
     run = train_model(tiny_config(portraits, epochs=1), runs=tmp_path, events=events).run
     assert run is not None
     assert said(run.best) is said(run.last) is None
-    assert not any("are found" in note for note in events.notes)
+    assert not any("finds faces of" in note for note in events.notes)
 
 
 def test_faces_too_small_to_be_enlarged_are_not_looked_at(
