@@ -188,7 +188,8 @@ def _data(config: Config) -> Iterator[Violation]:
     if not config.data.root.strip():
         yield Violation("data.root", "is empty", "name a folder, or `sample`")
     yield from _roots(config)
-    if config.data.val is not None and 0 in (config.train.label_weight, *_first_weight(config)):
+    first = [source.label_weight for source in config.data.roots[:1]]
+    if config.data.val is not None and 0 in (config.train.label_weight, *first):
         yield Violation("data.val", "wants labels, and none are read", "leave it out", ("train.label_weight",))
     if not config.data.crop_scales:
         yield Violation("data.crop_scales", "must have at least one scale", "[1.0] crops squares")
@@ -196,10 +197,6 @@ def _data(config: Config) -> Iterator[Violation]:
     if smallest > largest:
         wrong = f"the smallest share, {smallest:g}, is above the largest, {largest:g}"
         yield Violation("data.cutout.area", wrong, f"write [{largest:g}, {smallest:g}]")
-
-
-def _first_weight(config: Config) -> list[float]:
-    return [source.label_weight for source in config.data.roots[:1]]
 
 
 def _roots(config: Config) -> Iterator[Violation]:

@@ -17,7 +17,7 @@ from facetrain.config.schema import Config, entries
 from facetrain.config.typed import choices, lay
 from facetrain.config.yaml_source import Source, plain_document, plain_value, read_yaml
 from facetrain.core.errors import ConfigError, InputError
-from facetrain.core.suggest import choices_hint, nearest
+from facetrain.core.suggest import choices_hint, nearest, nearest_path
 
 _LARGEST_FILE = 256 * 1024  # bytes; ours have 7,000, and PyYAML takes seconds for a megabyte
 _COMMENTS_AT = 29  # column
@@ -220,7 +220,8 @@ def _read_source(source: str | Path) -> tuple[str, str]:
     listed = f"presets: {', '.join(preset_names())}"
     if folder:
         raise InputError(f"{source}: a folder, not a YAML file", listed)
-    close = nearest(_bare(path.name).lower(), preset_names())
+    meant = nearest_path(path) if path.suffix else None
+    close = str(meant) if meant else nearest(_bare(path.name).lower(), preset_names())
     listed = f"{listed}; or give the path of a YAML file"
     raise InputError(
         f"{shorten(str(source))}: no such file, and no preset of this name",

@@ -5,16 +5,9 @@ The tables lie in rooms above this one, beside torch; a configuration is checked
 
 import ast
 import sys
-from dataclasses import field
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
-
-
-def named(place: str, default: str) -> Any:
-    """A field of the schema that holds a key of the table at `place`, such as `facetrain.train.losses:BOX_LOSSES`."""
-    return field(default=default, metadata={"names": place})
 
 
 def names_at(place: str) -> tuple[str, ...]:

@@ -219,6 +219,7 @@ class TrainConfig:
     loss: LossConfig = LossConfig()
     teacher: str | None = key(None, "a checkpoint, a run or a name that teaches every prior", may_change=True)
     teacher_weight: float = key(1.0, "of the teacher's loss terms", "[0, inf)")
+    teacher_maps: float = key(0.0, "of how much maps inside differ from the teacher's, where it has such", "[0, inf)")
     label_weight: float = key(1.0, "of the labels' loss terms; 0: images are enough, labels are not read", "[0, inf)")
     plan: tuple[tuple[int, int], ...] | None = key(
         None, "[[step, total], …]: what was planned by the clock; repeats such a run without one"

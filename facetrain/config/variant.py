@@ -1,5 +1,6 @@
 """Which preset a network is of."""
 
+from dataclasses import replace
 from functools import cache
 
 from facetrain.config.load import load_config, preset_names
@@ -12,12 +13,10 @@ def preset_of(config: ModelConfig) -> str | None:
     How it was initialised does not matter, nor what its points are called.
     """
     for name, preset in _presets().items():
-        same = {
-            field: getattr(preset, field) == getattr(config, field)
-            for field in preset.__dataclass_fields__
-            if field not in ("objectness_bias", "landmarks", "head_channels" if not config.shared_convs else "")
-        }
-        if all(same.values()) and len(preset.landmarks.names) == len(config.landmarks.names):
+        width = preset.head_channels if config.shared_convs else config.head_channels  # else nothing has it
+        like = replace(config, objectness_bias=preset.objectness_bias, landmarks=preset.landmarks)
+        same_points = len(preset.landmarks.names) == len(config.landmarks.names)
+        if same_points and like == replace(preset, head_channels=width):
             return name
     return None
 

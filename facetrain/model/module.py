@@ -1,6 +1,6 @@
 """A list of operations as a torch module: its weights by their names, and a forward pass that goes through the list."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -18,6 +18,7 @@ class NetworkModule(nn.Module):
     """The operations of a network. Submodules have the names that the list gives: `backbone.stem.conv` and so on.
 
     kernels: how units, norms and pools are computed (model/kernels)
+    watched: maps inside that are kept beside the outputs, see `watch`
     """
 
     def __init__(self, network: Network) -> None:
@@ -28,8 +29,13 @@ class NetworkModule(nn.Module):
             self.add_module(name, child)
         # A norm may be exchanged for another one in its place (train/parallel): what is kept is where it lies.
         self._places = {name: _place(self, name) for conv in network.convs for name in (*conv.names, conv.norm) if name}
-        joined = join_outputs(network)
-        self._schedule = list(_with_last_uses(units(joined.operations, joined.readers()), network))
+        self.watched: tuple[str, ...] = ()
+        self._schedule = self._with_last_uses()
+
+    def watch(self, names: Iterable[str]) -> None:
+        """Keep these maps inside the network, by their names in its list, when it is computed."""
+        self.watched = tuple(names)
+        self._schedule = self._with_last_uses()
 
     def convolution(self, name: str) -> nn.Conv2d:
         """A convolution by the name of its weights."""
@@ -40,7 +46,7 @@ class NetworkModule(nn.Module):
         return cast(nn.BatchNorm2d, self._layer(name))
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, C, H, W) images -> the maps that leave the network, by their names, (B, channels, h, w)."""
+        """(B, C, H, W) images -> outputs and watched maps by their names, (B, channels, h, w) each."""
         maps = {IMAGE: images}
         for operation, finished in self._schedule:
             if isinstance(operation, Split):
@@ -83,6 +89,17 @@ class NetworkModule(nn.Module):
             x = self.batch_norm(conv.norm)(x)
         return F.relu(x) if conv.relu else x
 
+    def _with_last_uses(self) -> "list[tuple[Operation | Unit, list[str]]]":
+        """Each operation with the maps that nobody needs after it: they go, so that memory stays small."""
+        joined = join_outputs(self.network)
+        needed = {*self.network.outputs.values(), *self.watched}
+        found: list[tuple[Operation | Unit, list[str]]] = []
+        for operation in reversed(units(joined.operations, joined.readers())):
+            finished = [name for name in (*operation.reads, *operation.gives) if name not in needed]
+            needed.update(operation.reads, operation.gives)
+            found.append((operation, list(dict.fromkeys(finished))))
+        return found[::-1]
+
     def _layer(self, name: str) -> nn.Module:
         parent, attribute = self._places[name]
         layer: nn.Module = getattr(parent, attribute)
@@ -122,19 +139,6 @@ def _node(found: list[tuple[str, nn.Module]]) -> nn.Module:
 def _place(root: nn.Module, name: str) -> tuple[nn.Module, str]:
     parent, _, attribute = name.rpartition(".")
     return root.get_submodule(parent), attribute
-
-
-def _with_last_uses(
-    operations: Sequence[Operation | Unit], network: Network
-) -> Iterator[tuple[Operation | Unit, list[str]]]:
-    """Each operation with the maps that nobody needs after it: they go, so that memory stays small."""
-    needed = set(network.outputs.values())
-    found: list[tuple[Operation | Unit, list[str]]] = []
-    for operation in reversed(operations):
-        finished = [name for name in (*operation.reads, *operation.gives) if name not in needed]
-        needed.update(operation.reads, operation.gives)
-        found.append((operation, list(dict.fromkeys(finished))))
-    return iter(found[::-1])
 
 
 def _bias(convolution: nn.Conv2d) -> Tensor:

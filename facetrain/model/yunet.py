@@ -1,6 +1,7 @@
 """YuNet: the network of a configuration, and what it says of images."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ class Predictions:
     boxes:     (B, P, 4) raw: centre offset and log sides, in strides
     landmarks: (B, P, L, 2) raw offsets, in strides
     priors:    (P, 3) x, y, stride
+    maps:      the watched maps inside the network, (B, channels, h, w) each
     """
 
     cls: Tensor
@@ -28,6 +30,7 @@ class Predictions:
     boxes: Tensor
     landmarks: Tensor
     priors: Tensor
+    maps: tuple[Tensor, ...] = ()
 
 
 class YuNet(NetworkModule):
@@ -39,7 +42,9 @@ class YuNet(NetworkModule):
 
     def raw_levels(self, images: Tensor) -> list[list[Tensor]]:
         """Per level cls, obj, box and landmarks as (B, P_level, channels) logits and raw offsets."""
-        maps = self.maps(images)
+        return self._levels(self.maps(images))
+
+    def _levels(self, maps: Mapping[str, Tensor]) -> list[list[Tensor]]:
         levels = []
         for stride in self.config.strides:
             names = [self.network.outputs.get((kind, stride)) for kind in KINDS]
@@ -48,7 +53,8 @@ class YuNet(NetworkModule):
         return levels
 
     def forward(self, images: Tensor) -> Predictions:
-        joined = [torch.cat(part, dim=1).float() for part in zip(*self.raw_levels(images), strict=True)]
+        maps = self.maps(images)
+        joined = [torch.cat(part, dim=1).float() for part in zip(*self._levels(maps), strict=True)]
         cls, obj, boxes, landmarks = joined
         priors = make_priors(images.shape[2], images.shape[3], self.config.strides, images.device)
         return Predictions(
@@ -59,6 +65,7 @@ class YuNet(NetworkModule):
             if landmarks.numel()
             else landmarks.new_zeros(*landmarks.shape[:2], 0, 2),
             priors,
+            tuple(maps[name] for name in self.watched),
         )
 
 

@@ -13,6 +13,7 @@ from facetrain.config.schema import Config
 from facetrain.core.files import user_cache
 from facetrain.core.run_dir import RunDir
 from facetrain.data.batches import epoch_batches
+from facetrain.data.mixture import epoch_length
 from facetrain.detect.find_weights import find_weights
 from facetrain.model.detector import torch_device
 from facetrain.model.weights import Checkpoint, load_checkpoint
@@ -34,6 +35,7 @@ from facetrain.train.settle_norms import CROPS, settle_norms
 from facetrain.train.sources import unlabelled_of
 from facetrain.train.step import Task, make_step
 from facetrain.train.teacher import TeacherFile, make_teacher
+from facetrain.train.teacher_maps import watch_alike
 from facetrain.train.training import Training
 from facetrain.train.unlabelled import find_faces
 
@@ -150,13 +152,16 @@ def assemble(
     join_norms(model, world, place)
     optimizer = make_optimizer(model, train)
     ema = Ema(model, train.ema) if train.ema is not None else None
-    new = TrainState(0, 0, *contents, teacher=taught.sha256 if taught else None, budget=limits.budget)
+    samples = epoch_length(setup.store.images, config.data.roots)
+    new = TrainState(0, 0, *contents, teacher=taught.sha256 if taught else None, budget=limits.budget, samples=samples)
     state = restore(saved, model, ema, optimizer) if saved is not None else new
     check_same_data(state, *contents)
     pace = make_pace(config, setup, state, limits)
     for line in plan(setup, pace):
         events.note(line)
     task = Task(train, setup.dtype, world, make_teacher(taught, place) if taught else None)
+    if task.teacher is not None and train.teacher_maps:
+        events.note(watch_alike(model, task.teacher))
     seconds = [left for left in (limits.max_time, pace.left()) if left is not None]
     gradients = accelerated(setup, model, task, pace, state.step, min(seconds, default=None), events)
     unlabelled = unlabelled_of(setup.store.images, config)

@@ -68,6 +68,7 @@ def _of_positives(predictions: Predictions, targets: Targets) -> tuple[Predictio
     of_predictions = {
         name: value[prior] if name == "priors" else value[image, prior][None]
         for name, value in vars(predictions).items()
+        if name != "maps"
     }
     of_targets = {name: value[image, prior][None] for name, value in vars(targets).items()}
     return Predictions(**of_predictions), Targets(**of_targets)

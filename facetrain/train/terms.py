@@ -13,6 +13,7 @@ from facetrain.train.assign import Targets
 from facetrain.train.losses import compute_losses, landmark_faces
 from facetrain.train.parallel.world import World
 from facetrain.train.teacher import prior_weights, teacher_losses
+from facetrain.train.teacher_maps import difference
 
 Losses = dict[str, Tensor]
 
@@ -66,8 +67,18 @@ def teacher_terms(seen: Seen) -> Losses:
     return losses if seen.targets is not None else losses | {"positives": weight.sum()}
 
 
+def map_terms(seen: Seen) -> Losses:
+    """`teacher_maps`: how much the maps inside differ from the teacher's, each process's part by its images."""
+    if seen.taught is None or not seen.config.teacher_maps or not seen.predictions.maps:
+        return {}
+    images = seen.predictions.cls.new_tensor(float(len(seen.predictions.cls)))
+    part = images / seen.world.sum(images)
+    apart = difference(seen.predictions.maps, seen.taught.maps, seen.batch.images.shape[2])
+    return {"teacher_maps": seen.config.teacher_maps * part * apart}
+
+
 def _times(factor: float, losses: Losses) -> Losses:
     return losses if factor == 1 else {name: factor * value for name, value in losses.items()}
 
 
-TERMS: dict[str, Term] = {"labels": label_terms, "teacher": teacher_terms}
+TERMS: dict[str, Term] = {"labels": label_terms, "teacher": teacher_terms, "maps": map_terms}

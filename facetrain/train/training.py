@@ -160,20 +160,26 @@ class Training:
     def batches(self) -> Iterator[tuple[list[Crop], Batch | list[Share]]]:
         """What is left of the epoch, with the crops of each step: batches, or their parts where there are groups."""
         train, state = self.config.train, self.state
-        of_epoch: dict[str, Any] = {
-            "batch": train.batch,
-            "seed": train.seed,
-            "epoch": state.epoch,
-            "first_step": state.step - state.epoch * self.setup.steps_per_epoch,
-        }
+        first = state.step - state.epoch * self.setup.steps_per_epoch
         source = self.setup.store, self.config.data, self.config.model.landmarks
         if self.groups is not None:
             parts = self.groups.division.parts(train.batch)
-            return self.groups.ahead(epoch_shares(*source, parts=parts, **of_epoch))
+            shares = epoch_shares(
+                *source, batch=train.batch, seed=train.seed, epoch=state.epoch, first_step=first, parts=parts
+            )
+            return self.groups.ahead(shares)
         # Rounded where they are made, images are a third of the traffic on their way to a GPU's step. They are copied
         # into a recorded step's own buffer: made there, they would wait for the step before, which still reads it.
         dtype = self.setup.dtype if self.stream else torch.float32
-        batches = epoch_batches(*source, part=self.world.part(train.batch), dtype=dtype, **of_epoch)
+        batches = epoch_batches(
+            *source,
+            batch=train.batch,
+            seed=train.seed,
+            epoch=state.epoch,
+            first_step=first,
+            part=self.world.part(train.batch),
+            dtype=dtype,
+        )
         # a GPU computes while the next batch is made; on a CPU both would only fight for the cores
         return ahead(batches, stream=self.stream) if self.stream else batches
 

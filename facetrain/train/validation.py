@@ -11,14 +11,15 @@ from facetrain.config.schema import Config
 from facetrain.core.documents.train import ValidationLine
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import Detector, Faces, LabelledImage
-from facetrain.data.layout import find_split, load_split
+from facetrain.data.layout import find_split, load_split, undivided
 from facetrain.data.sources import reading_of_source, sources_of
+from facetrain.detect.operating_points import OperatingPoints
 from facetrain.eval.benchmark import Benchmark
 from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.eval.labelled import labelled_benchmark, size_check
+from facetrain.eval.operating_points import operating_points
 from facetrain.eval.pipeline import detect_images
-from facetrain.eval.wider_face.benchmark import widerface_benchmark
-from facetrain.eval.wider_face.ground_truth import has_ground_truth
+from facetrain.eval.wider_face.benchmark import official_benchmark
 from facetrain.train.events import Events
 from facetrain.train.parallel.world import ALONE, World
 
@@ -29,6 +30,7 @@ class ValidationResult:
 
     ap:       mean of the subsets, or the labelled AP; None where no face counts
     estimate: the same with its interval and its draws, to be compared with that of other weights
+    points:   scores that give the usual precisions; None where none does
     """
 
     ap: float | None
@@ -37,6 +39,7 @@ class ValidationResult:
     detections: int
     unreadable: list[str]
     estimate: Estimate | None = field(default=None, repr=False, compare=False)
+    points: OperatingPoints | None = field(default=None, repr=False, compare=False)
 
     def as_line(self, step: int, epoch: int) -> ValidationLine:
         """Its line in metrics.jsonl."""
@@ -71,7 +74,7 @@ class Validation:
     @property
     def official(self) -> bool:
         """Whether it is WIDER FACE's, with its easy, medium and hard."""
-        return self.benchmark.name == "widerface"
+        return self.benchmark.official
 
     @property
     def images(self) -> Sequence[LabelledImage]:
@@ -118,7 +121,8 @@ class Validation:
         subsets = scores.ap if self.official else {}
         count = sum(len(faces) for faces in found)
         estimate = scores.mean_interval(self.resampling)
-        return ValidationResult(scores.mean_ap, subsets, len(found), count, unreadable, estimate)
+        points = operating_points(scores, self.resampling)
+        return ValidationResult(scores.mean_ap, subsets, len(found), count, unreadable, estimate, points)
 
 
 def find_validation(root: Path, config: Config, events: Events, training: Path | None = None) -> Validation | None:
@@ -128,8 +132,8 @@ def find_validation(root: Path, config: Config, events: Events, training: Path |
     """
     limit = config.eval.limit
     try:
-        if has_ground_truth(root):
-            benchmark = widerface_benchmark(root, present_only=True).thinned(limit)
+        if (official := official_benchmark(root)) is not None:
+            benchmark = official.thinned(limit)
             events.note(
                 f"validation: {len(benchmark.images):,} WIDER FACE images are there; the mean of the official easy, "
                 "medium and hard AP over them chooses best.pt"
@@ -138,7 +142,7 @@ def find_validation(root: Path, config: Config, events: Events, training: Path |
         reading = reading_of_source(sources_of(config.data)[0], config.data)
         place = find_split(root, "val", reading)
         if place.whole and place.labels == training:
-            raise InputError(f"{root}: one set for all, not divided into train and val (data.val=0.1 keeps a tenth)")
+            raise InputError(f"{root}: {undivided(root, reading)} (data.val=0.1 keeps a tenth)")
         labels = load_split(root, "val", config.model.landmarks.names, reading)
     except InputError as error:
         events.note(f"no validation: {error.message}; best.pt will be the last weights")

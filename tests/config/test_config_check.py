@@ -108,6 +108,7 @@ OUTSIDE = [
     ("train.muon.adamw_lr", "0", "above 0", "0.0"),
     ("train.muon.weight_decay", "-1", "at least 0", "-1.0"),
     ("train.teacher_weight", "-0.5", "at least 0", "-0.5"),
+    ("train.teacher_maps", "-0.5", "at least 0", "-0.5"),
     ("train.label_weight", "-1", "at least 0", "-1.0"),
     ("train.patience", "0", "at least 1", "0"),
     ("train.keep_every", "0", "above 0", "0.0"),

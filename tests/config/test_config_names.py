@@ -1,14 +1,17 @@
 """Names of tables: those that the tables have, read without loading them; and what a wrong name is told."""
 
+import ast
 import re
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass, replace
 from importlib import import_module
 from operator import attrgetter
+from pathlib import Path
 
 import pytest
 
+import facetrain
 from facetrain.config.check import check_config
 from facetrain.config.load import load_config, preset_names, preset_text
 from facetrain.config.names import _written, names_at
@@ -32,6 +35,22 @@ NAMED = dict(named_fields(Config()))
 def table_at(place):
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
+
+
+def test_nothing_of_the_configuration_is_left_over():
+    """Every function and class of config/ is used somewhere in the package."""
+    package = Path(facetrain.__file__).parent
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in package.rglob("*.py")}
+    imports = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    taken = {(node.module, alias.name) for node in imports for alias in node.names}
+    left_over = []
+    for path, tree in trees.items():
+        here = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        for node in tree.body if path.parent.name == "config" else ():
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name not in here:
+                left_over += {(f"facetrain.config.{path.stem}", node.name)} - taken
+    assert ("facetrain.config.load", "load_config") in taken
+    assert left_over == []
 
 
 def test_the_walk_sees_them():

@@ -13,7 +13,7 @@ from facetrain.core.errors import DataError, InputError, UsageError
 from facetrain.core.run_dir import RunDir
 from facetrain.eval.evaluate import evaluate_model
 from facetrain.model.safe_file import read_tensors
-from facetrain.model.weights import save_checkpoint
+from facetrain.model.weights import save_checkpoint, tensor_bytes
 from facetrain.model.yunet import build
 from facetrain.train.loop import train_model
 
@@ -37,9 +37,20 @@ def test_shares_and_weights(two: list[Path], tmp_path: Path) -> None:
     assert "validation: 3 of 3 labelled images" in said  # of the first
     assert load_config(run.config).data.roots == config.data.roots
 
-    other = train(config, tmp_path / "runs", name="stopped", events=ctrl_c_at(3))
-    train_model(resume=other)
-    assert_same_run(run, other)
+    for step in (3, 6, 12):  # an epoch has 7 steps, and as many images without shares have 4
+        other = train(config, tmp_path / "runs", name=f"stopped-{step}", events=ctrl_c_at(step))
+        train_model(resume=other)
+        assert_same_run(run, other)
+
+
+def test_a_run_with_shares_by_an_earlier_version_goes_on(two: list[Path], tmp_path: Path) -> None:
+    """Its state says how many images there are, not how many samples an epoch has."""
+    config = several(two, {}, {"share": 0.6}, epochs=2)
+    run = train(config, tmp_path / "runs", name="r", events=ctrl_c_at(6))
+    document = dict(read_tensors(run.last))
+    document["state"] = {name: value for name, value in document["state"].items() if name != "samples"}
+    run.last.write_bytes(tensor_bytes(document))
+    assert train_model(resume=run).step == 2 * 7
 
 
 def test_sets_that_moved(two: list[Path], tmp_path: Path) -> None:

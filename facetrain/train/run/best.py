@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from facetrain import __version__
 from facetrain.config.schema import Config
 from facetrain.core.run_dir import RunDir
 from facetrain.detect.face_range import FaceRange, as_metadata
+from facetrain.detect.operating_points import as_metadata as points_as_metadata
 from facetrain.eval.difference import brackets, difference_of, holm
 from facetrain.eval.intervals import Estimate, Resampling
 from facetrain.eval.pipeline import batch_of
@@ -24,6 +25,17 @@ from facetrain.train.run.checkpoint import TrainState
 from facetrain.train.validation import Validation, ValidationResult
 
 _SHOWN = 6  # epochs in a message
+
+
+class WeightsInfo(TypedDict):
+    """What weights of a run say of themselves. epoch: from 1; teacher: its SHA-256; the last two: of best.pt alone."""
+
+    facetrain: str
+    epoch: int
+    step: int
+    teacher: NotRequired[str]
+    ap: NotRequired[float | None]
+    validation_images: NotRequired[int]
 
 
 def validate(
@@ -71,8 +83,9 @@ def keep_best(
         return
     state.best_ap, state.best_epoch, state.idle = ap, epoch, 0
     if run is not None:
-        images = report.images if report else 0
-        save_checkpoint(run.best, weights, config, _info(state, epoch) | {"ap": ap, "validation_images": images})
+        info = _info(state, epoch)
+        info["ap"], info["validation_images"] = ap, report.images if report else 0
+        save_checkpoint(run.best, weights, config, {**info, **points_as_metadata(report.points if report else None)})
 
 
 def keep_range(
@@ -135,6 +148,8 @@ def keep_numbered(run: RunDir, config: Config, state: TrainState, epoch: int, we
             path.unlink(missing_ok=True)
 
 
-def _info(state: TrainState, epoch: int) -> dict[str, Any]:
-    info = {"facetrain": __version__, "epoch": epoch + 1, "step": state.step}
-    return info if state.teacher is None else info | {"teacher": state.teacher}
+def _info(state: TrainState, epoch: int) -> WeightsInfo:
+    info: WeightsInfo = {"facetrain": __version__, "epoch": epoch + 1, "step": state.step}
+    if state.teacher is not None:
+        info["teacher"] = state.teacher
+    return info

@@ -58,6 +58,7 @@ class TrainState:
     teacher: str | None = None  # SHA-256 of the teacher's file
     budget: float | None = None  # seconds that the run may take, where steps are planned by time …
     spent: float = 0.0  # … and what it has taken
+    samples: int = 0  # of an epoch, which shares of several sets make other than the images; 0: an earlier version's
 
 
 def save_state(
@@ -185,15 +186,17 @@ def _check_counters(state: Any, config: Config, path: Path) -> None:
         values = TrainState(**state)
     except TypeError as error:
         raise DataError(f"{path}: an incomplete training state: {error}") from error
-    whole = (values.step, values.epoch, values.images, values.idle)
+    whole = (values.step, values.epoch, values.images, values.samples, values.idle)
     if not all(type(value) is int and 0 <= value <= _MOST_STEPS for value in whole):
-        raise DataError(f"{path}: step, epoch, images and idle are {whole}, not counts")
+        raise DataError(f"{path}: step, epoch, images, samples and idle are {whole}, not counts")
     for name, kinds in _KINDS.items():
         if not isinstance(getattr(values, name), kinds):
             raise DataError(f"{path}: '{name}' is a {type(getattr(values, name)).__name__}")
-    if not values.images:
+    shared = any(root.share is not None for root in config.data.roots)
+    samples = values.samples or (0 if shared else values.images)
+    if not samples:
         return
-    length = -(-values.images // config.train.batch)
+    length = -(-samples // config.train.batch)
     over = config.train.plan is not None and values.step >= config.train.plan[-1][1]
     first = (values.epoch - 1) * length + 1 if over else values.epoch * length
     if not first <= values.step <= (values.epoch + 1) * length:

@@ -4,7 +4,7 @@ import json
 from io import FileIO
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import cast
 
 from facetrain.core.documents.train import PlanLine, TrainLine, ValidationLine
 from facetrain.core.errors import OutputError
@@ -14,6 +14,7 @@ from facetrain.core.plots import new_figure
 from facetrain.core.run_dir import RunDir
 from facetrain.train.run.board import Board, open_board
 
+Line = TrainLine | ValidationLine | PlanLine
 _NEEDED = {"train": {"epoch", "lr", "losses"}, "val": {"epoch", "ap"}, "plan": {"total"}}  # by kind of line
 
 
@@ -36,7 +37,7 @@ class MetricsLog:
         self.file = run.metrics.open("ab", buffering=0)
         self.board = open_board(run, step)
 
-    def write(self, line: TrainLine | ValidationLine | PlanLine) -> None:
+    def write(self, line: Line) -> None:
         """One line. Raises OutputError where the disk is full."""
         if self.run is None or self.file is None:
             return
@@ -59,11 +60,11 @@ class MetricsLog:
             self.board.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path) -> list[Line]:
     """All complete lines of a metrics file; a line that a crash or a person has torn is left out."""
     if not path.exists():
         return []
-    lines = []
+    lines: list[Line] = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
@@ -72,7 +73,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict) and isinstance(line.get("step"), int):
             needed = _NEEDED.get(str(line.get("kind")))
             if needed is not None and needed <= line.keys():
-                lines.append(line)
+                lines.append(cast(Line, line))
     return lines
 
 
@@ -80,7 +81,7 @@ def draw_curves(run: RunDir) -> None:
     """Loss terms, learning rate and validation AP over the steps, as curves.png."""
     lines = read_metrics(run.metrics)
     steps = [line for line in lines if line["kind"] == "train"]
-    validations = [line for line in lines if line["kind"] == "val" and line["ap"] is not None]
+    validations = [(line["step"], line["ap"]) for line in lines if line["kind"] == "val" and line["ap"] is not None]
     if not steps:
         return
     figure = new_figure(9, 9)
@@ -94,9 +95,9 @@ def draw_curves(run: RunDir) -> None:
     rate.plot(x, [line["lr"] for line in steps], color="black")
     rate.set(ylabel="learning rate", ylim=(0, None))
     if validations:
-        precision.plot([v["step"] for v in validations], [v["ap"] for v in validations], marker="o")
-        best = max(validations, key=lambda line: line["ap"])
-        precision.annotate(f"{best['ap']:.3f}", (best["step"], best["ap"]), textcoords="offset points", xytext=(0, 6))
+        precision.plot(*zip(*validations, strict=True), marker="o")
+        best = max(validations, key=lambda point: point[1])
+        precision.annotate(f"{best[1]:.3f}", best, textcoords="offset points", xytext=(0, 6))
     precision.set(ylabel="validation AP", xlabel="step", ylim=(0, 1))
     for axes in (losses, rate, precision):
         axes.grid(alpha=0.3)
