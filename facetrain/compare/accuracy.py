@@ -55,7 +55,7 @@ def load_widerface(data: Path, ground_truth: Path | None, *, present_only: bool)
     benchmark = load_benchmark(data, widerface=True, ground_truth=ground_truth, present_only=present_only)
     images = benchmark.images
     fingerprint = hash_images([image.name for image in images], [image.path for image in images])
-    return KnownBenchmark(benchmark, {"images": fingerprint, "truth": hash_ground_truth(benchmark)})
+    return KnownBenchmark(benchmark, {"images": fingerprint, "ground_truth": hash_ground_truth(benchmark)})
 
 
 def hash_images(names: Sequence[str], paths: Sequence[Path]) -> str:

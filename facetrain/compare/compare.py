@@ -118,7 +118,8 @@ def compare_models(
         "rounds": settings.rounds,
         "repeats": settings.repeats,
     }
-    return Comparison(rows, describe_machine(cores, threads), timing, shown, look, interrupted, pairs)
+    machine, size = describe_machine(cores, threads), settings.protocol.size
+    return Comparison(rows, machine, timing, shown, look, interrupted, pairs, size)
 
 
 @dataclass(frozen=True)

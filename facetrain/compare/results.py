@@ -13,6 +13,7 @@ from facetrain.core.documents.common import ProtocolDocument
 from facetrain.core.documents.compare import CompareDocument, MachineDocument, ModelRow, SpeedDocument, TimingDocument
 from facetrain.core.errors import FacetrainError
 from facetrain.core.faces import Faces, Image
+from facetrain.detect.views import ORIGINAL
 from facetrain.eval.intervals import Estimate
 
 
@@ -113,6 +114,7 @@ class Comparison:
     look:     the image that was looked at, if one was given
     pairs:    which of two models has the higher AP, each with each
     interrupted: somebody stopped it; what was finished by then is there
+    size:     how images were shown, as the protocol has it
     """
 
     rows: Sequence[Row]
@@ -122,6 +124,7 @@ class Comparison:
     look: Look | None
     interrupted: bool
     pairs: Sequence[Pair] = ()
+    size: str = ORIGINAL
 
     @property
     def smallest(self) -> int | None:

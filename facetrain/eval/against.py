@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from facetrain.core.documents.common import ProtocolDocument
 from facetrain.core.documents.eval import AgainstDocument
-from facetrain.core.errors import InputError
+from facetrain.core.errors import InputError, UsageError
 from facetrain.core.run_dir import is_of_run
 from facetrain.detect.find_weights import best_of_run, find_weights
 from facetrain.eval.difference import LANDMARKS, Difference, check_same_protocol, difference, verdict
@@ -21,19 +22,22 @@ class Against:
 
     own, name:  the two as they are called; a difference is own less other
     numbers:    (own, other) value of each difference
+    protocols:  (own, other) how images were shown; of result files as far as it is known
     """
 
     own: str
     name: str
     differences: Mapping[str, Difference]
     numbers: Mapping[str, tuple[float, float]]
+    protocols: tuple[ProtocolDocument, ProtocolDocument]
 
     @staticmethod
     def of(own: Evaluation, other: Evaluation, names: tuple[str, str]) -> "Against":
         """The differences of two measurements. Raises UsageError as `difference` does."""
         found = difference(other, own)
         here, there = ({**some.intervals, **some.details.intervals} for some in (own, other))
-        return Against(*names, found, {name: (here[name].value, there[name].value) for name in found})
+        numbers = {name: (here[name].value, there[name].value) for name in found}
+        return Against(*names, found, numbers, (own.protocol, other.protocol))
 
     def sentences(self) -> list[str]:
         """What can be said of each AP."""
@@ -65,11 +69,22 @@ class Against:
             f"in brackets: 95 % intervals of the difference, {first.draws:,} draws of the same images for both{several}"
         )
 
+    def remarks(self) -> list[str]:
+        """What the two do not share, or is not known of them, though they may be compared."""
+        sizes = [protocol.get("size") for protocol in self.protocols]
+        unknown = [name for name, size in zip((self.own, self.name), sizes, strict=True) if size is None]
+        if unknown:
+            why = "how images were shown is not known, no protocol.json beside its files says it"
+            return [f"{name}: {why}" for name in unknown]
+        # others than those of a file with a size of its own were refused
+        return [f"shown otherwise: size {sizes[0]} and {sizes[1]}"] if sizes[0] != sizes[1] else []
+
     def as_dict(self) -> AgainstDocument:
         """Plain values for JSON. `estimate` is own less other."""
         return {
             "own": self.own,
             "other": self.name,
+            "protocol": self.protocols[1],
             "differences": {
                 key: {"own": self.numbers[key][0], "other": self.numbers[key][1], **found.as_dict()}
                 for key, found in self.differences.items()
@@ -80,8 +95,11 @@ class Against:
 def other_source(what: str, protocol: EvalProtocol, device: str, threads: int | None) -> Source:
     """Weights, or a folder of result files, which is none of a run. Raises InputError where there is neither.
 
-    UsageError where the files say that they came about by another protocol than this one, what differs being named.
+    UsageError where nothing is named, and where the files say that they came about by another protocol than this one:
+    what differs is named.
     """
+    if not what.strip():  # as a path it would be the current folder
+        raise UsageError("`against` is empty", "name weights, or a folder of result files")
     if Path(what).is_dir() and best_of_run(Path(what)) is None:
         check_same_protocol(protocol.as_dict(), {**read_protocol(Path(what)), "source": "prediction files"})
         return Source(None, Path(what))

@@ -17,6 +17,7 @@ from facetrain.eval.outcomes import Outcome, outcomes_of
 
 Mask = NDArray[np.bool_]
 Item = TypeVar("Item")
+OFFICIAL = "widerface"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Benchmark:
     skip_empty: bool
     labels: Judgement | None = None
     landmarks: tuple[str, ...] = ()
+
+    @property
+    def official(self) -> bool:
+        """Whether it is WIDER FACE's, with its easy, medium and hard, and not the labels of a set."""
+        return self.name == OFFICIAL
 
     def thinned(self, limit: int | None) -> "Benchmark":
         """At most `limit` of the images, see `thin`."""

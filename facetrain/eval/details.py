@@ -8,7 +8,7 @@ never 0.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import cast
 
 import numpy as np
@@ -191,6 +191,48 @@ def recall_by_size(
     return [SizeRecall(low, high, count, seen, _share(seen, count)) for low, high, count, seen in limits]
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """All N detections of all images, best first.
+
+    image:       (N,) number of its image
+    score:       (N,)
+    true, false: (N,) whether it is a face that was not found before, or a false alarm; neither where it is ignored
+    last:        (N,) whether the next one has another score: detections of one score enter together, so a threshold
+                 stands behind the last of them
+    """
+
+    image: NDArray[np.int64]
+    score: NDArray[np.float32]
+    true: Flags
+    false: Flags
+    last: Flags
+
+    def until(self, count: int) -> "Ranking":
+        """The best so many."""
+        return Ranking(*(getattr(self, column.name)[:count] for column in fields(self)))
+
+
+def ranking(everything: Sequence[Outcome], found: Sequence[Faces]) -> Ranking:
+    """The detections in the order in which a falling threshold lets them in."""
+    image = np.repeat(np.arange(len(found)), [len(faces) for faces in found])
+    score = np.concatenate([np.zeros(0, np.float32), *(faces.scores for faces in found)])
+    true = np.concatenate([np.zeros(0, bool), *(outcome.true for outcome in everything)])
+    false = np.concatenate([np.zeros(0, bool), *(outcome.false for outcome in everything)])
+    order = np.argsort(-score, kind="stable")
+    score = score[order]
+    last = np.append(score[1:] != score[:-1], True)[: len(score)]
+    return Ranking(image[order], score, true[order], false[order], last)
+
+
+def precisions(hits: Doubles, alarms: Doubles) -> Doubles:
+    """Hits / (hits + alarms), 0 where there is no hit.
+
+    Divided, not multiplied: 55 of 100 are 0.55, but 0.55 * 100 is a little more than 55.
+    """
+    return np.divide(hits, hits + alarms, out=np.zeros(hits.shape), where=hits > 0)
+
+
 def operating_point(
     everything: Sequence[Outcome], found: Sequence[Faces], images: Sequence[LabelledImage], precision: float
 ) -> OperatingPoint | None:
@@ -198,22 +240,16 @@ def operating_point(
 
     A higher threshold need not reach it too: precision does not rise evenly. None where no threshold does.
     """
-    scores = np.concatenate([np.zeros(0, np.float32), *(faces.scores for faces in found)])
-    true = np.concatenate([np.zeros(0, bool), *(outcome.true for outcome in everything)])
-    false = np.concatenate([np.zeros(0, bool), *(outcome.false for outcome in everything)])
-    order = np.argsort(-scores, kind="stable")
-    scores, hits, alarms = scores[order], true[order].cumsum(), false[order].cumsum()
-    # detections of one score enter together: a threshold stands behind the last of them
-    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
-    # divided, not multiplied: 55 of 100 are 0.55, but 0.55 * 100 is a little more than 55
-    reached = np.divide(hits, hits + alarms, out=np.zeros(len(scores)), where=hits > 0)
-    enough = np.flatnonzero(last & (hits > 0) & (reached >= precision))
+    ranked = ranking(everything, found)
+    hits, alarms = ranked.true.cumsum(dtype=np.float64), ranked.false.cumsum(dtype=np.float64)
+    reached = precisions(hits, alarms)
+    enough = np.flatnonzero(ranked.last & (hits > 0) & (reached >= precision))
     if len(enough) == 0:
         return None
     at = enough[-1]
     return OperatingPoint(
         precision=precision,
-        score=float(scores[at]),
+        score=float(ranked.score[at]),
         reached=float(reached[at]),
         recall=float(hits[at] / _count(~p.ignore for p in images)),
         false_alarms=float(alarms[at] / len(images)),

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -37,7 +38,7 @@ from facetrain.eval.prediction_files import (
     write_predictions,
 )
 from facetrain.eval.protocol import EvalProtocol, ProtocolDetector
-from facetrain.eval.wider_face.benchmark import widerface_benchmark
+from facetrain.eval.wider_face.benchmark import official_benchmark, widerface_benchmark
 
 _OF_THE_SET = ("images", "present_only")  # what a protocol says of the images and not of how they are shown
 Progress = Callable[[int, int], None]
@@ -202,7 +203,7 @@ def evaluate_model(
 def load_benchmark(
     data: Path,
     *,
-    widerface: bool = False,
+    widerface: bool | None = False,
     ground_truth: Path | None = None,
     present_only: bool = False,
     needed: bool = True,
@@ -212,12 +213,15 @@ def load_benchmark(
 ) -> Benchmark:
     """Images and ground truth below `data`; `sample` is the set that facetrain draws itself.
 
+    widerface: None: the official one where its ground truth is, of the images that are there, else the labels
     needed: whether the images themselves will be looked at; tell: hears which labels were recognised
     val:    the share that `data.val` keeps of a set without a validation part
     Raises InputError or DataError for what is missing.
     """
     if str(data) == "sample" and not data.is_dir():
         data = sample_root()
+    if widerface is None and (official := official_benchmark(data)) is not None:
+        return official
     if widerface:
         return widerface_benchmark(data, ground_truth, present_only=present_only, needed=needed)
     labels = load_split(data, "val" if val is None else "train", None, reading)
@@ -258,7 +262,7 @@ def reported(benchmark: Benchmark, data: Path) -> Benchmark:
 
 def names_of(benchmark: Benchmark) -> list[str]:
     """The name of each image in prediction files, `<event>/<image>` without suffix."""
-    if benchmark.name == "widerface":
+    if benchmark.official:
         return [image.name for image in benchmark.images]
     return [str(PurePosixPath(image.name).with_suffix("")) for image in benchmark.images]
 
@@ -312,15 +316,17 @@ def detect_labelled(
     if source.weights is None:
         raise UsageError("nothing to measure: neither weights nor predictions", "give `weights` or `predictions`")
     cores = source.threads or available_cores()
-    settings: dict[str, Any] = {
-        "device": source.device,
-        "family": source.family,
+    opened = partial(
+        FaceDetector,
+        source.weights,
+        device=source.device,
+        family=source.family,
         # detections must score more than the threshold, a detector keeps those that reach it: the protocol drops these
-        "score": protocol.score,
-        "nms": protocol.nms,
-        "max_candidates": protocol.max_candidates,
-    }
-    detector = FaceDetector(source.weights, threads=source.threads, **settings)
+        score=protocol.score,
+        nms=protocol.nms,
+        max_candidates=protocol.max_candidates,
+    )
+    detector = opened(threads=source.threads)
     if detector.own_threshold > protocol.score:
         own = detector.own_threshold
         raise UsageError(
@@ -331,7 +337,7 @@ def detect_labelled(
     parallel = source.device == "cpu"
     if parallel:
         # several images at once, one thread each, beat one image on several threads: nothing waits for anything
-        detector = FaceDetector(source.weights, threads=1, **settings)
+        detector = opened(threads=1)
     if detector.static_shape is not None and protocol.size != AUTO:
         protocol = replace(protocol, size="original")  # the file itself fits every image into its own size
     shown: Detector = ProtocolDetector(detector.looks if protocol.size == AUTO else detector, protocol)

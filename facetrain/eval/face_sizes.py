@@ -98,7 +98,18 @@ def recall_at(
     size: float,
     fixed: tuple[int, int] | None = None,
 ) -> float:
-    """The share of faces that a detector finds at one size, with an IoU of 0.5.
+    """The share of faces that a detector finds at one size, see `found_at`."""
+    return sum(found_at(detector, faces, backgrounds, size, fixed)) / len(faces)
+
+
+def found_at(
+    detector: Detector,
+    faces: Sequence[Cutout],
+    backgrounds: Sequence[Image],
+    size: float,
+    fixed: tuple[int, int] | None = None,
+) -> list[bool]:
+    """Whether a detector finds each face at one size, with an IoU of 0.5.
 
     Each is pasted into one of the backgrounds, in windows of two and a half sizes, 320 pixels at least.
     fixed: (width, height) of the windows instead, where the network takes no other
@@ -106,14 +117,14 @@ def recall_at(
     side = max(_LEAST_WINDOW, round(_WINDOW * size))
     width, height = fixed or (side, side)
     room = min(_CELL / 2, max(0.0, min(width, height) - size / _FITS) / 2)  # pixels that a face may be off the middle
-    found = 0
+    found = []
     for number, face in enumerate(faces):
         x, y = (((number * step) % _CELL * 2 / _CELL - 1) * room for step in _SHIFTS)
         background = background_of(backgrounds[number % len(backgrounds)], width, height)
         image, box = pasted(background, face, size, (x, y))
         (seen,) = detector.detect_batch([image])
-        found += bool(len(seen) and np.max(box_iou(box[None], seen.boxes)) >= _IOU)
-    return found / len(faces)
+        found.append(bool(len(seen) and np.max(box_iou(box[None], seen.boxes)) >= _IOU))
+    return found
 
 
 def recall_by_size(

@@ -241,7 +241,7 @@ def estimate(
     for a difference. Its middle is the number less what the draws exceed it by on average. Its deviation is the larger
     of that of the draws and that of the influences, and the correction's own size is added to it. For AP both are
     larger than the draws say, see `Envelope`. tests/benchmarks/coverage.py shows how often the interval holds the
-    truth, beside the percentiles of the draws and BCa.
+    true value, beside the percentiles of the draws and BCa.
     """
     draws, seed = resampling.draws, resampling.seed
     deviation, freedom = resampling.spread_of(influence)

@@ -1,22 +1,19 @@
 """Detections of many images, with reading, network and post-processing overlapping."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 from facetrain.core.errors import DataError, about
 from facetrain.core.faces import Detector, Faces, Image
 from facetrain.core.images import read_image
 from facetrain.core.machine import available_cores
 from facetrain.core.memory import no_memory_error
+from facetrain.core.ordered import ordered
 
 _GPU_BATCH = 16
 Done = Callable[[int, int], None]
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 
 
 def batch_of(device: str) -> int:
@@ -88,23 +85,6 @@ def _one(detector: Detector, image: Image) -> Faces | DataError:
             return detector.detect_batch([image])[0]
     except DataError as error:
         return error
-
-
-def ordered(
-    work: Callable[[Key], Value], items: Iterable[Key], workers: int, ahead: int = 1
-) -> Generator[Value, None, None]:
-    """Results of `work` in the order of the items, at most `workers + ahead` of them begun and not yet taken."""
-    with ThreadPoolExecutor(workers) as pool:
-        rest = iter(items)
-        waiting: list[Future[Value]] = [pool.submit(work, item) for item in islice(rest, workers + ahead)]
-        try:
-            while waiting:
-                result = waiting.pop(0).result()
-                waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def first_error(found: Generator[Faces | DataError, None, None]) -> list[Faces]:

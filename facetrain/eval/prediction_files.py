@@ -25,14 +25,13 @@ import numpy as np
 from facetrain.core.documents.common import ProtocolDocument
 from facetrain.core.errors import DataError, InputError, OutputError, UsageError
 from facetrain.core.faces import Faces
+from facetrain.core.suggest import path_hint
+from facetrain.detect.result_text import LARGEST, result_text
 
 _MAX_BYTES = 64 << 20  # about a million detections
-_LARGEST = 1e100  # beyond it areas and differences of scores are no longer finite
 _PROTOCOL = "protocol.json"
 _MAX_PROTOCOL = 1 << 16
 _LINE = "a detection is `x y width height score`"
-# As many digits as give every double back: AP from files is AP from the detector, to the last digit.
-_FORMAT = "%r %r %r %r %r\n"
 
 
 def write_predictions(
@@ -53,7 +52,7 @@ def write_predictions(
             for parent in {PurePosixPath(name).parent for name in names}:
                 (scratch / parent).mkdir(parents=True, exist_ok=True)
             for name, faces in zip(names, found, strict=True):
-                (scratch / f"{name}.txt").write_bytes(_as_text(name, faces).encode("utf-8", "surrogateescape"))
+                (scratch / f"{name}.txt").write_bytes(result_text(name, faces).encode("utf-8", "surrogateescape"))
             if protocol is not None:
                 (scratch / _PROTOCOL).write_text(json.dumps(protocol, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
@@ -114,7 +113,7 @@ def read_predictions(folder: Path, names: Sequence[str]) -> tuple[list[Faces], l
     """
     check_names(names)
     if not folder.is_dir():
-        raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+        raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}", path_hint(folder))
     files = _find_files(folder, names)
     found = [_read_file(files[name]) if name in files else Faces.none() for name in names]
     return found, [name for name in names if name not in files]
@@ -147,15 +146,6 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
             scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _as_text(name: str, faces: Faces) -> str:
-    boxes, scores = faces.boxes.astype(np.float64), faces.scores.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        table = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2], scores[:, None]], axis=1)
-    if not (np.abs(table) <= _LARGEST).all():
-        raise DataError(f"{name}: a detection that is not finite")
-    return f"{name}.jpg\n{len(table)}\n" + _FORMAT * len(table) % tuple(table.ravel().tolist())
 
 
 def _find_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
@@ -217,7 +207,7 @@ def _read_file(path: Path) -> Faces:
     except ValueError:
         raise _wrong_line(path, lines) from None
     # Python reads 1_0 as 10
-    if not set(map(len, rows)) <= {5} or not (np.abs(values) <= _LARGEST).all() or any(b"_" in x for x in lines[2:]):
+    if not set(map(len, rows)) <= {5} or not (np.abs(values) <= LARGEST).all() or any(b"_" in x for x in lines[2:]):
         raise _wrong_line(path, lines)
     if len(rows) != int(count):
         raise DataError(
@@ -263,7 +253,7 @@ def _problem(token: bytes) -> str | None:
         return "not a number"
     if b"_" in token:
         return "not a number"
-    return None if abs(value) <= _LARGEST else "not a finite number"
+    return None if abs(value) <= LARGEST else "not a finite number"
 
 
 def _shown(text: bytes) -> str:

@@ -99,12 +99,7 @@ class ProtocolDetector:
     def _select(self, faces: list[Faces]) -> Faces:
         """Detections above the threshold; those of several views are merged."""
         joined = faces[0] if len(faces) == 1 else merge_views(faces, self.protocol.nms, self.protocol.max_candidates)
-        passed = joined.scores > self.protocol.score
-        return (
-            joined
-            if passed.all()
-            else Faces(*(part[passed] for part in (joined.boxes, joined.scores, joined.landmarks)))
-        )
+        return joined.chosen(joined.scores > self.protocol.score)
 
 
 def merge_views(views: Sequence[Faces], threshold: float, max_candidates: int) -> Faces:

@@ -1,4 +1,4 @@
-"""A drawn data set with the official kind of truth, and a cache folder of its own for every test."""
+"""A drawn data set with the official kind of ground truth, and a cache folder of its own for every test."""
 
 from pathlib import Path
 from typing import Any

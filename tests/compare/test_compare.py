@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 from compare.nets import PARAMETERS, multiply_adds, write_classifier, write_custom_operator, write_net
 
+from facetrain.cli.text.compare import comparison_markdown, comparison_text
 from facetrain.compare import compare
 from facetrain.compare.compare import CompareSettings, compare_models
 from facetrain.compare.models import Works, distinct_names, open_model, timed_image, timed_work
+from facetrain.compare.pairs import compare_pairs
 from facetrain.core.errors import DataError, FacetrainError, InputError, UsageError
 from facetrain.core.faces import Faces
 from facetrain.detect.detector import FaceDetector
+from facetrain.eval.intervals import Resampling, Sums, sum_estimates
+from facetrain.eval.protocol import EvalProtocol
 
 QUICK = CompareSettings(rounds=2, repeats=2, threads=1)
 
@@ -143,6 +147,25 @@ def test_a_model_that_fails_while_it_is_timed(tmp_path: Path, monkeypatch: pytes
     assert found.rows[0].cost is not None  # known before
     assert found.rows[0].one_core is None
     assert found.rows[1].one_core is not None
+
+
+@pytest.mark.parametrize("count", [6, 7])
+def test_many_models_are_compared_with_the_first_alone_and_it_is_said(tmp_path: Path, count: int) -> None:
+    found = compare_models([write_net(tmp_path / "a_net.onnx")], settings=QUICK)
+    resampling = Resampling([""] * 40)
+    hits = np.random.default_rng(0).random((count + 1, 40)).round()
+    known = {
+        number: sum_estimates([Sums("hard", row, np.ones(40), share=True)], resampling)
+        for number, row in enumerate(hits)
+        if number > 0  # the first of the rows has failed
+    }
+    rows = [replace(found.rows[0], name=f"n_{number}_x.onnx") for number in range(count + 1)]
+    protocol = {**EvalProtocol().as_dict(), "images": 40, "present_only": False, "draws": 2000}
+    whole = replace(found, rows=rows, protocol=protocol, pairs=compare_pairs(known, resampling))
+    assert len(whole.pairs) == (15 if count == 6 else 6)
+    note = "each with n_1_x.onnx alone: of more than 6 models not every two are compared"
+    assert (f"\n{note}\n" in f"{comparison_text(whole)}\n") == (count == 7)
+    assert (f"\n- {note}\n" in comparison_markdown(whole)) == (count == 7)
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, widerface: Path, cache: Path) -> None:

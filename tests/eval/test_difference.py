@@ -32,6 +32,7 @@ from facetrain.eval.intervals import Estimate, Resampling, Sums, sum_estimates
 from facetrain.eval.labelled import labelled_benchmark
 from facetrain.eval.prediction_files import write_predictions
 from facetrain.eval.protocol import EvalProtocol
+from facetrain.export.precision.measure import _far_end
 
 FACE = (20, 20, 60, 60)
 
@@ -98,6 +99,18 @@ def test_too_few_images_have_no_verdict() -> None:
     bare = Estimate(0.5, None, None, 0, 0, "none", "no draws were asked for")
     assert difference_of(bare, bare, none).why == "no draws were asked for"
     assert difference_of(shares(hits, Resampling([""] * 100)), bare, none).told is None
+
+
+@pytest.mark.parametrize(("images", "why"), [(1, "one image says nothing of others"), (19, "19 images are too few")])
+def test_too_few_images_on_which_both_are_equal_say_so(images: int, why: str) -> None:
+    few = holm({0: two(0, 0, images - 1, 1)})[0]
+    assert (few.value, few.low, few.told, few.same) == (0, None, None, False)
+    assert verdict(few, "b", "a").startswith(f"b +.0000 against a; no interval: {why}")
+    assert told(few).startswith(f"no interval: {why}")
+    assert few.as_dict()["why"].startswith(why)
+    assert _far_end({"all": few}) is None  # one that is known is wanted
+    assert two(0, 0, 19, 1).same
+    assert _far_end({"all": two(0, 0, 19, 1)}) == 0
 
 
 def known(p: float | None) -> Difference:
@@ -268,6 +281,35 @@ def test_against_itself_other_protocols_and_other_images(
     code, out, _ = run(capsys, place, "--predictions", "most", "--against", "half", "--draws", "0")
     assert code == 0
     assert "[" not in out
+    for nothing in ("", " "):
+        assert run_cli(["eval", "--data", str(place / "data"), "--against", nothing]) == 2
+        assert "error: --against is empty" in capsys.readouterr().err
+
+
+def test_what_the_two_do_not_share_is_said(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(other: str) -> tuple[str, str, dict[str, Any]]:
+        report = tmp_path / f"report_{Path(other).name}"
+        code, out, _ = run(capsys, place, "--predictions", "most", "--against", other, "--report", str(report))
+        assert code == 0
+        assert max(map(len, out.splitlines())) <= 80
+        document = json.loads(run(capsys, place, "--predictions", "most", "--against", other, "--json")[1])
+        page = " ".join((report / "index.html").read_text().split())
+        return " ".join(out.split()), page, document["against"]["protocol"]
+
+    for name, protocol in (("fixed", {"size": "fixed 320x240", "nms": 0.45}), ("unknown", None)):
+        write_predictions(tmp_path / name, [str(n) for n in range(60)], [Faces.none()] * 60, protocol)
+    out, page, protocol = said(str(tmp_path / "fixed"))
+    assert "for both shown otherwise: size original and fixed 320x240 " in out
+    assert "shown otherwise: size original and fixed 320x240" in page
+    assert protocol["size"] == "fixed 320x240"
+    out, page, protocol = said(str(tmp_path / "unknown"))
+    for text in (out, page):
+        assert "unknown: how images were shown is not known, no protocol.json beside its files says it" in text
+    assert protocol == {"source": "prediction files", "images": 60}
+    out, page, protocol = said("half")
+    assert "otherwise" not in out + page
+    assert "is not known" not in out + page
+    assert protocol["size"] == "original"
 
 
 @pytest.mark.parametrize("content", [b"[1]", b"{", b'{"size": {"a": 1}}', b'{"size": "' + b"x" * 200 + b'"}', b"\xff"])
@@ -304,5 +346,9 @@ def test_one_image_and_no_faces(tmp_path: Path, capsys: pytest.CaptureFixture[st
     data = ["--predictions", str(results), "--data"]
     assert run_cli(["eval", *data, str(tmp_path / "one")]) == 0
     assert "all: no interval: one image says nothing of others" in capsys.readouterr().out
+    assert run_cli(["eval", *data, str(tmp_path / "one"), "--against", str(results)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "all: found +.0000 against found (again); no interval: one image says nothing of others" in out
+    assert "the same on all" not in out
     assert run_cli(["eval", *data, str(tmp_path / "none"), "--against", str(results)]) == 0
     assert "all: no AP: none of its faces is among the images" in capsys.readouterr().out

@@ -8,11 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
+from facetrain.config.schema import Config
 from facetrain.core.errors import DataError
 from facetrain.core.faces import Faces, Image, LabelledImage
+from facetrain.data.sample_set.make import write_sample
+from facetrain.eval.evaluate import load_benchmark, names_of
 from facetrain.eval.labelled import labelled_benchmark, size_check
 from facetrain.eval.pipeline import detect_images
-from facetrain.train.validation import Validation
+from facetrain.train.events import LogEvents
+from facetrain.train.validation import Validation, find_validation
+from tests.examples.stand_ins import write_official_files
 
 
 class FakeDetector:
@@ -158,3 +163,24 @@ def test_size_of_another_image_is_an_error(image: MakeImage) -> None:
     assert isinstance(found[1], DataError)
     assert "60x40 pixels, its label says 40x60" in found[1].message
     assert isinstance(found[2], Faces)
+
+
+def test_official_or_labelled_is_decided_once(tmp_path: Path) -> None:
+    """Training's validation and what int8 is judged on choose alike: the official files go first where they are."""
+    write_sample(tmp_path, train=2, val=3)
+    chosen = load_benchmark(tmp_path, widerface=None)
+    validation = find_validation(tmp_path, Config(), LogEvents())
+    assert validation is not None
+    assert not (chosen.official or validation.official)
+    assert names_of(chosen)[0].endswith(Path(chosen.images[0].name).stem)
+    write_official_files(tmp_path)
+    chosen.images[0].path.unlink()  # those that are there are measured
+    chosen = load_benchmark(tmp_path, widerface=None)
+    validation = find_validation(tmp_path, Config(), LogEvents())
+    assert validation is not None
+    assert chosen.official
+    assert validation.official
+    assert list(chosen.counted) == ["easy", "medium", "hard"]
+    assert len(chosen.images) == len(validation.images) == 2
+    assert names_of(chosen) == [image.name for image in validation.images]
+    assert not load_benchmark(tmp_path, present_only=True).official  # asked for

@@ -99,7 +99,24 @@ def test_many_images_go_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> No
     whole = weighted_ap(known, weights)
     monkeypatch.setattr("facetrain.eval.average_precision._IMAGES", 7)
     monkeypatch.setattr("facetrain.eval.average_precision._DRAWS", 9)
+    monkeypatch.setattr("facetrain.eval.average_precision._FEW_DRAWS", 11)
     assert weighted_ap(known, weights).tolist() == whole.tolist()
+
+
+def test_faces_of_which_none_is_found_have_an_ap_of_0() -> None:
+    missed = [Image([(300, 300, 20, 20, 0.9)], [(0, 0, 20, 20)], [True]) for _ in range(5)]
+    assert weighted_ap(tally_of(missed), image_weights([0] * 5, 4)).tolist() == [0, 0, 0, 0]
+
+
+def test_false_alarms_between_and_after_the_steps_of_found_faces_count() -> None:
+    """By hand: a face at .9, alarms at .6 and .5, a face at .4, an alarm at .1; the alarms come 0 to 3 times."""
+    hit = [(0, 0, 20, 20, 0.9), (100, 0, 20, 20, 0.4)]
+    alarms = [(300, y, 20, 20, score) for y, score in ((0, 0.6), (100, 0.5), (200, 0.1))]
+    images = [Image(hit, [(0, 0, 20, 20), (100, 0, 20, 20)], [True, True]), Image(alarms, [], [])]
+    weights = np.array([[1, times] for times in range(4)], np.float32)
+    assert weighted_ap(tally_of(images), weights) == pytest.approx([1, 3 / 4, 2 / 3, 5 / 8], abs=1e-7)
+    shut = weighted_ap(tally_of(images, skip_empty=True), weights)
+    assert shut == pytest.approx([1, 1, 1, 1])
 
 
 def test_the_influence_is_the_derivative_and_what_leaving_out_does() -> None:

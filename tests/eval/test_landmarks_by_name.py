@@ -10,8 +10,10 @@ from facetrain.cli.app import run_cli
 from facetrain.core.faces import Faces
 from facetrain.core.images import write_image
 from facetrain.data.landmark_names import FIVE, in_order_of
+from facetrain.data.sample_set.make import write_sample
 from facetrain.detect import detector
 from facetrain.detect.detector import FaceDetector
+from facetrain.eval.difference import brackets
 from facetrain.eval.evaluate import Source, evaluate_model
 
 BOX = (20.0, 20.0, 60.0, 60.0)
@@ -83,6 +85,25 @@ def test_a_part_of_the_points_is_measured(measured) -> None:
     error = measured(("nose", "left_eye"), 5)
     assert error.names == list(FIVE)
     assert error.per_point == [None, pytest.approx(0.25), pytest.approx(0.0), None, None]
+
+
+def test_the_error_of_each_point_has_its_interval_and_stays_on_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sample(tmp_path, train=1, val=40)
+    arguments = ["eval", "--data", str(tmp_path), "--weights", "yunet_n"]
+    assert run_cli([*arguments, "--json"]) == 0
+    details = json.loads(capsys.readouterr().out)["details"]
+    assert run_cli(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "\N{NO-BREAK SPACE}" not in "".join(lines)
+    error = details["landmark_error"]
+    for number, (name, value) in enumerate(zip(error["names"], error["per_point"], strict=True)):
+        span = details["intervals"][f"landmark_error.per_point.{number}"]
+        assert span["low"] < value < span["high"]
+        shown = f"{name} {value:.4f} {brackets(span['low'], span['high'], 4)}"
+        assert any(shown in line for line in lines)
 
 
 @pytest.mark.parametrize(("names", "count"), [((), 5), (FIVE, 0), (tuple(f"p{i}" for i in range(68)), 5)])

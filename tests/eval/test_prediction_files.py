@@ -122,7 +122,7 @@ def test_nothing_is_left_behind_by_an_interruption(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return ""
 
-    monkeypatch.setattr(prediction_files, "_as_text", interrupted)
+    monkeypatch.setattr(prediction_files, "result_text", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_predictions(tmp_path / "out", [NAME, OTHER], [NONE, NONE])
     assert files_below(tmp_path) == []

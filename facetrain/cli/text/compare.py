@@ -1,10 +1,12 @@
 """A comparison in words: aligned tables for stdout, one wide table as Markdown."""
 
-from facetrain.cli import console
+from facetrain.cli.text.fit import fitted, folded, wrapped
+from facetrain.compare.pairs import MOST
 from facetrain.compare.results import Comparison, Row, Speed, ratio
 from facetrain.compare.timing import Times
 from facetrain.core.inert import for_markdown
 from facetrain.core.words import count
+from facetrain.detect.views import AUTO
 from facetrain.eval.difference import brackets, signed, told
 from facetrain.eval.wider_face.ground_truth import SUBSETS
 
@@ -14,15 +16,20 @@ _ABSENT = "-"
 
 def comparison_text(found: Comparison) -> str:
     """Everything as plain text: what the models are, how fast, how good, and how far they agree."""
-    blocks = ["\n".join(_about(found)), console.table([_cost_heading(found), *_cost_rows(found)], numbers_from=3)]
+    about = _about(found)
+    if found.machine["threads"] > 1:
+        about.append(f"FPS: images a second, on 1 core and on {found.machine['threads']} threads")
+    tables = _cost_tables(found)
     if any(row.one_core for row in found.rows):
-        blocks.append(console.table([_speed_heading(found), *_speed_rows(found)]))
+        tables.append(fitted([*_speed_heading(found), *_speed_rows(found)], headings=2))
     if found.protocol:
-        blocks.append(console.table([["AP", "easy", "medium", "hard"], *_ap_rows(found)]))
+        tables.append(fitted([["AP", "easy", "medium", "hard"], *_ap_rows(found)]))
+    blocks = ["\n".join(map(wrapped, about)), *tables, _long_names(found, tables)]
+    if found.protocol:
         blocks.append(_pairs(found))
     if found.look:
         blocks.append("\n".join(_agreement(found)))
-    blocks.append("\n".join(_notes(found)))
+    blocks.append("\n".join([*map(wrapped, _notes(found)), *_failures(found)]))
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -40,7 +47,7 @@ def comparison_markdown(found: Comparison) -> str:
         f"| {' | '.join(line)} |" for line in (heading, rule, *([_escape(c) for c in line] for line in lines))
     )
     about = "\n".join(f"- {line}" for line in _about(found))
-    notes = "\n".join(f"- {_escape(line)}" for line in _notes(found))
+    notes = "\n".join(f"- {_escape(line)}" for line in [*_notes(found), *_failures(found)])
     return "\n\n".join(block for block in (table, about, notes, _markdown_pairs(found)) if block) + "\n"
 
 
@@ -53,7 +60,8 @@ def _markdown_pairs(found: Comparison) -> str:
             span = brackets(difference.low, difference.high, 4, sign=True)
             cells = [*names, subset, signed(difference.value), span, told(difference)]
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"- {_about_pairs(found)}"]) if found.pairs else ""
+    about = (f"- {_escape(line)}" for line in _about_pairs(found))
+    return "\n".join([*lines, "", *about]) if found.pairs else ""
 
 
 def _about(found: Comparison) -> list[str]:
@@ -100,15 +108,41 @@ def _cost_rows(found: Comparison) -> list[list[str]]:
     return rows
 
 
-def _speed_heading(found: Comparison) -> list[str]:
-    return ["model", "network ms", "p90", "±", "end to end ms", "p90", "±", *_fps_heading(found)]
+def _cost_tables(found: Comparison) -> list[str]:
+    """What the models are, and what they cost: two tables, as one would be wider than a terminal."""
+    heading, rows = _cost_heading(found), _cost_rows(found)
+    numbered = [[_numbered(i, row), *cells[1:]] for i, (row, cells) in enumerate(zip(found.rows, rows, strict=True), 1)]
+    what = [[*cells[:3], cells[-1]] for cells in (heading, *numbered)]
+    cost = [[cells[0], *cells[3:-1]] for cells in (heading, *numbered)]
+    return [fitted(what, numbers_from=3), fitted(cost)]
+
+
+def _numbered(number: int, row: Row) -> str:
+    return f"{number} {row.name}"
+
+
+def _long_names(found: Comparison, tables: list[str]) -> str:
+    """A line with the path of each model whose name is not whole in all tables."""
+    long = [
+        f"{number} is {row.given}"
+        for number, row in enumerate(found.rows, 1)
+        if any(_numbered(number, row) not in table for table in tables)
+    ]
+    return "\n".join(long)
+
+
+def _speed_heading(found: Comparison) -> list[list[str]]:
+    """Two lines."""
+    counts = [1, *([found.machine["threads"]] if found.machine["threads"] > 1 else [])]
+    above = ["", "network", "", "", "end to end", "", "", *("FPS" for _ in counts)]
+    return [above, ["model", "ms", "p90", "±", "ms", "p90", "±", *(f"on {threads}" for threads in counts)]]
 
 
 def _speed_rows(found: Comparison) -> list[list[str]]:
     rows = []
-    for row in found.rows:
+    for number, row in enumerate(found.rows, 1):
         one = row.one_core
-        cells = [row.name]
+        cells = [_numbered(number, row)]
         for times in (one.network, one.end_to_end) if one else (None, None):
             cells += [f"{times.median:.2f}", f"{times.p90:.2f}", _percent(times.spread)] if times else [_ABSENT] * 3
         rows.append([*cells, *_fps(found, row)])
@@ -138,7 +172,7 @@ def _ap(found: Comparison, row: Row) -> list[str]:
 
 
 def _ap_rows(found: Comparison) -> list[list[str]]:
-    return [[f"{number} {row.name}", *_ap(found, row)] for number, row in enumerate(found.rows, 1)]
+    return [[_numbered(number, row), *_ap(found, row)] for number, row in enumerate(found.rows, 1)]
 
 
 def _pair_rows(found: Comparison) -> list[list[str]]:
@@ -160,15 +194,24 @@ def _pairs(found: Comparison) -> str:
     every = [difference for pair in found.pairs for difference in pair.differences.values()]
     if all(difference.told is not True and difference.low is None for difference in every):
         why = "; ".join(sorted({difference.why for difference in every} - {""}))
-        return f"no intervals: {why}" if why else "no differences: image by image all have the same"
-    return console.table([["differences", "", "AP", "95 %", ""], *rows], 2, 3) + "\n" + _about_pairs(found)
+        return wrapped(f"no intervals: {why}") if why else "no differences: image by image all have the same"
+    table = folded([["differences", "", "AP", "95 %", ""], *rows], 2, 3)
+    return "\n".join([table, *map(wrapped, _about_pairs(found))])
 
 
-def _about_pairs(found: Comparison) -> str:
+def _about_pairs(found: Comparison) -> list[str]:
+    """How the differences were found, and of which models."""
     protocol = found.protocol or {}
+    if not found.pairs or "draws" not in protocol:
+        return []
     count = sum(len(pair.differences) for pair in found.pairs)
     several = f"; {count} differences looked at together, better or worse at 5 % in all (Holm)" if count > 1 else ""
-    return f"95 % intervals: {protocol['draws']:,} draws of the same {protocol['images']:,} images for all{several}"
+    lines = [f"95 % intervals: {protocol['draws']:,} draws of the same {protocol['images']:,} images for all{several}"]
+    models = {number for pair in found.pairs for number in (pair.first, pair.second)}
+    if len(models) > MOST:
+        first = found.rows[min(models)].name
+        lines.append(f"each with {first} alone: of more than {MOST} models not every two are compared")
+    return lines
 
 
 def _agreement(found: Comparison) -> list[str]:
@@ -182,20 +225,20 @@ def _agreement(found: Comparison) -> list[str]:
         cells[pair.first, pair.second] = cells[pair.second, pair.first] = f"{pair.both}{iou}"
     rows = [["faces found by both, mean IoU", *(str(i) for i, _ in enumerate(numbers, 1))]]
     for place, number in enumerate(numbers, 1):
-        rows.append([f"{place} {found.rows[number].name}", *(cells[number, other] for other in numbers)])
+        rows.append([_numbered(place, found.rows[number]), *(cells[number, other] for other in numbers)])
     return [
         f"{look.path} ({look.image.shape[1]}x{look.image.shape[0]}), score {found.timing['score']:g}:",
-        console.table(rows),
+        fitted(rows),
     ]
 
 
 def _notes(found: Comparison) -> list[str]:
-    """What must be known to read the tables, and what failed."""
+    """What must be known to read the tables."""
     lines = []
     if any(row.static_shape for row in found.rows):
+        images = "larger images are looked at in parts of it" if found.size == AUTO else "images are fitted into it"
         lines.append(
-            f"{_FIXED} the file fixes its input size: timed at that size, and images are fitted into it whatever "
-            "the rule of the others"
+            f"{_FIXED} the file fixes its input size: timed at that size, and {images} whatever the rule of the others"
         )
     if any(row.kind == "checkpoint" for row in found.rows):
         published = "; published: MFLOPs by the rule of the published figure" if _has_published(found) else ""
@@ -208,10 +251,13 @@ def _notes(found: Comparison) -> list[str]:
     cached = sum(row.accuracy is not None and row.accuracy.cached for row in found.rows)
     if cached:
         lines.append(f"AP of {count(cached, 'model')} from an earlier measurement; --fresh measures anew")
-    lines += [f"failed: {_first_line(row.error.message)}" for row in found.rows if row.error]
-    if found.interrupted:
-        lines.append("interrupted: what is missing was not finished")
     return lines
+
+
+def _failures(found: Comparison) -> list[str]:
+    """Lines on what is missing. They hold paths, and stay as long as they are."""
+    lines = [f"failed: {_first_line(row.error.message)}" for row in found.rows if row.error]
+    return [*lines, "interrupted: what is missing was not finished"] if found.interrupted else lines
 
 
 def _input(row: Row) -> str:

@@ -7,10 +7,10 @@ from facetrain.cli.text.compare import comparison_markdown
 from facetrain.compare.results import Comparison
 from facetrain.compare.scatter import Bubble, check_plot_path, write_scatter
 from facetrain.compare.sheet import Panel, draw_sheet
-from facetrain.core.errors import UsageError
+from facetrain.core.errors import InputError, UsageError
 from facetrain.core.files import check_file, write_text
 from facetrain.core.images import write_image
-from facetrain.core.suggest import choices_hint
+from facetrain.core.suggest import choices_hint, path_hint
 from facetrain.core.words import count
 from facetrain.detect.recognise import check_family
 
@@ -31,6 +31,8 @@ def check_files(
         raise UsageError("--image needs --output, a file for the sheet", "add --output sheet.png")
     if sheet is not None and sheet.suffix.lower() not in _SHEET_SUFFIXES:
         raise UsageError(f"--output {sheet}: not an image by its name", f"name it {', '.join(_SHEET_SUFFIXES)}")
+    if image is not None and not image.exists():
+        raise InputError(f"--image {image}: no such file", path_hint(image))
     for option, path in (("--plot", plot), ("--output", sheet), ("--markdown", markdown)):
         if path is not None:
             check_file(path, option.removeprefix("--"))

@@ -1,6 +1,7 @@
 """A measurement in words, for stdout."""
 
 import textwrap
+from collections.abc import Mapping
 
 from facetrain.cli import console
 from facetrain.core.words import count
@@ -13,6 +14,7 @@ from facetrain.eval.metrics import without_sentence
 
 _WIDTH = 80
 _POINTS = 12  # that are told one by one
+_UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
 def evaluation_text(result: Evaluation, pair: Against | None = None) -> str:
@@ -27,7 +29,7 @@ def evaluation_text(result: Evaluation, pair: Against | None = None) -> str:
     lines += _about_labels(result)
     if pair is not None:
         lines += ["", f"against {pair.name}:", *(line for text in pair.sentences() for line in _wrapped(text))]
-        lines += [*pair.others(), *_wrapped(pair.note())]
+        lines += [*pair.others(), *_wrapped(pair.note()), *(line for text in pair.remarks() for line in _wrapped(text))]
     lines += _details(result.details)
     if result.missing:
         lines.append(f"{count(len(result.missing), 'image')} without a prediction file: taken as without detections")
@@ -102,17 +104,24 @@ def _details(details: Details) -> list[str]:
         lines += _wrapped(
             f"landmark error: {error.mean:.4f}{span and ' ' + span} of the box side, over {error.faces:,} faces"
         )
-        lines += _by_point(error)
+        lines += _by_point(error, known)
     return lines
 
 
-def _by_point(error: LandmarkError) -> list[str]:
-    """The error of each point; of many those that are the furthest off."""
+def _by_point(error: LandmarkError, known: Mapping[str, Estimate]) -> list[str]:
+    """The error of each point; of many those that are the furthest off.
+
+    known: intervals by their place, `landmark_error.per_point.0`
+    """
     points = error.by_name
     if len(points) > _POINTS:
         points = sorted(points, key=lambda point: -point[1])[:_POINTS]
-    words = ", ".join(f"{name} {value:.4f}" for name, value, _ in points)
-    return _wrapped(f"{'of each point' if len(points) == len(error.names) else 'the furthest off'}: {words}")
+    which = "of each point" if len(points) == len(error.names) else "the furthest off"
+    spans = [_span(known.get(f"landmark_error.per_point.{number}"), 4) for _, _, number in points]
+    words = [f"{name} {value:.4f} {span}".rstrip() for (name, value, _), span in zip(points, spans, strict=True)]
+    # a point stays on its line: wrapping takes a blank that does not break for a letter
+    lines = _wrapped(f"{which}: {', '.join(word.replace(' ', _UNBROKEN) for word in words)}")
+    return [line.replace(_UNBROKEN, " ") for line in lines]
 
 
 def _behind(interval: Estimate | None) -> str:

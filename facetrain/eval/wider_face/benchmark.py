@@ -7,8 +7,13 @@ import numpy as np
 
 from facetrain.core.errors import InputError
 from facetrain.core.faces import LabelledImage
-from facetrain.eval.benchmark import Benchmark
-from facetrain.eval.wider_face.ground_truth import WiderGroundTruth, find_ground_truth, load_ground_truth
+from facetrain.eval.benchmark import OFFICIAL, Benchmark
+from facetrain.eval.wider_face.ground_truth import (
+    WiderGroundTruth,
+    find_ground_truth,
+    has_ground_truth,
+    load_ground_truth,
+)
 
 _SHOWN = 5
 
@@ -32,6 +37,14 @@ def widerface_benchmark(
     return benchmark_of(known, paths)
 
 
+def official_benchmark(root: Path) -> Benchmark | None:
+    """WIDER FACE's, of the images that are there, where its ground truth lies below `root`; else None.
+
+    The one place that chooses between the official benchmark and the labels of a set where nobody has said which.
+    """
+    return widerface_benchmark(root, present_only=True) if has_ground_truth(root) else None
+
+
 def benchmark_of(ground_truth: WiderGroundTruth, paths: Sequence[Path]) -> Benchmark:
     """The ground truth with its images at `paths`. What does not count in hard is ignored where no subset is named."""
     parts = {subset: np.concatenate([np.zeros(0, bool), *masks]) for subset, masks in ground_truth.counted.items()}
@@ -42,7 +55,7 @@ def benchmark_of(ground_truth: WiderGroundTruth, paths: Sequence[Path]) -> Bench
         )
     ]
     strata = [name.partition("/")[0] for name in ground_truth.names]
-    return Benchmark("widerface", images, parts, strata, skip_empty=True)
+    return Benchmark(OFFICIAL, images, parts, strata, skip_empty=True)
 
 
 def _image_paths(

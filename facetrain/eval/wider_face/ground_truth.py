@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetrain.core.errors import DataError, InputError
+from facetrain.core.suggest import path_hint
 from facetrain.eval.wider_face.mat_reader import read_mat
 
 SUBSETS = ("easy", "medium", "hard")
@@ -63,11 +64,14 @@ def find_ground_truth(root: Path) -> Path:
     if folder is not None:
         return folder
     if not root.is_dir():
-        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", _where(root))
+        reason = "not a folder" if root.exists() else "no such folder"
+        raise InputError(f"{root}: {reason}", path_hint(root, _where(root)))
     best = max(_candidates(root), key=lambda place: sum((place / name).is_file() for name in _FILES))
     missing = [name for name in _FILES if not (best / name).is_file()]
     place = root if len(missing) == len(_FILES) else best
-    raise InputError(f"{place}: cannot find {', '.join(missing)}, the ground truth of WIDER FACE", _where(root))
+    above = next((folder for folder in root.absolute().parents[:3] if _folder(folder) is not None), None)
+    hint = _where(root) if above is None else f"a part of the data set: name the folder above, {above}"
+    raise InputError(f"{place}: cannot find {', '.join(missing)}, the ground truth of WIDER FACE", hint)
 
 
 def _folder(root: Path) -> Path | None:

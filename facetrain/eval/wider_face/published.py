@@ -7,12 +7,13 @@ from pathlib import Path, PurePosixPath
 
 from facetrain.core.archives import Archive, opened
 from facetrain.core.errors import InputError
+from facetrain.core.suggest import path_hint
 
 HOME = "http://shuoyang1213.me/WIDERFACE"
 EVENTS = 61
 IMAGES = {"train": 12_880, "val": 3_226}
 GROUND_TRUTH = tuple(f"wider_{subset}_val.mat" for subset in ("face", "easy", "medium", "hard"))
-_TRUTH_PLACES = ("", "ground_truth/", "eval_tools/ground_truth/", "labelv2/val/gt/", "wider_face_split/")
+_GROUND_TRUTH_PLACES = ("", "ground_truth/", "eval_tools/ground_truth/", "labelv2/val/gt/", "wider_face_split/")
 
 SOURCES = {
     "train images": f"WIDER_train.zip, of {HOME} (WIDER Face Training Images)",
@@ -65,7 +66,8 @@ def find_published(folder: Path, stack: ExitStack) -> Published:
     Raises InputError where nothing of it is there, DataError for an archive that is damaged or not the official one.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}", _wanted())
+        reason = "not a folder" if folder.exists() else "no such folder"
+        raise InputError(f"{folder}: {reason}", path_hint(folder, _wanted()))
     archives = {path.name: stack.enter_context(opened(path)) for path in _archives(folder)}
     images, sources = {}, {}
     for split in IMAGES:
@@ -79,11 +81,11 @@ def find_published(folder: Path, stack: ExitStack) -> Published:
         named = (f"labelv2/{split}/labelv2.txt", f"{split}/labelv2.txt", f"{split}/label.txt")
         plain = ("labelv2.txt", "label.txt") if split == "train" else ()
         landmarks[split] = _first(folder, archives, (*named, *plain), named)
-    truth = {}
+    ground_truth = {}
     for name in GROUND_TRUTH:  # wider_face_split.zip has another wider_face_val.mat, without what counts
-        places = [f"{place}{name}" for place in _TRUTH_PLACES]
-        truth[name] = _first(folder, archives, places, (f"ground_truth/{name}",))
-    published = Published(images, _there(lists), _there(landmarks), _there(truth), sources)
+        places = [f"{place}{name}" for place in _GROUND_TRUTH_PLACES]
+        ground_truth[name] = _first(folder, archives, places, (f"ground_truth/{name}",))
+    published = Published(images, _there(lists), _there(landmarks), _there(ground_truth), sources)
     if not any((published.images, published.lists, published.landmarks, published.ground_truth)):
         raise InputError(f"{folder}: nothing of WIDER FACE in this folder", _wanted())
     return published
