@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from face_sizes import faces_of
-from long_run import reference
+from long_run_plan import reference
 
 from facetrain.core.boxes import box_iou
 from facetrain.core.faces import Floats, Image, LabelledImage
@@ -109,8 +109,8 @@ class Count:
 
     def add(self, megapixels: float, boxes: Floats, placed: list[tuple[int, Floats]], others: Floats) -> None:
         """What was found in one scene."""
-        truth = np.concatenate([others, *(box[None] for _, box in placed)]).reshape(-1, 4)
-        near = box_iou(boxes, truth).max(1, initial=0)
+        every = np.concatenate([others, *(box[None] for _, box in placed)]).reshape(-1, 4)
+        near = box_iou(boxes, every).max(1, initial=0)
         self.alarms[megapixels].append(int((near < ALARM).sum()))
         for size, box in placed:
             self.found[megapixels, size].append(bool(box_iou(box[None], boxes).max(initial=0) >= 0.5))

@@ -30,11 +30,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--literal-images", type=int, default=60)
     args = parser.parse_args()
-    truth = load_ground_truth(find_ground_truth(args.data))
-    benchmark = benchmark_of(truth, [Path(f"{name}.jpg") for name in truth.names])
+    ground_truth = load_ground_truth(find_ground_truth(args.data))
+    benchmark = benchmark_of(ground_truth, [Path(f"{name}.jpg") for name in ground_truth.names])
     rng = np.random.default_rng(0)
     found = []
-    for boxes in truth.boxes:
+    for boxes in ground_truth.boxes:
         near = boxes[rng.integers(0, len(boxes), 200)] + rng.normal(0, 3, (200, 4))
         found.append(Faces(near, np.sort(rng.random(200))[::-1], np.zeros((200, 0, 2))))
     alone, with_intervals = [], []
@@ -47,17 +47,17 @@ def main() -> None:
         with_intervals.append(time.perf_counter() - began)
     part = args.literal_images
     began = time.perf_counter()
-    for masks in truth.counted.values():
+    for masks in ground_truth.counted.values():
         images = [
             Image(
                 np.column_stack([f.boxes[:, :2], f.boxes[:, 2:] - f.boxes[:, :2], f.scores]).tolist(),
                 np.column_stack([b[:, :2], b[:, 2:] - b[:, :2]]).tolist(),
                 m.tolist(),
             )
-            for f, b, m in zip(found[:part], truth.boxes[:part], masks[:part], strict=True)
+            for f, b, m in zip(found[:part], ground_truth.boxes[:part], masks[:part], strict=True)
         ]
         official(images, skip_empty=True)
-    literal = (time.perf_counter() - began) * len(truth.names) / part
+    literal = (time.perf_counter() - began) * len(ground_truth.names) / part
     document = {
         "processor": cpu_name(),
         "cores": available_cores(),

@@ -1,4 +1,4 @@
-"""How often the intervals hold the truth: samples of images from a population whose AP is known.
+"""How often the intervals hold the true value: samples of images from a population whose AP is known.
 
     python tests/benchmarks/coverage.py --processes 2
     python tests/benchmarks/coverage.py --part pairs
@@ -115,7 +115,7 @@ def intervals(kind: str, ap: float, images: int, samples: int) -> dict[str, obje
     rng = np.random.default_rng(1)
     faces, ease = scenes(kind, POPULATION, rng)
     everything = seen(faces, ease, LEVELS[kind][ap], shared_of(faces, 0.5, rng), rng)
-    truth = curve(everything.tally()).ap or 0.0
+    true_ap = curve(everything.tally()).ap or 0.0
     resampling = Resampling([0] * images, DRAWS)
     holds: dict[str, list[bool]] = {"percentile": [], "BCa": [], "facetrain": []}
     above = below = 0
@@ -128,19 +128,19 @@ def intervals(kind: str, ap: float, images: int, samples: int) -> dict[str, obje
             ("percentile", np.quantile(draws, [0.025, 0.975])),
             ("BCa", bca(found.value, draws, found.influence)),
         ):
-            holds[name].append(bool(low <= truth <= high))
+            holds[name].append(bool(low <= true_ap <= high))
         if found.low is not None and found.high is not None:
-            holds["facetrain"].append(found.low <= truth <= found.high)
-            above, below = above + (truth > found.high), below + (truth < found.low)
+            holds["facetrain"].append(found.low <= true_ap <= found.high)
+            above, below = above + (true_ap > found.high), below + (true_ap < found.low)
             widths.append(found.high - found.low)
     given = len(holds["facetrain"])
     shares = {name: round(100 * float(np.mean(some)), 1) if some else None for name, some in holds.items()}
     return {
         "images of": kind,
-        "AP": round(truth, 3),
+        "AP": round(true_ap, 3),
         "images": images,
         **shares,
-        "truth above, below": f"{100 * above / max(given, 1):.1f}, {100 * below / max(given, 1):.1f}",
+        "true value above, below": f"{100 * above / max(given, 1):.1f}, {100 * below / max(given, 1):.1f}",
         "width": round(float(np.median(widths)), 3) if widths else None,
         "none": round(100 * (1 - given / samples), 1),
     }

@@ -30,7 +30,7 @@ from facetrain.core.machine import cpu_name
 from facetrain.data.layout import load_split
 from facetrain.detect.detector import FaceDetector
 from facetrain.eval.benchmark import thin
-from facetrain.eval.face_sizes import SIZES, Cutout, cut_out, range_of_recalls, recall_by_size
+from facetrain.eval.face_sizes import SIZES, Cutout, cut_out, found_at, range_of_recalls, recall_by_size
 
 LEAST = 110  # pixels of the shorter side of a face that is cut out: shrinking it shows what a camera would have seen
 CLEAN = 0.6  # IoU of the box that the judge finds with the label's
@@ -78,6 +78,19 @@ def measure(weights: str, faces: Sequence[Cutout], backgrounds: Sequence[Image],
     }
 
 
+def against(weights: str, other: str, faces: Sequence[Cutout], backgrounds: Sequence[Image]) -> str:
+    """At each size the recall of both, and the difference with its 95 % interval: 2,000 draws of these faces."""
+    one, two = (FaceDetector(path, threads=1).detector for path in (weights, other))
+    drawn = np.random.default_rng(0).integers(0, len(faces), (2000, len(faces)))
+    lines = [f"| size | {Path(weights).name} | {Path(other).name} | difference |", "| --- | --- | --- | --- |"]
+    for size in SIZES:
+        own, theirs = (np.array(found_at(some, faces, backgrounds, size), float) for some in (one, two))
+        low, high = np.percentile((own - theirs)[drawn].mean(1), [2.5, 97.5])
+        means = f"{own.mean():.3f} | {theirs.mean():.3f}"
+        lines.append(f"| {size} | {means} | {own.mean() - theirs.mean():+.3f} [{low:+.3f}, {high:+.3f}] |")
+    return "\n".join(lines)
+
+
 def table(results: Sequence[dict[str, Any]]) -> str:
     """Recall by size, a line for each detector, in Markdown."""
     sizes = [str(size) for size in sorted({*SIZES, *(int(size) for row in results for size in row["recall"])})]
@@ -94,6 +107,7 @@ def main() -> None:
     parser.add_argument("weights", nargs="+")
     parser.add_argument("--data", type=Path, default=Path(reference or "data") / "widerface")
     parser.add_argument("--faces", type=int, default=60)
+    parser.add_argument("--against", help="other weights: recall of both at each size, and the difference")
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", type=Path, help="write JSON to this file too")
@@ -101,6 +115,10 @@ def main() -> None:
     images = [image for image in load_split(args.data, "val", None).images if image.path.is_file()]
     faces, backgrounds = faces_of(images, args.faces)
     print(f"{len(faces)} faces, {len(backgrounds)} backgrounds", file=sys.stderr)
+    if args.against is not None:
+        for weights in args.weights:
+            print(against(weights, args.against, faces, backgrounds))
+        return
     results = [measure(weights, faces, backgrounds, args.whole) for weights in args.weights]
     document = {"processor": cpu_name(), "faces": len(faces), "detectors": results}
     if args.out is not None:

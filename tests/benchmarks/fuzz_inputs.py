@@ -158,7 +158,7 @@ def formats(rng: random.Random) -> Iterator[Case]:
 
 
 def mat(rng: random.Random) -> Iterator[Case]:
-    """MATLAB files as the official truth has them."""
+    """MATLAB files as the official ground truth has them."""
     from scipy.io import savemat
 
     from facetrain.eval.wider_face.mat_reader import read_mat

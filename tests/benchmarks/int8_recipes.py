@@ -40,7 +40,6 @@ from facetrain.eval.difference import Difference, brackets, difference_of, signe
 from facetrain.eval.evaluate import Evaluation, Source, evaluate_on, load_benchmark
 from facetrain.eval.intervals import Estimate
 from facetrain.eval.protocol import EvalProtocol
-from facetrain.eval.wider_face.ground_truth import has_ground_truth
 from facetrain.export.network.fold import fold
 from facetrain.export.network.folded import FoldedNet, joined
 from facetrain.export.onnx.model import onnx_bytes, onnx_model
@@ -204,7 +203,7 @@ def main() -> None:
         checkpoint = checkpoint.with_suffix(".pt")
     net = fold(load_model(checkpoint))
     model, multiple = onnx_model(net, {}), max(net.config.strides)
-    benchmark = load_benchmark(args.data, widerface=has_ground_truth(args.data), present_only=True)
+    benchmark = load_benchmark(args.data, widerface=None, present_only=True)
     draws = [calibration_images(args.data, args.images, seed) for seed in range(args.seeds)]
     for images in draws:
         refuse_overlap(images, judged_images(args.data))

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/label_quality.py WEIGHTS... [--flip] [--scales 1] [--data FOLDER] [--limit N]
 
-Labels of WIDER FACE's validation images (all boxes of `labelv2.txt`) are the truth, by the matching of `eval`: the best
-detection of a face with an IoU of 0.5 finds it. Recall goes by the labelled face's shorter side, precision by the
-detection's. A face that nobody has labelled counts as a false label, so precision is a lower bound.
+Labels of WIDER FACE's validation images (all boxes of `labelv2.txt`) are the ground truth, by the matching of `eval`:
+the best detection of a face with an IoU of 0.5 finds it. Recall goes by the labelled face's shorter side, precision by
+the detection's. A face that nobody has labelled counts as a false label, so precision is a lower bound.
 """
 
 import argparse
@@ -68,14 +68,14 @@ def main() -> None:
     print("| ---: | --- |" + " ---: |" * (len(bands) + 1))
     for threshold in THRESHOLDS:
         results = [above(o, f, threshold) for o, f in zip(scores.outcomes, found, strict=True)]
-        truth = np.concatenate([sizes(i.boxes) for i in images])
+        ground_truth = np.concatenate([sizes(i.boxes) for i in images])
         hit = np.concatenate([r.found for r in results])
         side = np.concatenate([sizes(f.boxes) for f in found])
         right = np.concatenate([r.true for r in results])
         wrong = np.concatenate([r.false for r in results])
         precision, recall = [], []
         for low, high in [(0, np.inf), *pairwise(EDGES)]:
-            inside, seen = (truth >= low) & (truth < high), (side >= low) & (side < high)
+            inside, seen = (ground_truth >= low) & (ground_truth < high), (side >= low) & (side < high)
             recall.append(f"{hit[inside].mean():.3f}" if inside.any() else "–")
             labels = (right | wrong) & seen
             precision.append(f"{right[seen].sum() / labels.sum():.3f}" if labels.any() else "–")

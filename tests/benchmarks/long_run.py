@@ -4,6 +4,8 @@
     python tests/benchmarks/long_run.py status            # APs, a line each in recipes.jsonl, and the best weights kept
     python tests/benchmarks/long_run.py pause | go | stop
     python tests/benchmarks/long_run.py install           # what beats the bundled weights becomes the bundled weights
+    python tests/benchmarks/long_run.py repeat 61         # the command that repeats what line 61 of recipes.jsonl tells
+    python tests/benchmarks/long_run.py plot              # AP over processor hours, .github/ap_over_hours.png
 
 A stage is an ordinary `facetrain train` with a time, one thread, `nice -n 19`, by a wheel of the checkout in an
 environment of its own, in a folder outside the checkout (--work, by default in the cache). Within a stage a run goes
@@ -23,10 +25,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
+
+from long_run_plan import PLAN, SEED, further, reference
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -34,44 +38,7 @@ KEPT = HERE / "long_run"  # averaged weights that are not bundled
 RECIPES = HERE / "recipes.jsonl"
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One run. settings: what `--set` gets, over the recipe `distil`; minutes: how long, unless --for says it."""
-
-    name: str
-    minutes: float
-    teacher: str = "reference/yunet/yunet_n.pth"
-    data: str = "widerface"
-    more: tuple[str, ...] = ()  # further sets with their shares, as --data takes them; the weights name them
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-SMALL = Stage("teacher alone, crops of 320", 120)
-AGAIN = Stage("teacher alone, crops of 320, again", 120, settings={"train.lr": 0.03})
-LARGE = Stage("teacher alone, crops of 640", 120, settings={"data.size": 640, "train.batch": 16, "train.lr": 0.015})
-BOTH = Stage(
-    "labels and teacher, crops of 640",
-    90,
-    settings={"data.size": 640, "train.batch": 16, "train.lr": 0.01, "train.label_weight": 0.3},
-)
-TAIL = Stage(
-    "averaged tail", 45, settings={"data.size": 640, "train.batch": 16, "train.lr": 0.003, "train.ema": 0.9995}
-)
-# The same once more: between .769 and the teacher's .811 there is room, and both are far below its number of crops.
-MORE = replace(BOTH, name=f"{BOTH.name}, again", minutes=120, settings=BOTH.settings | {"train.lr": 0.015})
-LAST = replace(TAIL, name=f"{TAIL.name}, again")
-# The same with the teacher's labels of 6,830 other images: larger faces, masks, darker skin, images without any face.
-# Their terms are for research, see their README: weights of this stage say what they have seen.
-WIDE = replace(BOTH, name=f"{BOTH.name}, more images", minutes=120, more=("extra:0.3",))
-# A network's stages in their order. The first starts from the bundled weights, or from drawn ones.
-PLAN = {name: [SMALL, AGAIN, LARGE, BOTH, TAIL, MORE, LAST, WIDE] for name in ("yunet_n", "yunet_s")}
-SEED = 0
 SUBSETS = ("easy", "medium", "hard")
-
-
-def reference() -> Path:
-    """The folder with the data and the teachers."""
-    return Path(os.environ.get("FACETRAIN_REFERENCE", ROOT.parent / "shared")).resolve()
 
 
 @dataclass
@@ -117,6 +84,8 @@ def start_weights(place: Place, stage: int) -> str | None:
     """What a stage starts from: the stage before it, the kept or the bundled weights, or nothing."""
     from facetrain.detect.bundled import bundled_names
 
+    if PLAN[place.network][stage].fresh:
+        return None
     before = place.run(stage - 1) / "best.pt"
     if stage and before.is_file():
         return str(before)
@@ -165,7 +134,7 @@ def command(python: Path, place: Place, stage: int, minutes: float | None) -> li
     weights = start_weights(place, stage)
     return [
         *(*base, place.network, "--recipe", "distil", *teacher, "--data", str(reference() / what.data)),
-        *(part for name in what.more for part in ("--data", str(reference() / name))),
+        *(part for name in what.more for part in ("--data", str(further(name)))),
         *("--for", f"{minutes or what.minutes}m", "--seed", str(SEED + stage), "--workers", "1", "--gpus", "cpu"),
         *("--runs", str(run.parent), "--name", run.name, *chosen),
         *(["--weights", weights] if weights else []),
@@ -185,6 +154,8 @@ def work_on(place: Place, python: Path, minutes: float | None) -> None:
     signal.signal(signal.SIGTERM, stop)
     while not stopped and (stage := place.state()["stage"]) < len(PLAN[place.network]):
         before = getrusage(RUSAGE_CHILDREN)
+        if PLAN[place.network][stage].fresh and not (place.run(stage) / "last.pt").is_file():
+            place.write(processor_s=0.0, crops=0)  # what was spent before is in none of its weights
         with (place.folder / f"{place.network}.log").open("ab") as log:
             child = subprocess.Popen(
                 command(python, place, stage, minutes),
@@ -212,7 +183,7 @@ def processor_seconds(place: Place) -> float:
     state = place.state()
     seconds = float(state["processor_s"])
     with suppress(OSError, TypeError):
-        fields = Path(f"/proc/{state['child']}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{state.get('child')}/stat").read_text().rpartition(")")[2].split()
         seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return seconds
 
@@ -242,15 +213,6 @@ def measure(weights: Path) -> dict[str, float]:
     """Easy, medium and hard."""
     found = evaluation(weights)
     return {name: round(found[name], 4) for name in SUBSETS}
-
-
-def table_cells(weights: Path) -> str:
-    """The same as cells of a table, each with its 95 % interval in brackets."""
-    from facetrain.eval.difference import brackets
-
-    found = evaluation(weights)
-    spans = (found["intervals"][name] for name in SUBSETS)
-    return " | ".join(f"{span['estimate']:.3f} {brackets(span['low'], span['high'], 3)}" for span in spans)
 
 
 def mean(ap: dict[str, float] | None) -> float:
@@ -285,13 +247,26 @@ def status(work: Path, networks: Sequence[str]) -> None:
             "crops": place.state()["crops"] + crops_of(run),
             "ap": ap,
         }
+        if done:
+            line |= origin(place, stage)
         judge(weights, line, {"stages_done": stage + done})
         if done and place.state().get("counted") != stage:
             place.write(crops=line["crops"], counted=stage)
 
 
-def judge(weights: Path, line: dict[str, Any], further: dict[str, Any]) -> None:
-    """Write a measurement down, and keep its weights where they are better than before, with what is said further."""
+def origin(place: Place, stage: int) -> dict[str, Any]:
+    """What `repeat` needs of a finished stage. start: SHA-256 of its first weights, None where they were drawn."""
+    from facetrain.config.load import load_config
+    from facetrain.core.files import sha256
+    from facetrain.detect.find_weights import find_weights
+
+    first = start_weights(place, stage)
+    plan = load_config(str(place.run(stage) / "config.yaml")).train.plan
+    return {"start": None if first is None else sha256(find_weights(first, "train")), "plan": plan}
+
+
+def judge(weights: Path, line: dict[str, Any], also: dict[str, Any]) -> None:
+    """Write a measurement down, and keep its weights where they are better than before, and `also` in them."""
     with RECIPES.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     network, ap = line["network"], line["ap"]
@@ -300,7 +275,7 @@ def judge(weights: Path, line: dict[str, Any], further: dict[str, Any]) -> None:
     better = mean(ap) > mean(known)
     print(f"{network}: {line['stage']}: {ap}, kept so far {known}: {'kept' if better else 'not kept'}")
     if better:
-        keep(weights, network, line | further)
+        keep(weights, network, line | also)
 
 
 def crops_of(run: Path) -> int:
@@ -321,7 +296,7 @@ def keep(weights: Path, network: str, info: dict[str, Any]) -> None:
     checkpoint = load_checkpoint(weights)
     teacher = info["settings"]["teacher"]
     settings = {key: value for key, value in info["settings"].items() if key not in ("teacher", "data")}
-    about = {key: value for key, value in info.items() if key != "kind"} | {
+    about = {key: value for key, value in info.items() if key not in ("kind", "plan")} | {
         "settings": settings,
         "taught_by": f"released {Path(teacher).stem}",
         "teacher_sha256": sha256(reference() / teacher),
@@ -330,81 +305,57 @@ def keep(weights: Path, network: str, info: dict[str, Any]) -> None:
     save_checkpoint(KEPT / f"{network}.pt", checkpoint.state, config, about)
 
 
-def install() -> None:
-    """Make kept weights the bundled ones where they are better, with card, hashes and the rows of PAGES."""
+def install(networks: Sequence[str] = ()) -> None:
+    """Make kept weights, of all or of these networks, the bundled ones where they are better: card, hashes, PAGES."""
+    import long_run_card
+
     from facetrain.core.files import sha256
+    from facetrain.detect import face_range, operating_points
     from facetrain.detect.bundled import FOLDER, bundled_names
     from facetrain.export.bundle import write_bundle
-    from facetrain.model.weights import load_checkpoint
+    from facetrain.model.weights import load_checkpoint, save_checkpoint
 
     for path in sorted(KEPT.glob("*.pt")):
         network = path.stem
-        info = load_checkpoint(path).info
-        bundled = measure(FOLDER / f"{network}.pt") if network in bundled_names(".pt") else None
-        if mean(info["ap"]) <= mean(bundled):
-            print(f"{network}: {info['ap']} is no better than the bundled {bundled}")
+        if networks and network not in networks:
             continue
-        cells = table_cells(path)
+        kept = load_checkpoint(path)
+        bundled = measure(FOLDER / f"{network}.pt") if network in bundled_names(".pt") else None
+        if mean(kept.info["ap"]) <= mean(bundled):
+            print(f"{network}: {kept.info['ap']} is no better than the bundled {bundled}")
+            continue
+        numbers = long_run_card.measure(path, network, reference())
+        said = {**face_range.as_metadata(numbers.found), **operating_points.as_metadata(numbers.points)}
+        assert kept.config is not None
+        save_checkpoint(path, kept.state, kept.config, {**kept.info, **said})
         hashes = {made.suffix: sha256(made) for made in write_bundle(path, network, FOLDER)}
-        (FOLDER / f"{network}.md").write_text(card(network, info, hashes, cells), encoding="utf-8")
+        card = long_run_card.card(network, kept.info, hashes, numbers)
+        (FOLDER / f"{network}.md").write_text(card, encoding="utf-8")
         for page in (ROOT / name for name in PAGES):
-            page.write_text(with_row(page.read_text(encoding="utf-8"), network, cells), encoding="utf-8")
+            changed = with_row(page.read_text(encoding="utf-8"), network, long_run_card.cells(numbers.own))
+            changed = with_int8_row(changed, network, long_run_card.cells(numbers.int8))
+            page.write_text(changed, encoding="utf-8")
         path.unlink()  # bundled now, and the next stage starts from there
-        print(f"{network}: {info['ap']} replaces {bundled}")
+        print(f"{network}: {kept.info['ap']} replaces {bundled}")
 
 
 PAGES = ("README.md", "examples/compare.md")  # with tables that hold the bundled weights' AP
-RELEASED = {
-    "yunet_n": "0.909 [.879, .931] | 0.888 [.854, .914] | 0.799 [.745, .842]",
-    "yunet_s": "0.901 [.870, .923] | 0.875 [.838, .903] | 0.751 [.686, .801]",
-}
-SIZES = {"yunet_n": "75,856 parameters, 149 MFLOPs at 320×320", "yunet_s": "54,608 parameters, 96 MFLOPs at 320×320"}
-
-
-def card(network: str, info: dict[str, Any], hashes: dict[str, str], cells: str) -> str:
-    """The model card of bundled weights. cells: its AP with intervals, as they stand in a table."""
-    hours = info["processor_s"] / 3600
-    rows = "\n".join(f"| {network}{suffix} | {value} |" for suffix, value in hashes.items())
-    return f"""# {network}: weights that come with facetrain
-
-`{network}.onnx` (batch norm folded; what `facetrain detect` and `FaceDetector` load, without torch) and `{network}.pt`
-(the same network for fine-tuning and exports).
-
-| file | SHA-256 |
-| --- | --- |
-{rows}
-
-**What it is.** {SIZES[network]}, boxes and five landmarks. A training of this
-project's own on CPUs, taught by the {info["taught_by"]} (its file's SHA-256 stands in `{network}.pt`); not the weights
-that the YuNet authors released.
-
-**What it saw.** 2,971 of WIDER FACE's 12,880 training images, from 20 of its 61 kinds of scene, made smaller (longest
-side 768 or 1,024 pixels), without their labels: {info["crops"]:,} crops in {hours:.1f} processor hours by
-`tests/benchmarks/long_run.py`, the last stage "{info["stage"]}", seed {info["seed"]}; averaged weights.
-
-**How good it is.** AP on 400 validation images of WIDER FACE (`facetrain eval --widerface --present-only`, drawn
-evenly from all 61 kinds of scene; original size, score > 0.02, NMS 0.45). These weights were chosen on these images.
-
-| | easy | medium | hard |
-| --- | --- | --- | --- |
-| these weights | {cells} |
-| released by the YuNet authors (640 epochs, all images) | {RELEASED[network]} |
-
-In brackets: 95 % intervals, of what other images of the same kinds would have given.
-
-Where every face matters, train longer or use the released weights: facetrain reads them. Errors have not been measured
-by age, sex or skin colour.
-
-**Terms.** WIDER FACE allows research; see examples/licences.md before using these weights in a product.
-"""
 
 
 def with_row(page: str, network: str, cells: str) -> str:
     """A page with a network's AP in the tables of detectors and in that of the bundled weights, where it may be new."""
     bundled = f"| bundled `{network}` | {cells} |"
-    page = re.sub(rf"(?m)^(\| {network} \|.*?)(?:\| 0?\.\d+(?: \[[^|]*\])? ){{3}}\|$", rf"\1| {cells} |", page)
+    page = re.sub(
+        rf"(?m)^(\| {network} \|(?! int8 ).*?)(?:\| 0?\.\d+(?: \[[^|]*\])? ){{3}}\|$", rf"\1| {cells} |", page
+    )
     page, known = re.subn(rf"(?m)^\| bundled `{network}` \|.*$", bundled, page)
     return page if known else re.sub(r"(?m)^(\| released YuNet-n, )", rf"{bundled}\n\1", page, count=1)
+
+
+def with_int8_row(page: str, network: str, cells: str) -> str:
+    """A page with the AP of a network's int8 file, where it has a row of it."""
+    page = re.sub(rf"(?m)^(\| {network} \| int8 \|.*?)(?:\| 0?\.\d+(?: \[[^|]*\])? ){{3}}\|$", rf"\1| {cells} |", page)
+    return re.sub(rf"(?m)^\| `{network}` as int8 \|.*$", f"| `{network}` as int8 | {cells} |", page)
 
 
 def on_a_gpu(options: argparse.Namespace) -> int:
@@ -431,7 +382,7 @@ def on_a_gpu(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    actions = ["start", "status", "pause", "go", "stop", "install", "work", "pack"]
+    actions = ["start", "status", "pause", "go", "stop", "install", "work", "pack", "plot", "repeat"]
     parser.add_argument("action", choices=actions)
     parser.add_argument("networks", nargs="*", help="of: " + ", ".join(PLAN))
     parser.add_argument("--for", dest="minutes", help="minutes of this stage, such as 90m")
@@ -450,6 +401,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.gpu or options.action == "pack":
         sys.exit(on_a_gpu(options))
+    if options.action == "repeat":
+        import long_run_repeat
+
+        for number in options.networks:
+            print(long_run_repeat.command_of(RECIPES, int(number)))
+        return
+    if options.action == "plot":
+        import long_run_plot
+
+        long_run_plot.draw(RECIPES, ROOT / ".github" / "ap_over_hours.png")
+        return
     minutes = float(options.minutes.removesuffix("m")) if options.minutes else None
     work = options.work.resolve()
     if options.action == "work":
@@ -471,7 +433,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif options.action == "status":
         status(work, options.networks or list(PLAN))
     elif options.action == "install":
-        install()
+        install(options.networks)
     else:
         number = {"pause": signal.SIGSTOP, "go": signal.SIGCONT, "stop": signal.SIGTERM}[options.action]
         for place, pid in list(running(work)):

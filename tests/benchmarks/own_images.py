@@ -23,7 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from long_run import git, reference
+from long_run import git
+from long_run_plan import reference
 
 CAMERA = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "night_camera.py"))["camera"]
 VALIDATION = 400

@@ -22,13 +22,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from long_run import RECIPES, git, reference
+from long_run import RECIPES, git
+from long_run_plan import reference
 
 VALIDATION = 200  # images, evenly from those that are there
 BASE = {"data.store": "mapped", "eval.every": 1000, "eval.limit": 1, "train.compile": "off"}
 LABELS = {"train.teacher": None, "train.label_weight": 1}
 SMALL = {"data.size": 256, "train.batch": 16}  # what the smallest groups that are usual do
 ADAMW = {"train.optimizer": "adamw", "train.lr": 0.004}
+MAPS = {"train.teacher_maps": 40}
+COLOUR = {"data.colour.jitter": 0.3, "data.colour.grey": 0.1, "data.colour.blur": 0.2}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ CANDIDATES = {
     "teacher, the surer of both sizes, Muon": Recipe({"data.size": 640}, "surer"),
     "teacher and labels of a better detector, Muon": Recipe({"train.label_weight": 0.3}, relabelled=True),
     "teacher and labels, Muon": Recipe({"train.label_weight": 0.3}),
+    "teacher and its maps, Muon": Recipe(MAPS),
+    "teacher and its maps, Muon, batch of 64": Recipe(MAPS | {"train.batch": 64}),
+    "teacher and its maps, Muon, longer average": Recipe(MAPS | {"train.ema": 0.9995}),
+    "teacher and its maps, Muon, colour and blur": Recipe(MAPS | COLOUR),
     "labels, AdamW, 16 crops of 256, one norm": Recipe(LABELS | ADAMW | SMALL | {"train.norm_group": 16}),
     "labels, AdamW, 16 crops of 256, norms of 8": Recipe(LABELS | ADAMW | SMALL | {"train.norm_group": 8}),
 }

@@ -1,0 +1,102 @@
+"""The stages of the long trainings, and the data that they read."""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run. settings: what `--set` gets, over the recipe `distil`; minutes: how long, unless --for says it."""
+
+    name: str
+    minutes: float
+    teacher: str = "reference/yunet/yunet_n.pth"
+    data: str = "widerface"
+    more: tuple[str, ...] = ()  # further sets with their shares, as --data takes them; the weights name them
+    fresh: bool = False  # from drawn weights, whatever there is
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+SMALL = Stage("teacher alone, crops of 320", 120)
+AGAIN = Stage("teacher alone, crops of 320, again", 120, settings={"train.lr": 0.03})
+LARGE = Stage("teacher alone, crops of 640", 120, settings={"data.size": 640, "train.batch": 16, "train.lr": 0.015})
+BOTH = Stage(
+    "labels and teacher, crops of 640",
+    90,
+    settings={"data.size": 640, "train.batch": 16, "train.lr": 0.01, "train.label_weight": 0.3},
+)
+TAIL = Stage(
+    "averaged tail", 45, settings={"data.size": 640, "train.batch": 16, "train.lr": 0.003, "train.ema": 0.9995}
+)
+# The same once more: between .769 and the teacher's .811 there is room, and both are far below its number of crops.
+MORE = replace(BOTH, name=f"{BOTH.name}, again", minutes=120, settings=BOTH.settings | {"train.lr": 0.015})
+LAST = replace(TAIL, name=f"{TAIL.name}, again")
+# The same with the teacher's labels of 6,830 other images: larger faces, masks, darker skin, images without any face.
+# Their terms are for research, see their README: weights of this stage say what they have seen.
+WIDE = replace(BOTH, name=f"{BOTH.name}, more images", minutes=120, more=("extra:0.3",))
+WIDER = replace(WIDE, name=f"{WIDE.name}, again")
+END = replace(TAIL, name=f"{TAIL.name}, more images", minutes=60, more=WIDE.more)
+OUTPUTS = (SMALL, AGAIN, LARGE, BOTH, TAIL, MORE, LAST, WIDE, WIDER, END)  # all of these taught by what a teacher says
+# From the start again: told how the teacher sees, a quarter of an hour is worth the first stage. The teacher is the
+# network's own twin, all of whose maps can be compared.
+HINTS = {
+    name: Stage(
+        "teacher and its maps, crops of 320",
+        26,
+        teacher=f"reference/yunet/{name}.pth",
+        more=("extra_with_terms:0.3",),
+        fresh=True,
+        settings={"train.teacher_maps": 40},
+    )
+    for name in ("yunet_n", "yunet_s")
+}
+HINTS_LARGE = {
+    name: replace(
+        stage,
+        name="teacher and its maps, crops of 640",
+        minutes=34,
+        fresh=False,
+        settings=stage.settings | {"data.size": 640, "train.batch": 16, "train.lr": 0.015},
+    )
+    for name, stage in HINTS.items()
+}
+# Nearer still: after 34 minutes the distance to the teacher's maps was falling, and hard AP with it.
+HINTS_AGAIN = {name: replace(stage, name=f"{stage.name}, again", minutes=120) for name, stage in HINTS_LARGE.items()}
+# A network's stages in their order. The first starts from the bundled weights, or from drawn ones.
+PLAN = {name: [*OUTPUTS, HINTS[name], HINTS_LARGE[name], HINTS_AGAIN[name]] for name in ("yunet_n", "yunet_s")}
+# Sources of the further images that come without any terms: they take no part.
+NO_TERMS = {"maskwearing", "prajnasb_wo", "humanseg", "youtube"}
+SEED = 0
+
+
+def reference() -> Path:
+    """The folder with the data and the teachers."""
+    return Path(os.environ.get("FACETRAIN_REFERENCE", ROOT.parent / "shared")).resolve()
+
+
+def further(name: str) -> Path:
+    """The folder of a further set, with its share as --data takes it; `extra_with_terms` is made once, of links."""
+    from facetrain.core.files import user_cache, write_text
+
+    folder, _, share = name.partition(":")
+    if folder != "extra_with_terms":
+        return reference() / name
+    source, root = reference() / "extra" / "train", user_cache() / "facetrain" / folder
+    if not (root / "train" / "labelv2.txt").is_file():
+        kept = {path.name for path in (source / "images").iterdir()} - NO_TERMS
+        for path in (path for name in kept for path in (source / "images" / name).iterdir()):
+            link = root / "train" / "images" / path.parent.name / path.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to(path)
+        lines, taken = [], False
+        for line in (source / "labelv2.txt").read_text(encoding="utf-8").splitlines():
+            if line.startswith("#"):
+                taken = line.split()[1].partition("/")[0] in kept
+            lines += [line] if taken else []
+        write_text(root / "train" / "labelv2.txt", "\n".join(lines) + "\n")
+    return Path(f"{root}:{share}")
