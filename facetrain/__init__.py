@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from facetrain.core.faces import LabelledImage as LabelledImage
     from facetrain.detect.detector import FaceDetector as FaceDetector
     from facetrain.detect.find_weights import find_weights as find_weights
+    from facetrain.detect.load_weights import load_checkpoint as load_checkpoint
+    from facetrain.detect.load_weights import load_model as load_model
     from facetrain.eval.difference import Difference as Difference
     from facetrain.eval.difference import difference as difference
     from facetrain.eval.evaluate import Evaluation as Evaluation
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from facetrain.export.onnx.request import OnnxOptions as OnnxOptions
     from facetrain.export.onnx.request import Quantised as Quantised
     from facetrain.model.weights import Checkpoint as Checkpoint
-    from facetrain.model.weights import load_checkpoint as load_checkpoint
-    from facetrain.model.weights import load_model as load_model
     from facetrain.model.weights import save_checkpoint as save_checkpoint
     from facetrain.train.loop import TrainResult as TrainResult
     from facetrain.train.loop import train_model as train_model
@@ -65,9 +65,9 @@ _HOMES = {
     "export_cpp": "facetrain.export.export_cpp",
     "export_onnx": "facetrain.export.export_onnx",
     "find_weights": "facetrain.detect.find_weights",
-    "load_checkpoint": "facetrain.model.weights",
+    "load_checkpoint": "facetrain.detect.load_weights",
     "load_config": "facetrain.config.load",
-    "load_model": "facetrain.model.weights",
+    "load_model": "facetrain.detect.load_weights",
     "save_checkpoint": "facetrain.model.weights",
     "train_model": "facetrain.train.loop",
 }

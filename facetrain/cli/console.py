@@ -19,6 +19,7 @@ from facetrain.cli.flags import flags_of, in_flags
 from facetrain.core.documents.common import Problem
 from facetrain.core.errors import FacetrainError, OutputError, UsageError
 from facetrain.core.inert import for_terminal
+from facetrain.core.suggest import nearest
 
 Advance = Callable[..., None]  # advance(done=1, note="", total=None)
 
@@ -78,6 +79,13 @@ def line(text: str) -> None:
         flush()
 
 
+def write(text: str) -> None:
+    """A piece of a result on stdout as it is, such as one line of many that another program reads as they come."""
+    with _stdout_errors():
+        sys.stdout.write(for_terminal(text))
+        sys.stdout.flush()
+
+
 def stdout_is_terminal() -> bool:
     """Whether somebody watches the result come."""
     return sys.stdout is not None and sys.stdout.isatty()
@@ -115,15 +123,17 @@ def error_entry(error: FacetrainError, path: str | None = None) -> Problem:
     return {"path": path, "code": error.code, "message": in_flags(error.message, _flags), "hint": hint}
 
 
-def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
-    """(width, height) of `320` or `640x480`. Raises UsageError that names the option."""
+def parse_size(text: str, option: str = "--size", word: str = "") -> tuple[int, int]:
+    """(width, height) of `320` or `640x480`. Raises UsageError that names the option and `word`, another value."""
     sides = text.lower().split("x")
     try:
         size = int(sides[0]), int(sides[-1])
     except ValueError:
         size = 0, 0
     if min(size) < 1 or len(sides) > 2:
-        raise UsageError(f"{option} {text}: not a size", "a number such as 320, or WIDTHxHEIGHT such as 640x480")
+        hint = f"{f'{word}, ' if word else ''}a number such as 320, or WIDTHxHEIGHT such as 640x480"
+        near = nearest(text, [word])
+        raise UsageError(f"{option} {text}: not a size", f"did you mean '{near}'? {hint}" if near else hint)
     return size
 
 
@@ -194,14 +204,20 @@ def _bar(what: str, total: int | None) -> Iterator[Advance]:
 
 def _lines(what: str, total: int | None) -> Iterator[Advance]:
     reached = 0
-    spoken = time.monotonic()
+    begun = spoken = time.monotonic()
 
     def advance(done: int = 1, note: str = "", total: int | None = total) -> None:
         nonlocal reached, spoken
         reached += done
         if time.monotonic() - spoken >= _QUIET_SECONDS:
             spoken = time.monotonic()
-            say(f"{what} {reached}/{total or '?'} {note}".rstrip())
+            text = f"{what} {reached}/{total or '?'} {note}".rstrip()
+            going = total is not None and 0 < reached < total
+            say(
+                f"{text}, about {(spoken - begun) / reached * (total - reached):.0f} s left"
+                if going and total
+                else text
+            )
 
     yield advance
 

@@ -6,14 +6,14 @@ By the standard library, which checks certificates and goes through the proxies 
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO
-from urllib.error import HTTPError, URLError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, Request
 
 from facetrain import __version__
 from facetrain.core.errors import DownloadError
+from facetrain.core.fetch import answered
 from facetrain.core.files import replacing
 
 _PIECE = 1 << 16
@@ -55,37 +55,20 @@ def _pieces(address: str, size: int, wait: float, longest: float) -> Iterator[by
     """The bytes of an answer as they come; `size` of them, and never more are taken."""
     end = time.monotonic() + longest
     received = 0
-    try:
-        request = Request(address, headers={"User-Agent": f"facetrain/{__version__}"})
-        with build_opener(_SafeRedirects).open(request, timeout=wait) as answer:
-            told = answer.headers.get("Content-Length")
-            if told is not None and told != str(size):
-                raise DownloadError(f"{address}: has {told} bytes, and should have {size}")
-            while piece := answer.read1(min(_PIECE, size + 1 - received)):
-                received += len(piece)
-                if received > size:
-                    raise DownloadError(f"{address}: goes on after {size} bytes, which is all it should have")
-                yield piece
-                if time.monotonic() > end:
-                    raise DownloadError(f"{address}: too slow: {received} of {size} bytes in {longest:g} s")
-    except HTTPError as error:
-        error.close()
-        raise DownloadError(f"{address}: the server answers {error.code} {error.reason}") from error
-    except TimeoutError as error:
-        raise DownloadError(f"{address}: no answer for {wait:g} s") from error
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: of an answer's or a proxy's malformed parts
-        raise DownloadError(f"{address}: cannot be fetched: {_reason(error, wait)}") from error
+    request = Request(address, headers={"User-Agent": f"facetrain/{__version__}"})
+    with answered(request, address, wait, _SafeRedirects()) as answer:
+        told = answer.headers.get("Content-Length")
+        if told is not None and told != str(size):
+            raise DownloadError(f"{address}: has {told} bytes, and should have {size}")
+        while piece := answer.read1(min(_PIECE, size + 1 - received)):
+            received += len(piece)
+            if received > size:
+                raise DownloadError(f"{address}: goes on after {size} bytes, which is all it should have")
+            yield piece
+            if time.monotonic() > end:
+                raise DownloadError(f"{address}: too slow: {received} of {size} bytes in {longest:g} s")
     if received < size:
         raise DownloadError(f"{address}: was cut off: {received} of {size} bytes came")
-
-
-def _reason(error: Exception, wait: float) -> str:
-    """What the innermost error says, in a line."""
-    inner = error.reason if isinstance(error, URLError) else error
-    if isinstance(inner, TimeoutError):
-        return f"no answer for {wait:g} s"
-    text = (inner.strerror if isinstance(inner, OSError) else None) or str(inner) or type(inner).__name__
-    return text.splitlines()[0][:200]
 
 
 class _SafeRedirects(HTTPRedirectHandler):

@@ -58,13 +58,13 @@ def read_header(content: bytes, name: str) -> Header | None:
         return _by_pattern("PAM", _PAM, content, swapped=False)
     if is_jpeg(content):
         return _jpeg_header(content)
-    pillow = _pillow()
+    library = pillow()
     try:
-        with pillow.open(io.BytesIO(content), formats=formats) as image:
+        with library.open(io.BytesIO(content), formats=formats) as image:
             kind, (width, height) = str(image.format), image.size
             turned = kind in ("WEBP", "AVIF")  # the formats that not every OpenCV turns itself
             orientation = image.getexif().get(_ORIENTATION, 1) if turned else 1
-    except pillow.DecompressionBombError as error:
+    except library.DecompressionBombError as error:
         return Header("", int(re.findall(r"\d+", str(error))[0]), 1)  # it tells the pixels, not the sides
     except Exception:  # whatever a damaged header makes Pillow's plugins raise
         return None
@@ -82,7 +82,7 @@ def file_header(path: Path) -> Header | None:
             return read_header(start, path.name)
         file.seek(0)
         try:
-            with _pillow().open(file, formats=_FORMATS) as image:
+            with pillow().open(file, formats=_FORMATS) as image:
                 # Without a tag up here a PNG would be decoded whole in search of one behind its pixels, and of a TIFF
                 # Pillow gives the size of the turned image.
                 tagged = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
@@ -104,7 +104,7 @@ def _by_pattern(kind: str, pattern: re.Pattern[bytes], content: bytes, swapped: 
 def decode_by_pillow(content: bytes, kind: str) -> Image | None:
     """(H, W, 3) uint8 BGR of what an OpenCV may not decode (GIF and AVIF before 4.12, TGA); None where damaged."""
     try:
-        with _pillow().open(io.BytesIO(content), formats=[kind]) as image:
+        with pillow().open(io.BytesIO(content), formats=[kind]) as image:
             return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
     except MemoryError:
         raise
@@ -170,7 +170,8 @@ def jpeg_tails() -> tuple[bytes, bytes]:
 
 
 @cache
-def _pillow() -> ModuleType:
+def pillow() -> ModuleType:
+    """Import PIL.Image, with its warnings off."""
     import PIL.Image
 
     # Its warnings: about large images, which are judged by the memory there is, and about damage, without a name.

@@ -1,7 +1,8 @@
 """How much memory a piece of work may take, asked before it is taken."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from facetrain.core.errors import DataError
@@ -10,12 +11,34 @@ from facetrain.core.machine import free_memory
 _MOST = 4 << 30  # bytes for one image, however much is free
 _OPENCV_NO_MEMORY = -4
 _LARGE = 1 << 28  # images that take more than this go one at a time
+_STILL_TRUE = 0.5  # seconds
+_LITTLE = 32  # so many of them would fit
 _one_at_a_time = threading.Lock()
 
 
-def room() -> int:
-    """Bytes that one image may take: half of what is free, at most 4 GiB."""
-    return min(free_memory() // 2, _MOST)
+class _Room:
+    """Bytes that one image may take: half of what is free, at most 4 GiB.
+
+    The system is asked anew where an image takes much of it; what takes little may go by an answer of half a second
+    ago: asking takes half a millisecond, as long as decoding a frame of a video.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[float, Callable[[], int], int] | None = None  # when, whom, the answer
+
+    def for_need(self, need: int) -> int:
+        """At least `need`, or an answer of now."""
+        now = time.monotonic()
+        if self._last is not None:
+            then, whom, most = self._last
+            if whom is free_memory and now - then < _STILL_TRUE and need * _LITTLE < most:
+                return most
+        most = min(free_memory() // 2, _MOST)
+        self._last = now, free_memory, most
+        return most
+
+
+_room = _Room()
 
 
 @contextmanager
@@ -27,7 +50,7 @@ def taking(need: int, name: str | None, size: tuple[int, int], limit: int = _MOS
     Raises DataError with both numbers where there is no room, and in place of a MemoryError.
     """
     with _one_at_a_time if need > _LARGE else nullcontext():
-        most = min(room(), limit)
+        most = min(_room.for_need(need), limit)
         if need > most:
             raise DataError(
                 f"{_named(name)}{size[0]}x{size[1]} pixels would take {in_mib(need)} of memory, at most {in_mib(most)} "

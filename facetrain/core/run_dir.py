@@ -10,6 +10,7 @@ from shlex import quote
 from typing import IO
 
 from facetrain.core.errors import InputError, UsageError
+from facetrain.core.suggest import nearest
 
 _BEST, _LAST, _PREVIOUS, _NUMBERED = "best.pt", "last.pt", "previous.pt", "step-*.pt"
 
@@ -167,9 +168,11 @@ def find_run(root: Path, name: str) -> RunDir:
         for path in (Path(name), root / name):
             if (path / _LAST).is_file() or (path / _PREVIOUS).is_file():
                 return RunDir(path)
+        near = nearest(Path(name).name, [path.parent.name for path in root.glob(f"*/{_LAST}")])
+        hint = "`resume` takes a run's name or folder"
         raise InputError(
             f"{name}: no run to resume here (no last.pt in {Path(name)} or {root / name})",
-            "`resume` takes a run's name or folder",
+            f"did you mean '{near}'? {hint}" if near else hint,
         )
     runs = sorted(root.glob(f"*/{_LAST}"), key=lambda path: path.stat().st_mtime)
     if not runs:

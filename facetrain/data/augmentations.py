@@ -60,12 +60,12 @@ def _of_keys(keys: tuple[str, ...]) -> dict[str, Augmentation]:
 
 def draw_augmentations(
     config: DataConfig, rng: np.random.Generator, seed: int, epoch: int, position: int
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What each augmentation draws for the crop at `position` of an epoch, by name; what draws nothing is not there.
 
     rng: the crop's own generator, its window drawn already
     """
-    drawn = {}
+    drawn: dict[str, object] = {}
     for name, augmentation in augmentations(type(config)).items():
         setting = getattr(config, name)
         if name in _ON_THE_CROPS_GENERATOR:
@@ -80,7 +80,7 @@ def draw_augmentations(
     return drawn
 
 
-def augmented(view: View, drawn: Mapping[str, Any]) -> View:
+def augmented(view: View, drawn: Mapping[str, object]) -> View:
     """The view after all that was drawn for it, in the order of `drawn`."""
     for name, numbers in drawn.items():
         view = _load(name).apply(view, numbers)

@@ -87,11 +87,11 @@ def convert(
     with _new_folder(to) as scratch:
         for part, labels in read.items():
             target = module.target(scratch, part)
-            kept, points, lost = _as_held(labels, module)
+            kept, points, lost = held_by(module, labels.images, labels.points)
             module.write(target.labels, kept, points)
             if images != "none":
                 for image in kept:
-                    _put(image.path, target.images / image.name, images)
+                    put_image(image.path, target.images / image.name, images)
                     one_more()
             place = module.target(to, part)
             moved = replace(place, format=format_name, whole=not part)
@@ -142,10 +142,12 @@ def _read(places: dict[str, Split], reading: Reading) -> dict[str, LabelFile]:
     return read
 
 
-def _as_held(labels: LabelFile, module: WritableFormat) -> tuple[list[LabelledImage], tuple[str, ...], dict[str, int]]:
-    """Images as the format can hold them, the names of their landmarks, and what is lost."""
-    images, lost = reduced(labels.images, module.HOLDS)
-    points = labels.points if module.HOLDS.landmarks else ()
+def held_by(
+    module: WritableFormat, images: Sequence[LabelledImage], points: tuple[str, ...]
+) -> tuple[list[LabelledImage], tuple[str, ...], dict[str, int]]:
+    """Images as the format can hold them, the names of their landmarks, and what is lost. points: their names now."""
+    images, lost = reduced(images, module.HOLDS)
+    points = points if module.HOLDS.landmarks else ()
     if points and not module.HOLDS.names:
         images, points = _in_usual_order(images, points)
         if points != default_names(len(points)):
@@ -213,7 +215,7 @@ def _new_folder(to: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _put(source: Path, target: Path, images: Images) -> None:
+def put_image(source: Path, target: Path, images: Images) -> None:
     """Link or copy an image. Raises DataError where it is not there."""
     if not source.is_file():
         raise DataError(f"{source}: no such image", "`images` none converts the labels alone")

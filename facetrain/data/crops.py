@@ -6,7 +6,6 @@ place where images are kept.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +32,7 @@ class Crop:
     left: int
     top: int
     side: int
-    drawn: Mapping[str, Any] = field(default_factory=dict)
+    drawn: Mapping[str, object] = field(default_factory=dict)
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -13,12 +13,13 @@ from typing import Literal, Protocol, cast
 import numpy as np
 
 from facetrain.config.schema import DataConfig
-from facetrain.core.errors import InputError
+from facetrain.core.errors import FacetrainError, InputError
 from facetrain.core.faces import LabelledImage
 from facetrain.core.files import sha256
 from facetrain.core.images import SUFFIXES
-from facetrain.core.suggest import choices_hint
+from facetrain.core.suggest import choices_hint, path_hint
 from facetrain.data import formats
+from facetrain.data.above import set_above
 from facetrain.data.holds import Holds
 from facetrain.data.label_file import LabelFile
 from facetrain.data.places import Split, images_of
@@ -122,9 +123,46 @@ def find_split(root: Path, split: Part, reading: Reading = Reading()) -> Split:
     if not root.is_dir():
         raise InputError(
             f"{root}: {'not a folder' if root.exists() else 'no such folder'}",
-            f"name a folder of labels and images, {_SAMPLE}",
+            path_hint(root, f"name a folder of labels and images, {_SAMPLE}"),
         )
     modules = _modules(reading)
+    found, half = _all_places(root, split, reading, modules)
+    if found:
+        others = sorted({place.format for place in found} - {found[0].format})
+        if others:
+            _log.info(
+                "%s: read as %s; also there: %s (`format` chooses)", found[0].labels, found[0].format, ", ".join(others)
+            )
+        return found[0]
+    hint = _hint(modules)
+    if (above := folder_above(root, reading)) is not None:
+        hint = f"a part of a set, not the set: name the folder above, {above}"
+    raise InputError(f"{root}: cannot find {_missing(root, split, half, modules)}", hint)
+
+
+def folder_above(root: Path, reading: Reading = Reading()) -> Path | None:
+    """The folder of the set that `root` is a part of; None where there is none."""
+    modules = _modules(reading)
+
+    def find(folder: Path, split: str) -> Split | None:
+        try:
+            return next(iter(_all_places(folder, split, reading, modules)[0]), None)
+        except (FacetrainError, OSError):  # nobody has asked for what lies there
+            return None
+
+    return set_above(root, find)
+
+
+def undivided(root: Path, reading: Reading = Reading()) -> str:
+    """What to say of a set without parts, which may be a part itself."""
+    above = folder_above(root, reading)
+    return "one set for all, not divided into train and val" + ("" if above is None else f"; a part of {above}")
+
+
+def _all_places(
+    root: Path, split: str, reading: Reading, modules: dict[str, Format]
+) -> tuple[list[Split], list[Split]]:
+    """The places of a split, the likeliest first, and those of which only the labels or the images are there."""
     found: list[Split] = []
     half: list[Split] = []
     for name, module in modules.items():
@@ -133,15 +171,7 @@ def find_split(root: Path, split: Part, reading: Reading = Reading()) -> Split:
                 half += [place] if place.images.is_dir() else []
             elif reading.format or place.labels.stem == name or module.recognises(place.labels):
                 (found if place.images.is_dir() else half).append(replace(place, format=name))
-    found.sort(key=lambda place: place.whole)
-    if found:
-        others = sorted({place.format for place in found} - {found[0].format})
-        if others:
-            _log.info(
-                "%s: read as %s; also there: %s (`format` chooses)", found[0].labels, found[0].format, ", ".join(others)
-            )
-        return found[0]
-    raise InputError(f"{root}: cannot find {_missing(root, split, half, modules)}", _hint(modules))
+    return sorted(found, key=lambda place: place.whole), half
 
 
 def load_split(root: Path, split: Part, points: Sequence[str] | None, reading: Reading = Reading()) -> LabelFile:
@@ -237,7 +267,8 @@ def find_images(root: Path, points: Sequence[str]) -> list[LabelledImage]:
     Raises InputError where there is none.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", "name a folder of images")
+        reason = "not a folder" if root.exists() else "no such folder"
+        raise InputError(f"{root}: {reason}", path_hint(root, "name a folder of images"))
     named = [folder for folder in (root / "WIDER_train" / "images", root / "train" / "images") if folder.is_dir()]
     base = named[0] if named else root
     names = []

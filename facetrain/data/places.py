@@ -40,10 +40,10 @@ def usual_places(root: Path, split: str, pattern: str) -> Iterator[Split]:
             yield Split(labels, images_of(root / part))
     for folder in (root, root / "annotations", root / "labels"):
         for labels in matches(folder, pattern):
-            named = [part for part in PARTS[split] if part in _words(labels.stem)]
+            named = [part for part in PARTS[split] if part in words(labels.stem)]
             if "*" in pattern and named:
                 yield Split(labels, _named_images(root, named))
-    if not any(part in _words(path.stem) for names in PARTS.values() for part in names for path in _files(root)):
+    if not any(part in words(path.stem) for names in PARTS.values() for part in names for path in _files(root)):
         for labels in matches(root, pattern):
             yield Split(labels, images_of(root), whole=True)
 
@@ -109,8 +109,8 @@ def _named_images(root: Path, parts: list[str]) -> Path:
     return images_of(root)
 
 
-def _words(stem: str) -> list[str]:
-    """The words of a file's name: `instances_train2017` has `train`."""
+def words(stem: str) -> list[str]:
+    """The words of a name, in small letters: `instances_train2017` has `train`."""
     letters = "".join(c.lower() if c.isalpha() else " " for c in stem)
     return letters.split()
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facetrain.core.boxes import nms
 from facetrain.core.faces import Detector, Faces, Floats, Image
@@ -71,7 +70,7 @@ class AnySize:
         centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
         left, top, right, bottom = tile.core
         inside = ((centres >= (left, top)) & (centres < (right, bottom))).all(1)
-        return _chosen(faces, np.flatnonzero(inside))
+        return faces.chosen(np.flatnonzero(inside))
 
 
 def joined(parts: Sequence[Faces], threshold: float) -> Faces:
@@ -90,12 +89,8 @@ def joined(parts: Sequence[Faces], threshold: float) -> Faces:
 
 def _answered(faces: Faces, look: Look) -> Faces:
     """Those that the look answers for."""
-    sides = np.min(faces.boxes[:, 2:] - faces.boxes[:, :2], axis=1)
-    return _chosen(faces, np.flatnonzero((sides >= look.least) & (sides < look.most)))
-
-
-def _chosen(faces: Faces, rows: NDArray[np.intp]) -> Faces:
-    return faces if len(rows) == len(faces) else Faces(faces.boxes[rows], faces.scores[rows], faces.landmarks[rows])
+    sides: Floats = np.min(faces.boxes[:, 2:] - faces.boxes[:, :2], axis=1)
+    return faces.chosen(np.flatnonzero((sides >= look.least) & (sides < look.most)))
 
 
 def _scaled(faces: Faces, factors: Floats) -> Faces:

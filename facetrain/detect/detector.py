@@ -1,14 +1,15 @@
 """`FaceDetector`: weights by name or path, images by path or array, faces out.
 
-The one place where a light folder turns to torch: for a checkpoint, and only then.
+For a checkpoint, and only then, it turns to torch.
 """
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard, Union
 
 import numpy as np
 
@@ -16,18 +17,28 @@ from facetrain.core.errors import DeviceError, FacetrainError, InputError, Usage
 from facetrain.core.faces import Detector, Faces, Image
 from facetrain.core.images import Reduced, read_image, read_reduced
 from facetrain.core.machine import check_threads
+from facetrain.core.suggest import nearest
 from facetrain.detect.any_size import AnySize
 from facetrain.detect.face_range import METADATA, FaceRange, range_of
 from facetrain.detect.find_weights import find_weights
+from facetrain.detect.gathered import Gathered
+from facetrain.detect.operating_points import METADATA as POINTS
+from facetrain.detect.operating_points import OperatingPoints, parse_points
 from facetrain.detect.passes import check_min_face
 from facetrain.detect.recognise import check_family
 from facetrain.detect.views import AUTO, ORIGINAL, View, box_of, shown_as
+from facetrain.media.cut import Cut
+from facetrain.media.find import find_sources
+from facetrain.media.frame import Frame
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
     from facetrain.model.detector import ModelDetector
 
 _CHECKPOINT_FAMILY = "yunet"
-ImageLike = Image | str | os.PathLike[str]
+_MOST_BATCH = 64
+ImageLike = Union[Image, str, os.PathLike[str], "PillowImage"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Seen:
 
 
 class FaceDetector:
-    """Finds faces in images.
+    """Finds faces in images. Several threads may ask one at a time; it can be pickled, for other processes.
 
     weights:        a name, an ONNX file, or a checkpoint or a run (these need torch): see `find_weights`
     device:         cpu, cuda, cuda:1 or 1; mps for checkpoints
@@ -56,6 +67,7 @@ class FaceDetector:
     size:           how an image is shown: `original`; `vga`, `640`, `800x600` (fitted into it); or `auto`: as often as
                     it takes to find faces of every size, at a bounded cost, see detect/passes.py
     min_face:       with `auto`, the smallest face to look for, pixels of the image; None: as small as the cost allows
+    batch:          images of several threads that a checkpoint's network looks at together: what a GPU is fast with
     """
 
     def __init__(
@@ -70,8 +82,13 @@ class FaceDetector:
         family: str | None = None,
         size: str = ORIGINAL,
         min_face: float | None = None,
+        batch: int = 1,
     ) -> None:
-        check_settings(score, nms, max_candidates, threads)
+        self._settings: dict[str, object] = {
+            **{"device": device, "score": score, "nms": nms, "max_candidates": max_candidates, "threads": threads},
+            **{"family": family, "size": size, "min_face": min_face, "batch": batch},
+        }
+        check_settings(score, nms, max_candidates, threads, batch)
         check_family(family)
         check_size(size, min_face)
         self.device = device = parse_device(device)
@@ -80,11 +97,17 @@ class FaceDetector:
         self.landmark_names: tuple[str, ...]  # of the points of a face, in their order
         self.family = _CHECKPOINT_FAMILY  # the name of the network's family
         self.face_range: FaceRange  # which sizes it finds, as the file says, or as is usual in its family
+        self.operating_points: OperatingPoints | None  # scores for wanted precisions, where the file says them
         self.own_threshold = 0.0  # the score below which the file itself drops faces
         self.static_shape: tuple[int, int] | None = None  # (width, height) where an ONNX file takes no other
         if self.path.suffix.lower() == ".onnx":
             from facetrain.detect.onnx_detector import OnnxDetector
 
+            if batch > 1:
+                raise UsageError(
+                    f"`batch` {batch}: {self.path.name} takes one image at a time",
+                    "give a checkpoint by `weights`, or leave it out",
+                )
             network = OnnxDetector(
                 self.path,
                 device=device,
@@ -96,36 +119,73 @@ class FaceDetector:
             )
             self.detector, self.static_shape, self.family = network, network.net.size, network.family
             self.own_threshold, self.landmark_names = network.own_threshold, network.landmark_names
-            self.face_range = range_of(self.family, network.net.metadata.get(METADATA))
+            said: Mapping[str, object] = network.net.metadata
         else:
             if family not in (None, _CHECKPOINT_FAMILY):
                 raise UsageError(f"{self.path}: a checkpoint is a {_CHECKPOINT_FAMILY}, not of the family '{family}'")
             checkpoint = _load_checkpoint(
                 self.path, device=device, score=score, nms=nms, max_candidates=max_candidates, threads=threads
             )
-            self.detector, self.landmark_names = checkpoint, checkpoint.landmark_names
-            self.face_range = range_of(self.family, checkpoint.info.get(METADATA))
+            self.detector = checkpoint if batch == 1 else Gathered(checkpoint, batch)
+            self.landmark_names = checkpoint.landmark_names
+            said = checkpoint.info
+        self.face_range = range_of(self.family, said.get(METADATA))
+        self.operating_points = parse_points(said.get(POINTS))
         self.size = size
         self.looks = AnySize(self.detector, self.face_range, nms, min_face, self.static_shape)  # for `auto`
 
-    def detect(self, image: ImageLike) -> Faces:
-        """Faces of one image: a path, or an array of (H, W, 3) uint8 BGR or (H, W) uint8 grey, of any size."""
-        return self.detect_batch([image])[0]
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self._settings.items() if value is not None)
+        return f"FaceDetector({str(self.path)!r}, {told})  # {self.family}"
 
-    def detect_batch(self, images: Sequence[ImageLike]) -> list[Faces]:
+    def __reduce__(self) -> tuple[Callable[..., "FaceDetector"], tuple[str, dict[str, object]]]:
+        """Pickled as its path and settings: another process opens the file itself."""
+        return _opened, (str(self.path.resolve()), self._settings)
+
+    def detect(self, image: ImageLike, *, rgb: bool = False) -> Faces:
+        """Faces of one image of any size.
+
+        image: a path; an array of (H, W, 3) uint8 BGR, or with `rgb` RGB, or (H, W) uint8 grey; or a PIL image, whose
+               pixels are taken as they are: `PIL.ImageOps.exif_transpose` turns a photograph upright
+        """
+        return self.detect_batch([image], rgb=rgb)[0]
+
+    def detect_batch(self, images: Sequence[ImageLike], *, rgb: bool = False) -> list[Faces]:
         """Faces of each image, see `detect`. On a CPU one after the other is as fast, and takes less memory."""
         if self.size != ORIGINAL:
-            return [self.look(self.open(image)).faces for image in images]
+            return [self.look(self.open(image, rgb=rgb)).faces for image in images]
         if self.device == "cpu":
-            return [self.detector.detect_batch([as_image(image)])[0] for image in images]
-        return self.detector.detect_batch([as_image(image) for image in images])
+            return [self.detector.detect_batch([as_image(image, rgb=rgb)])[0] for image in images]
+        return self.detector.detect_batch([as_image(image, rgb=rgb) for image in images])
 
-    def open(self, image: ImageLike) -> Reduced:
+    def stream(
+        self, source: str | os.PathLike[str], *, every: int = 1, start: float = 0, end: float | None = None
+    ) -> Iterator[tuple[Frame, Faces]]:
+        """Frames and their faces, one after the other, of all that `facetrain detect` takes.
+
+        source:     an image, a folder, a pattern, a list, an address, a video, or a camera's number
+        every:      of moving sources each so-manieth frame
+        start, end: seconds of moving sources between which frames count
+        Raises InputError where there is no such source, DataError where one cannot be read (any more).
+        """
+        cut = Cut(every, Fraction(start), None if end is None else Fraction(end))
+        found = find_sources([os.fspath(source)], cut=cut)
+        for failure in found.failures:
+            raise failure.error
+        for one in found.sources:
+            for frame in one.frames(self.needed):
+                yield frame, self.look(frame.image).faces
+
+    def open(self, image: ImageLike, *, rgb: bool = False) -> Reduced:
         """An image as `look` takes it. With `auto` a large JPEG is decoded no larger than the finest look needs it."""
-        if self.size == AUTO and isinstance(image, (str, os.PathLike)):
-            return read_reduced(Path(image), lambda width, height: self.looks.plan(width, height).looks[0].scale)
-        pixels = as_image(image)
+        if isinstance(image, (str, os.PathLike)):
+            return read_reduced(Path(image), self.needed)
+        pixels = as_image(image, rgb=rgb)
         return Reduced(pixels, 1, pixels.shape[1], pixels.shape[0])
+
+    def needed(self, width: int, height: int) -> float:
+        """The part of its size that an image has to be decoded at."""
+        return self.looks.plan(width, height).looks[0].scale if self.size == AUTO else 1
 
     def look(self, image: Reduced) -> Seen:
         """Faces of an image that `open` gave, and how it was looked at."""
@@ -141,10 +201,16 @@ class FaceDetector:
         return Seen(faces, (scale,), self.face_range.least / scale)
 
 
-def as_image(image: ImageLike) -> Image:
+def _opened(path: str, settings: dict[str, object]) -> FaceDetector:
+    return FaceDetector(path, **settings)  # type: ignore[arg-type]  # as __reduce__ gave them
+
+
+def as_image(image: ImageLike, *, rgb: bool = False) -> Image:
     """Whatever `detect` takes as (H, W, 3) uint8 BGR. Raises InputError with what was expected."""
     if isinstance(image, (str, os.PathLike)):
         return read_image(Path(image))
+    if is_pillow(image):
+        image, rgb = np.asarray(image.convert("RGB")), True
     expected = "give a path, or an array of (height, width, 3) uint8 in BGR order as cv2.imread returns it"
     if not isinstance(image, np.ndarray):
         raise InputError(f"an image cannot be of type {type(image).__name__}", expected)
@@ -154,7 +220,13 @@ def as_image(image: ImageLike) -> Image:
         image = np.repeat(image[..., None], 3, axis=2)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise InputError(f"an image cannot be an array of shape {image.shape} and type {image.dtype}", expected)
-    return image
+    return np.ascontiguousarray(image[..., ::-1]) if rgb else image
+
+
+def is_pillow(image: object) -> "TypeGuard[PillowImage]":
+    """Whether an object is an image of PIL, which is not loaded for that: who has such an image has loaded it."""
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(image, module.Image)
 
 
 def parse_device(device: str) -> str:
@@ -165,10 +237,14 @@ def parse_device(device: str) -> str:
     kind, colon, index = name.partition(":")
     if (kind == "cuda" and (index.isdecimal() or not colon)) or name in ("cpu", "mps"):
         return name
-    raise DeviceError(f"'{device}' is no device", "there are: cpu, cuda, cuda:1 (or just 1), mps")
+    near = nearest(kind, ("cpu", "cuda", "mps"))
+    hint = "there are: cpu, cuda, cuda:1 (or just 1), mps"
+    raise DeviceError(f"'{device}' is no device", f"did you mean '{near}'? {hint}" if near else hint)
 
 
-def check_settings(score: float, nms: float, max_candidates: int = 1, threads: int | None = None) -> None:
+def check_settings(
+    score: float, nms: float, max_candidates: int = 1, threads: int | None = None, batch: int = 1
+) -> None:
     """Raise UsageError for thresholds and counts that mean nothing."""
     if not 0 <= score <= 1:
         raise UsageError(f"`score` {score:g}: must be from 0 to 1")
@@ -176,6 +252,8 @@ def check_settings(score: float, nms: float, max_candidates: int = 1, threads: i
         raise UsageError(f"`nms` {nms:g}: must be above 0 and at most 1", "1 keeps every overlapping face")
     if max_candidates < 1:
         raise UsageError(f"`max_candidates` {max_candidates}: must be at least 1")
+    if not 1 <= batch <= _MOST_BATCH:
+        raise UsageError(f"`batch` {batch}: must be from 1 to {_MOST_BATCH}")
     check_threads(threads)
 
 

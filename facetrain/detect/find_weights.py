@@ -14,7 +14,7 @@ from facetrain.config.problems import shorten
 from facetrain.core.errors import DataError, InputError, about
 from facetrain.core.files import is_lfs_pointer
 from facetrain.core.run_dir import RunDir
-from facetrain.core.suggest import nearest
+from facetrain.core.suggest import nearest, nearest_path
 from facetrain.detect import bundled
 from facetrain.detect.bundled import bundled_names, bundled_weights
 from facetrain.detect.public import cache_folder, cached, public_names, public_weights, state_of
@@ -141,8 +141,8 @@ def _not_found(name: str, path: Path, use: Use, runs: Path) -> InputError:
     if path.name == name and path.suffix.lower() not in SUFFIXES:
         near = nearest(name.lower(), [*known, *(best.parent.name for best in _listed(runs, "*/best.pt"))])
         return InputError(f"{shorten(name)}: neither a file, nor a run, nor weights with this name", names_hint(near))
-    near = nearest(path.name, [other.name for other in _listed(path.parent, "*")])
-    near = str(path.parent / near) if near else path.stem if path.name == name and path.stem in known else None
+    meant = nearest_path(path)
+    near = str(meant) if meant else path.stem if path.name == name and path.stem in known else None
     return InputError(f"{path}: no such file", names_hint(near))
 
 

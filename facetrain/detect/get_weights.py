@@ -43,8 +43,8 @@ def get_weights(
     row = _row(name)
     files = [file for file in row.files if only in (None, file.suffix.removeprefix("."))]
     if not files:
-        kinds = ", ".join(file.suffix.removeprefix(".") for file in row.files)
-        raise UsageError(f"`only` {only}: {name} has no such file", f"there are: {kinds}")
+        kinds = [file.suffix.removeprefix(".") for file in row.files]
+        raise UsageError(f"`only` {only}: {name} has no such file", choices_hint(only or "", kinds))
     wanted = [file for file in files if state_of(row, file) != "whole"]
     total = sum(file.size for file in wanted)
     for file in wanted:

@@ -16,6 +16,7 @@ from facetrain.core.images import fit_image, opencv
 from facetrain.core.machine import available_cores
 from facetrain.core.memory import taking
 from facetrain.core.onnx_probe import probed
+from facetrain.core.uninterrupted import uninterrupted
 from facetrain.detect.bundled import FOLDER
 from facetrain.detect.families import facetrain_decoded
 from facetrain.detect.onnx_file import check_external_data
@@ -202,7 +203,8 @@ def _back(faces: Faces, factors: tuple[float, float]) -> Faces:
 
 def _onnxruntime() -> ModuleType:
     try:
-        import onnxruntime
+        with uninterrupted():  # else it says of itself that it does not load
+            import onnxruntime
     except ImportError as error:
         raise FacetrainError(
             f"onnxruntime does not load: {error}", "pip install --force-reinstall onnxruntime"

@@ -9,6 +9,7 @@ from facetrain.core.boxes import pad_image
 from facetrain.core.errors import UsageError
 from facetrain.core.faces import Faces, Image
 from facetrain.core.images import fit_image
+from facetrain.core.suggest import choices_hint
 
 AUTO, ORIGINAL = "auto", "original"  # sizes that depend on the image
 _SIDES = range(32, 16385)  # pixels of a size; below, networks see nothing but their border
@@ -26,7 +27,8 @@ def box_of(size: str, width: int, height: int) -> tuple[int, int] | None:
     sides = size.lower().split("x")
     if len(sides) > 2 or not all(side.isascii() and side.isdecimal() for side in sides):
         raise UsageError(
-            f"`size` {size}: no such rule", "there are: auto, original, vga, a number such as 640, 800x600"
+            f"`size` {size}: no such rule",
+            choices_hint(size, (AUTO, ORIGINAL, "vga")) + ", a number such as 640, 800x600",
         )
     if not all(len(side) < 9 and int(side) in _SIDES for side in sides):
         raise UsageError(f"`size` {size}: each side must be from {_SIDES[0]} to {_SIDES[-1]:,} pixels")

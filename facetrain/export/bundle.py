@@ -12,7 +12,7 @@ from pathlib import Path
 from facetrain.config.schema import Config, DataConfig
 from facetrain.core.files import sha256
 from facetrain.detect.bundled import FOLDER
-from facetrain.detect.face_range import METADATA, as_metadata, parse_range
+from facetrain.detect.said import said_of
 from facetrain.export.network.fold import fold
 from facetrain.export.onnx.model import write_onnx
 from facetrain.model.weights import load_checkpoint, load_model, save_checkpoint
@@ -24,7 +24,7 @@ def write_bundle(checkpoint: Path, name: str, folder: Path = FOLDER) -> list[Pat
     weights, graph = folder / f"{name}.pt", folder / f"{name}.onnx"
     save_checkpoint(weights, loaded.state, portable(loaded.config or Config(model=loaded.model)), loaded.info)
     extra = {"checkpoint_sha256": sha256(weights), "precision": "fp32"}
-    extra |= as_metadata(parse_range(loaded.info.get(METADATA)))
+    extra |= said_of(loaded.info)
     write_onnx(fold(load_model(weights)), graph, extra)
     return [weights, graph]
 

@@ -18,7 +18,7 @@ from facetrain.core.compiler import find_compiler
 from facetrain.core.documents.export import CppDocument
 from facetrain.core.errors import ExportError, InputError, OutputError, UsageError
 from facetrain.core.files import check_folder, replacing
-from facetrain.core.suggest import choices_hint
+from facetrain.core.suggest import choices_hint, path_hint
 from facetrain.detect.find_weights import find_weights
 from facetrain.export.checkpoint import export_name
 from facetrain.export.cpp import targets
@@ -106,7 +106,7 @@ def export_cpp(request: CppRequest, progress: Progress = lambda what: None) -> C
     folder = request.output or library_folder or Path(f"{export_name(checkpoint)}_{request.target}")
     check_folder(folder, "output")
     if request.images is not None and not request.images.exists():
-        raise InputError(f"`check_images` {request.images}: no such folder")
+        raise InputError(f"`check_images` {request.images}: no such folder", path_hint(request.images))
 
     from facetrain.export.network.fold import fold  # only now anything heavy
     from facetrain.model.weights import load_model

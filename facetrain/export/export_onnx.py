@@ -12,7 +12,7 @@ from facetrain.core.documents.export import OnnxDocument, PrecisionDocument
 from facetrain.core.errors import ExportError
 from facetrain.core.faces import Image
 from facetrain.core.files import sha256, write_bytes
-from facetrain.detect.face_range import METADATA, as_metadata, parse_range
+from facetrain.detect.said import said_of
 from facetrain.export.images import check_images
 from facetrain.export.network.fold import fold
 from facetrain.export.network.folded import FoldedNet
@@ -89,7 +89,7 @@ def export_onnx(
     options.check(model.config.strides)
     net = fold(model)
     extra = {"checkpoint_sha256": sha256(checkpoint), "precision": quantised.precision}
-    extra |= as_metadata(parse_range(loaded.info.get(METADATA)))
+    extra |= said_of(loaded.info, same_scores=quantised.precision != "int8")
     say(f"writing {variant(model.config)} as {options.form} ONNX")
     file = onnx_model(net, extra, options)
     with ExitStack() as stack:

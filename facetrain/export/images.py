@@ -6,6 +6,7 @@ from facetrain.core.errors import InputError
 from facetrain.core.faces import Image
 from facetrain.core.images import SUFFIXES, read_image
 from facetrain.core.plots import load_matplotlib
+from facetrain.core.suggest import path_hint
 from facetrain.data.sample_set.make import draw_image
 
 _MOST = 20
@@ -22,7 +23,7 @@ def check_images(folder: Path | None = None) -> list[Image]:
         photographs = [read_image(photograph)] if photograph.is_file() else []
         return [*photographs, *(draw_image(0, 1, index)[0] for index in _DRAWN)]
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", "give a folder of images to check with")
+        raise InputError(f"{folder}: no such folder", path_hint(folder, "give a folder of images to check with"))
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise InputError(f"{folder}: no image in it", f"taken are: {' '.join(SUFFIXES)}")

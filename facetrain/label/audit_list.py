@@ -17,6 +17,7 @@ import numpy as np
 from facetrain.core.errors import DataError, InputError
 from facetrain.core.faces import LabelledImage
 from facetrain.core.files import write_text
+from facetrain.core.suggest import path_hint
 from facetrain.label.audit import KINDS, Finding, Kind
 
 COLUMNS = ("image", "kind", "score", "x1", "y1", "x2", "y2", "label", "decision")
@@ -50,7 +51,7 @@ def read_list(path: Path, images: Sequence[LabelledImage]) -> dict[int, list[tup
             raise DataError(f"{path}: too large for a list of findings")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}", path_hint(path)) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8", "save the table as CSV, UTF-8") from error
     delimiter = ";" if text.partition("\n")[0].count(";") > text.partition("\n")[0].count(",") else ","

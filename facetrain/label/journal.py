@@ -68,8 +68,8 @@ class Journal:
             )
         for number, line in enumerate(lines[1:], 2):
             entry = self._parsed(line, number)
-            if isinstance(entry.get("labels"), str):
-                self.written.add(entry["labels"])
+            if isinstance(labels := entry.get("labels"), str):
+                self.written.add(labels)
             else:
                 looked = self._looked(entry, number)
                 self.looked[looked.name] = looked
@@ -113,7 +113,8 @@ class Journal:
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror}", "is the disk full?") from error
 
-    def _parsed(self, line: str, number: int) -> dict[str, Any]:
+    def _parsed(self, line: str, number: int) -> dict[str, object]:
+        """A line's entries, of which nothing else is known: the file may have been edited."""
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError):
@@ -122,12 +123,12 @@ class Journal:
             raise DataError(f"{self.path}:{number}: not a line of this file", _HINT)
         return entry
 
-    def _looked(self, entry: dict[str, Any], number: int) -> Looked:
-        """An entry with its numbers checked: the file may have been edited."""
+    def _looked(self, entry: Mapping[str, object], number: int) -> Looked:
+        """An entry with its numbers checked."""
         try:
             name, faces = entry["name"], entry["faces"]
-            size, width, height = (entry[key] for key in ("bytes", "width", "height"))
-            if not isinstance(name, str) or not all(type(v) is int and v >= 0 for v in (size, width, height)):
+            size, width, height = (_count(entry[key]) for key in ("bytes", "width", "height"))
+            if not isinstance(name, str) or not isinstance(faces, list):
                 raise ValueError
             boxes = np.array([_finite(face["box"], 4) for face in faces], np.float32).reshape(-1, 4)
             scores = np.array([_finite([face["score"]], 1)[0] for face in faces], np.float32)
@@ -136,6 +137,13 @@ class Journal:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{self.path}:{number}: not what was found in an image", _HINT) from error
         return Looked(name, size, width, height, Faces(boxes, scores, landmarks))
+
+
+def _count(value: object) -> int:
+    """A whole number from 0 on. Raises ValueError."""
+    if type(value) is not int or value < 0:
+        raise ValueError
+    return value
 
 
 def _finite(values: Any, count: int) -> list[float]:

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from facetrain.core.errors import UsageError
 from facetrain.core.faces import Faces, LabelledImage
+from facetrain.data.found import labels_of_faces
 
 
 @dataclass(frozen=True)
@@ -33,20 +32,4 @@ class Thresholds:
 
 def labels_of(path: Path, name: str, size: tuple[int, int], faces: Faces, thresholds: Thresholds) -> LabelledImage:
     """The labels of an image of (width, height): boxes cut off at its borders, points outside of it missing."""
-    limit = np.array(size, np.float32)
-    boxes = np.clip(faces.boxes.reshape(-1, 2, 2), 0, limit).reshape(-1, 4)
-    kept = (faces.scores >= thresholds.ignore) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    boxes, scores, points = boxes[kept], faces.scores[kept], faces.landmarks[kept]
-    ignore = scores < thresholds.score
-    # written so that NaN, which no detector has given, counts as outside
-    inside = ((points >= 0) & (points <= limit)).all(-1) & ~ignore[:, None]  # (F, L)
-    landmarks = np.where(inside[..., None], points, -1)
-    return LabelledImage(
-        path,
-        name,
-        size,
-        boxes.astype(np.float32),
-        np.concatenate([landmarks, inside[..., None]], -1).astype(np.float32),
-        ignore,
-        scores=scores.astype(np.float32),
-    )
+    return labels_of_faces(path, name, size, faces.at_least(thresholds.ignore), thresholds.score)

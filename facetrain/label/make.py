@@ -16,14 +16,16 @@ from facetrain.core.faces import Image, LabelledImage
 from facetrain.core.files import check_folder, sha256
 from facetrain.core.images import read_image
 from facetrain.core.memory import no_memory_error
+from facetrain.core.ordered import ordered
+from facetrain.core.suggest import path_hint
 from facetrain.data.formats import labelv2
 from facetrain.data.holds import reduced
 from facetrain.data.label_file import LabelStatistics
-from facetrain.detect.sources import Failure, find_sources
-from facetrain.eval.pipeline import ordered
 from facetrain.label.journal import Journal, Looked
 from facetrain.label.labels import Thresholds, labels_of
 from facetrain.label.look import Observers
+from facetrain.media.find import Places, find_sources
+from facetrain.media.frame import Failure
 
 JOURNAL = "detections.jsonl"
 Progress = Callable[[int, int, str], None]  # images that are done, of how many, the last one
@@ -51,7 +53,8 @@ class Labelled:
 def check_places(images: Path, to: Path) -> None:
     """Raise UsageError where labels would come to lie among the images, or nothing can be written."""
     if not images.is_dir():
-        raise InputError(f"{images}: {'not a folder' if images.exists() else 'no such folder'}", "name one of images")
+        reason = "not a folder" if images.exists() else "no such folder"
+        raise InputError(f"{images}: {reason}", path_hint(images, "name one of images"))
     source, target = images.resolve(), to.resolve()
     if target.is_relative_to(source) or source.is_relative_to(target):
         raise UsageError(f"{to}: lies within {images}, or holds it", "choose a folder elsewhere for `to`")
@@ -74,7 +77,7 @@ def label_images(
     are no images.
     """
     check_places(images, to)
-    found = find_sources([str(images)], to, drawn=False)
+    found = find_sources([str(images)], Places([to]), stills=True)
     if not found.sources:
         raise found.failures[0].error if found.failures else DataError(f"{images}: no images")
     place = to / "train"
@@ -85,7 +88,8 @@ def label_images(
             f"{target}: was changed, or made by other means, and would be replaced",
             "move it away, or choose another `to`",
         )
-    names = {source.path.relative_to(images).as_posix(): source.path for source in found.sources}
+    paths = [source.path for source in found.sources if source.path is not None]
+    names = {path.relative_to(images).as_posix(): path for path in paths}
     made = Labelled(target, journal.path, LabelStatistics.of([]), 0, list(found.failures), found.skipped)
     _look(names, journal, observers, made, progress)
     labelled = [

@@ -42,7 +42,7 @@ def read_cpp_weights(path: Path) -> FoldedWeights:
             f"{path}: not libfacedetection's data: no array `backbone__model0_pw_weight`",
             "the file is called facedetectcnn-data.cpp there",
         )
-    return FoldedWeights(layers, {})
+    return FoldedWeights(layers, None)
 
 
 def _array(path: Path, name: str, part: str, size: str, numbers: str) -> Floats:

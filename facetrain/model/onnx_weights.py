@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -28,17 +28,25 @@ _INT8 = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "Dy
 Layer = tuple[Floats, Floats]  # weight (out, in / groups, k, k) and bias (out,)
 
 
+class Wiring(TypedDict):
+    """The fields of ModelConfig by these names."""
+
+    pool_after: tuple[int, ...]
+    maps: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class FoldedWeights:
     """Convolutions into which batch norms are folded.
 
     layers:    by our names, such as `backbone.stem.conv`
-    wiring:    fields of ModelConfig that no shape of a weight tells
+    wiring:    what no shape of a weight tells; None: as published
     landmarks: names of the points, where the file has them
     """
 
     layers: Mapping[str, Layer]
-    wiring: Mapping[str, Any]
+    wiring: Wiring | None
     landmarks: tuple[str, ...] = ()
 
 
@@ -105,7 +113,7 @@ class _Graph:
         self._makers = {name: node for node in self.nodes for name in node.output if name}
         self.met: set[int] = set()
 
-    def attributes(self, node: Any) -> dict[str, Any]:
+    def attributes(self, node: Any) -> Mapping[str, Any]:
         """What a node says, by name."""
         return {attribute.name: self._value(attribute) for attribute in node.attribute}
 
@@ -188,7 +196,7 @@ def _unit(graph: _Graph, tensor: str) -> _Unit:
     return _Unit(before.x, before.layer, behind.layer, behind.relu)
 
 
-def _walk(graph: _Graph) -> tuple[dict[str, Layer], dict[str, Any]]:
+def _walk(graph: _Graph) -> tuple[dict[str, Layer], Wiring]:
     """All layers by our names, and the wiring. Raises _UnfitError."""
     levels = _levels(graph)
     if len(levels) < 2:
@@ -303,9 +311,7 @@ def _sum(graph: _Graph, tensor: str) -> tuple[str, str]:
     return graph.same(node.input[1 - enlarged[0]]), graph.same(makers[enlarged[0]].input[0])
 
 
-def _backbone(
-    graph: _Graph, sources: Sequence[str], strides: Sequence[int], layers: dict[str, Layer]
-) -> dict[str, Any]:
+def _backbone(graph: _Graph, sources: Sequence[str], strides: Sequence[int], layers: dict[str, Layer]) -> Wiring:
     """Stem and stages. sources: the maps that the levels take, finest first. Returns the wiring."""
     units, pools, maps = 0, [], {}
     for given, step in _way(graph, sources[-1], layers):

@@ -6,7 +6,7 @@ Only tensors and plain values are read (`weights_only=True`): no code runs from 
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from facetrain.model.cost import convolutions
 from facetrain.model.cpp_weights import read_cpp_weights
 from facetrain.model.module import NORM_EPS
 from facetrain.model.network import network_of
-from facetrain.model.onnx_weights import FoldedWeights, read_onnx_weights
+from facetrain.model.onnx_weights import FoldedWeights, Wiring, read_onnx_weights
 from facetrain.model.safe_file import read_tensors, weights_of
 from facetrain.model.yunet import YuNet, build
 
@@ -218,11 +218,11 @@ def rename_original(key: str) -> str:
 
 
 def infer_model(
-    state: Mapping[str, Tensor], path: Path, wiring: Mapping[str, Any] | None = None, names: Sequence[str] = ()
+    state: Mapping[str, Tensor], path: Path, wiring: Wiring | None = None, names: Sequence[str] = ()
 ) -> ModelConfig:
     """The configuration that a renamed original state dict belongs to, from the shapes of its tensors.
 
-    wiring: fields that weights do not show, pooling and the like; by default the published ones
+    wiring: what weights do not show, pooling and the like; by default the published one
     names:  of the landmarks, where they are known and as many
     """
     try:
@@ -255,8 +255,9 @@ def infer_model(
         tower_convs=towers,
         head_channels=width,
         landmarks=landmarks_of(points, names),
-        **(wiring or {}),
     )
+    if wiring is not None:
+        model = replace(model, **wiring)
     if wrong := check_config(Config(model=model)):
         raise DataError(
             f"{path}: not a YuNet of the published form: {wrong[0].text}", "train and export such a model anew"

@@ -1,22 +1,18 @@
 import errno
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import get_args, get_type_hints
 
 import pytest
 import typer
+from cli.commands_there import COMMANDS
 
 from facetrain import __version__
 from facetrain.cli import app, commands, console
 from facetrain.core.errors import ConfigError, DataError, InputError
-
-ROOT = Path(commands.__path__[0])
-# a subcommand of a group has two words
-COMMANDS = sorted(
-    " ".join(path.relative_to(ROOT).with_suffix("").parts).replace("_", "-") for path in ROOT.rglob("[!_]*.py")
-)
-
 
 HELLO = '''from facetrain.cli import console
 
@@ -129,6 +125,33 @@ def test_wrong_usage_is_an_error_and_a_hint(capsys, arguments, said):
     assert err.startswith("error: ")
     assert said in err
     assert err.splitlines()[-1].startswith("hint: facetrain --help")
+
+
+def numeric_options():
+    """(words of the command, option) of all options that take numbers."""
+    for words in map(str.split, COMMANDS):
+        command = typer.main.get_command(app.build_app())
+        for word in words:
+            command = command.commands[word]
+        place = ".".join(words).replace("-", "_")
+        hints = get_type_hints(import_module(f"{commands.__name__}.{place}").run)
+        for parameter in command.params:
+            hint = hints.get(parameter.name)
+            if {int, float} & {hint, *get_args(hint)}:
+                yield tuple(words), max(parameter.opts, key=len)
+
+
+def test_a_value_that_is_no_number_is_shown(capsys):
+    """Whatever release of Typer says it."""
+    options = list(numeric_options())
+    assert (("detect",), "--min-face") in options
+    assert (("data", "label"), "--score") in options
+    for words, option in options:
+        assert app.run_cli([*words, option, "a\x1b9"]) == 2
+        said = capsys.readouterr().err.splitlines()[0]
+        assert option in said
+        assert "a\\x1b9" in said
+        assert "valid" in said
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def test_progress_without_a_terminal_is_a_plain_line_now_and_then(monkeypatch, c
         for _ in range(30):
             now[0] += 1.0
             advance(note="fine")
-    assert capsys.readouterr() == ("", "detect 10/30 fine\ndetect 20/30 fine\ndetect 30/30 fine\n")
+    expected = "detect 10/30 fine, about 20 s left\ndetect 20/30 fine, about 10 s left\ndetect 30/30 fine\n"
+    assert capsys.readouterr() == ("", expected)
 
 
 def test_progress_on_a_terminal_stays_off_stdout(monkeypatch, capsys):

@@ -48,6 +48,8 @@ from facetrain.config.load import preset_names, recipe_names
         (["yunet_n", "--data", "sample", "--data", "nowhere:0.5"], "nowhere: no such folder"),
         (["yunet_n", "--data", "sample", "--set", "data.roots=[{root: a}]"], "two values for one setting"),
         (["yunet_n", "--val", "1.5"], "data.val: must be above 0 and below 1"),
+        (["yunet_n", "--data", "sample", "--or-resume"], "--or-resume needs --name"),
+        (["nosuch", "--resume", "--or-resume"], "--resume continues a run with its own settings"),
         (["nosuch", "--resume", "--val", "0.5"], "--resume continues a run with its own settings"),
     ],
 )

@@ -140,6 +140,15 @@ def test_no_room_is_said_before_anything_is_written(
     assert list((tmp_path / "cache").glob("*.bin")) == []
 
 
+def test_a_large_disk_that_is_nearly_full_has_room_for_a_small_set(
+    images: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(mapped.shutil, "disk_usage", lambda path: usage._replace(total=10**13, free=2 * 10**9))
+    opened(images, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").glob("*.bin"))) == 1
+
+
 def test_a_cache_that_cannot_be_made(images: list[LabelledImage], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot write here"):

@@ -7,11 +7,13 @@ the cell's top left corner, and all its landmarks lie on that corner.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from facetrain.cli.app import run_cli
 from facetrain.core.faces import Image
 
 _KINDS = ("cls", "obj", "bbox", "kps")
@@ -109,3 +111,27 @@ def spotted(width: int, height: int, *corners: tuple[int, int], side: int = 8) -
 def spot_image() -> Callable[..., Image]:
     """`spotted`, for tests."""
     return spotted
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, spots, spot_image):
+    """A current folder with weights and images: in/a.png (1 face), in/sub/b.png (2 faces), in/none.png."""
+    monkeypatch.chdir(tmp_path)
+    Path("spots.onnx").write_bytes(spots.read_bytes())
+    Path("in/sub").mkdir(parents=True)
+    cv2.imwrite("in/a.png", spot_image(100, 60, (8, 16)))
+    cv2.imwrite("in/sub/b.png", spot_image(64, 64, (16, 16), (40, 40)))
+    cv2.imwrite("in/none.png", spot_image(33, 20))
+    return tmp_path
+
+
+@pytest.fixture
+def detect(folder, capfd):
+    """Run `facetrain detect -w spots.onnx …` and give exit code, stdout, stderr."""
+
+    def run(*arguments):
+        code = run_cli(["detect", "-w", "spots.onnx", *arguments])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run

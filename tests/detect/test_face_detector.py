@@ -1,11 +1,15 @@
+import multiprocessing
+import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import ClassVar
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from facetrain import FaceDetector
@@ -218,3 +222,51 @@ print([name for name in ("torch", "torchvision", "onnx", "matplotlib", "jinja2")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     assert done.stderr == ""
+
+
+def test_pil_images_and_rgb_arrays_are_said_to_be_so(spots, spot_image):
+    detector = FaceDetector(spots)
+    image = spot_image(64, 64, (8, 16))  # blue, which the network looks at
+    expected = detector.detect(image).boxes.tolist()
+    assert len(expected) == 1
+    assert detector.detect(image[..., ::-1], rgb=True).boxes.tolist() == expected
+    assert len(detector.detect(image[..., ::-1])) == 0
+    for pillow in (PIL.Image.fromarray(image[..., ::-1]), PIL.Image.fromarray(image[..., ::-1]).convert("RGBA")):
+        assert detector.detect(pillow).boxes.tolist() == expected
+        assert FaceDetector(spots, size="auto").detect_batch([pillow])[0].boxes.tolist() == expected
+
+
+def test_a_stream_of_what_there_is(spots, spot_image, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), spot_image(64, 64, (8, 16)))
+    cv2.imwrite(str(tmp_path / "b.png"), spot_image(64, 64))
+    found = [(frame.image.width, len(faces)) for frame, faces in FaceDetector(spots).stream(tmp_path)]
+    assert found == [(64, 1), (64, 0)]
+    with pytest.raises(InputError, match="no such file"):
+        next(FaceDetector(spots).stream(tmp_path / "no.png"))
+
+
+@pytest.mark.parametrize("size", ["original", "auto"])
+def test_a_pickled_detector_finds_the_same(spots, spot_image, size):
+    detector = FaceDetector(spots, score=0.4, size=size)
+    again = pickle.loads(pickle.dumps(detector))
+    assert repr(again) == repr(detector)
+    assert f"score=0.4, nms=0.45, max_candidates=5000, size='{size}', batch=1)  # yunet" in repr(detector)
+    image = spot_image(64, 64, (8, 16), (40, 40))
+    assert again.detect(image).boxes.tolist() == detector.detect(image).boxes.tolist()
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_other_processes_find_the_same(spots, spot_image, method):
+    images = [spot_image(64, 64, (8 * k, 16)) for k in range(4)]
+    detector = FaceDetector(spots, threads=1)
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        found = pool.map(detector.detect, images)
+    assert [faces.boxes.tolist() for faces in found] == [detector.detect(image).boxes.tolist() for image in images]
+
+
+def test_several_threads_find_the_same(spots, spot_image):
+    images = [spot_image(64 + 8 * k, 64, (8 * k, 16)) for k in range(8)] * 5
+    detector = FaceDetector(spots, threads=1)
+    expected = [detector.detect(image).boxes.tolist() for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        assert [faces.boxes.tolist() for faces in pool.map(detector.detect, images)] == expected

@@ -3,12 +3,14 @@
 import hashlib
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from weights_server import CONTENT, row
 
-from facetrain import FaceDetector
+from facetrain import FaceDetector, load_checkpoint, load_model
 from facetrain.cli.app import run_cli
 from facetrain.config.load import load_config
 from facetrain.core.errors import DataError, FacetrainError, InputError
@@ -302,3 +304,37 @@ def test_a_runs_folder_is_no_folder_of_result_files(folders):
 def test_the_recipe_takes_a_name():
     config = load_config("yunet_n", [f"train.teacher={NAME}"], "distil")
     assert config.train.teacher == NAME
+
+
+@pytest.mark.parametrize("load", [load_checkpoint, load_model])
+def test_python_loads_what_the_commands_find(load, folders, cache, monkeypatch):
+    """A file, a run as a folder and by its name, a bundled name, a public one: all by the one resolver."""
+    content = (Path(bundled.__file__).parent / "weights" / "yunet_s.pt").read_bytes()
+    for path in (
+        folders / "bundled/yunet_s.pt",
+        Path("mine.pt"),
+        *(make_run(Path(f"runs/{r}")) / "best.pt" for r in "ab"),
+    ):
+        path.write_bytes(content)
+    (cache / f"{NAME}.pth").write_bytes(content)
+    file = replace(row("").file(".pth"), size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(public, "PUBLIC", (replace(row(""), files=(file,)),))
+    loaded = [load(weights) for weights in ("mine.pt", Path("mine.pt"), "runs/a", "b", "yunet_s", NAME)]
+    states = [it.state if load is load_checkpoint else it.state_dict() for it in loaded]
+    assert all(torch.equal(value, state[key]) for state in states for key, value in states[0].items())
+    if load is load_checkpoint:
+        assert loaded[-1].path == cache / f"{NAME}.pth"
+    else:
+        assert not any(network.training for network in loaded)
+
+
+@pytest.mark.parametrize("load", [load_checkpoint, load_model])
+def test_python_says_what_the_commands_say(load):
+    for weights, said in (("yunet_m", "by name there are: yunet_n"), ("tiny_relased", f"did you mean '{NAME}'?")):
+        with pytest.raises(InputError) as raised:
+            load(weights)
+        assert raised.value.message == fails(weights, "train").message
+        assert said in raised.value.hint
+    with pytest.raises(InputError) as raised:
+        load(NAME)
+    assert raised.value.hint == f"fetch them: facetrain weights get {NAME}"

@@ -186,7 +186,7 @@ def test_names_that_are_no_public_weights(server, name, error, message, hint):
 def test_a_kind_of_file_that_there_is_not(server):
     with pytest.raises(UsageError, match="`only` pt") as caught:
         get_weights(NAME, "pt")
-    assert caught.value.hint == "there are: onnx, pth"
+    assert caught.value.hint == "did you mean 'pth'? there are: onnx, pth"
 
 
 # Proxies and certificates

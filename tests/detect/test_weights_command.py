@@ -7,9 +7,12 @@ import pytest
 from weights_server import CONTENT, row, serving
 
 from facetrain.cli.app import run_cli
+from facetrain.core.documents.common import Header
+from facetrain.core.documents.weights import FetchedDocument
 from facetrain.detect import public
 from facetrain.detect.bundled import FOLDER, bundled_ap, bundled_names
 from facetrain.detect.public import OTHER_FILES, PUBLIC
+from tests.documents.fields import hints, misfits
 
 NAME = "tiny_released"
 
@@ -80,7 +83,9 @@ def test_a_new_row_is_in_the_list_and_can_be_fetched(capsys, cache, table):
         assert "in the cache\n" in listed(capsys)
         assert run_cli(["weights", "get", NAME, "--json"]) == 0
         document = json.loads(capsys.readouterr().out)
-        assert list(document) == ["schema", "facetrain", "name", "licence", "licence_from", "files"]
+        header = {name: document.pop(name) for name in hints(Header)}
+        assert misfits(header, Header) == misfits(document, FetchedDocument) == []
+        assert list(document) == list(hints(FetchedDocument))
         assert [file["fetched"] for file in document["files"]] == [False, False]
         assert document["files"][0]["address"] == f"{server.source('ok')}net.onnx"
 

@@ -49,7 +49,8 @@ def in_words(kind: Any) -> str:
         return ", ".join(f'"{some}"' for some in arguments)
     if is_typeddict(kind):
         return title(kind)
-    return {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}[kind]
+    words = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
+    return (words | {object: "any value"})[kind]
 
 
 def title(document: type) -> str:
@@ -66,6 +67,8 @@ def misfits(value: Any, kind: Any, place: str = "$") -> list[str]:
     if origin in (Union, types.UnionType):
         each = [misfits(value, some, place) for some in arguments]
         return [] if [] in each else min(each, key=len)
+    if kind is object:
+        return []
     if origin is Literal:
         return [] if value in arguments else [f"{place}: {value!r}"]
     if origin is list:

@@ -32,6 +32,7 @@ DOCUMENTS = {
     "facetrain export-cpp --json": export.CppDocument,
     "facetrain info --json": info.InfoDocument,
     "facetrain info MODEL --json": info.ModelInfo,
+    "facetrain info CONFIG --yaml --json": info.ConfigDocument,
     "facetrain data audit --json": audit.AuditDocument,
     "facetrain data audit --apply LIST --to DIR --json": audit.AppliedDocument,
     "facetrain data convert --json": convert.ConvertedDocument,
@@ -50,6 +51,9 @@ FILES = {
     "metrics.jsonl, lines of kind plan": train.PlanLine,
     "environment.json": train.EnvironmentDocument,
     "protocol.json": ProtocolDocument,
+    "faces.jsonl, the first line": detect.LinesHead,
+    "faces.jsonl, a line behind the last frame of a video": detect.VideoEnd,
+    "faces.jsonl, lines of what failed, at the end": detect.FailedLine,
 }
 _TOP = """# JSON
 
@@ -65,7 +69,8 @@ python -c "import json; print(len(json.load(open('faces.json'))['images'][0]['fa
 Exit codes: 0 done, 1 part of the work failed (see `errors`), 2 wrong usage (no document then), 130 interrupted.
 """
 _FILES_TOP = """A run's folder has `metrics.jsonl` (a document a line) and `environment.json`; result files that
-`eval --save-predictions` writes have `protocol.json` beside them."""
+`eval --save-predictions` writes have `protocol.json` beside them. `detect --save jsonl=faces.jsonl` writes a line
+about how it looks, then one for each image or frame, as an element of `images` above, as soon as it was looked at."""
 
 
 def page() -> str:

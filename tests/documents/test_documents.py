@@ -3,20 +3,22 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from facetrain.cli.app import run_cli
+from facetrain.config.schema import Config
 from facetrain.core.documents.audit import AppliedDocument, AuditDocument
 from facetrain.core.documents.common import EstimateDocument, Header, ProtocolDocument
 from facetrain.core.documents.compare import CompareDocument
 from facetrain.core.documents.convert import ConvertedDocument
-from facetrain.core.documents.detect import DetectDocument
+from facetrain.core.documents.detect import DetectDocument, DetectedImage, FailedLine, LinesHead
 from facetrain.core.documents.eval import EvalDocument
 from facetrain.core.documents.export import CppDocument, OnnxDocument
-from facetrain.core.documents.info import InfoDocument, ModelInfo
+from facetrain.core.documents.info import ConfigDocument, InfoDocument, ModelInfo
 from facetrain.core.documents.init import InitDocument, PrintedDocument, StartsDocument
 from facetrain.core.documents.label import LabelledDocument
 from facetrain.core.documents.prepare import PreparedDocument
@@ -72,6 +74,15 @@ def test_detect(document: Callable[..., Any]) -> None:
     assert len(found["errors"]) == 1
 
 
+def test_lines_of_detect(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    Path("broken.jpg").write_bytes(b"no image")
+    assert run_cli(["detect", "data/WIDER_val", "broken.jpg", "--save", "jsonl=faces.jsonl"]) == 1
+    head, *images, failed = map(json.loads, Path("faces.jsonl").read_text().splitlines())
+    assert misfits(head, LinesHead) == misfits(failed, FailedLine) == []
+    assert [misfits(image, DetectedImage) for image in images] == [[]] * 4
+
+
 def test_eval_and_its_protocol(document: Callable[..., Any]) -> None:
     found = document(EvalDocument, "eval", "--data", "data", "--save-predictions", "found", "--against", "yunet_s")
     assert found["details"]["operating_point"] is not None
@@ -123,6 +134,9 @@ def test_info(document: Callable[..., Any]) -> None:
     document(InfoDocument, "info")
     for source in ("yunet_n.yaml", str(bundled_weights("yunet_s", ".pt")), str(bundled_weights("yunet_s"))):
         document(ModelInfo, "info", source)
+    for source in ("yunet_n", str(bundled_weights("yunet_s", ".pt"))):
+        found = document(ConfigDocument, "info", source, "--yaml")
+        assert list(found["config"]) == [section.name for section in fields(Config)]
 
 
 def test_a_run_and_its_files(document: Callable[..., Any]) -> None:

@@ -1,6 +1,7 @@
 """Small things in place of what the pages name: drawn images, a data set, a run; so that their commands can be run."""
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def write_stand_ins(folder: Path) -> None:
     """What a page may name.
 
     photo.jpg, photos/, holiday/, scans/     drawn images
+    clip.mp4                                 two seconds of a drawn image that moves, where there is PyAV
     my_faces/                                an own labelled set
     data/widerface/                          the same in WIDER FACE's layout, with the three official files
     runs/yunet_n-1/                          a short run, whose best.pt is replaced by the bundled weights
@@ -31,6 +33,7 @@ def write_stand_ins(folder: Path) -> None:
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         write_image(folder / place, draw_image(0, 1, number)[0])
     shutil.copytree(folder / "photos", folder / "holiday")
+    write_clip(folder / "clip.mp4")
     widerface = folder / "data/widerface"
     write_sample(widerface, train=TRAIN, val=VAL)
     write_official_files(widerface)
@@ -39,6 +42,23 @@ def write_stand_ins(folder: Path) -> None:
         shutil.copy(widerface / f"labelv2/{split}/labelv2.txt", folder / "my_faces" / split)
     shutil.copy(FOLDER / "yunet_s.onnx", folder / "mine.onnx")
     shutil.copy(FOLDER / "yunet_s.pt", folder / "mine.pt")
+
+
+def write_clip(path: Path) -> None:
+    """A video of 48 frames."""
+    if find_spec("av") is None:
+        return
+    import av
+
+    image = draw_image(0, 1, 2)[0]
+    height, width = (side // 2 * 2 - 48 for side in image.shape[:2])
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=24)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for shift in range(48):
+            shown = np.ascontiguousarray(image[shift : shift + height, :width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="bgr24")))
+        container.mux(stream.encode(None))
 
 
 def write_run(folder: Path) -> None:

@@ -140,7 +140,7 @@ WRONG = {
     "no-nms at any size": (["--decoded", "--no-nms"], 2, "add --size 640"),
     "score": (["--decoded", "--score", "2"], 2, "--score 2"),
     "nms": (["--decoded", "--nms", "0"], 2, "--nms 0"),
-    "precision": (["--precision", "int4"], 2, "fp32, fp16, int8"),
+    "precision": (["--precision", "int4"], 2, "fp16, fp32, int8"),
     "no calibration": (["--precision", "int8"], 2, "needs --calibrate"),
     "calibration alone": (["--calibrate", "{folder}"], 2, "--calibrate is for"),
     "drop without data": (["--precision", "fp16", "--max-drop", "0.1"], 2, "--max-drop needs --data"),

@@ -84,6 +84,40 @@ def test_no_function_is_longer_than_a_page():
     assert long == []
 
 
+def test_results_have_types():
+    """`dict[str, Any]` stands where a foreign document is read or made, and where a library asks for it."""
+    foreign = (
+        "config/",
+        "data/formats/",
+        "data/label_json.py",
+        "data/writing.py",
+        "data/yolo_yaml.py",
+        "model/weights.py",
+    )
+    library = ("cli/commands/train.py", "detect/onnx_detector.py", "detect/outputs/json.py", "detect/resume.py")
+    library += ("media/animation_writer.py", "media/ffmpeg.py", "core/exif.py")  # options of Pillow and FFmpeg
+    library += ("train/optim/muon.py", "train/run/checkpoint.py")
+    package = ROOT / "facetrain"
+    found = [
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "dict[str, Any]" in path.read_text(encoding="utf-8")
+    ]
+    assert [name for name in found if not name.startswith((*foreign, *library))] == []
+
+
+def test_ground_truth_is_called_so(tracked):
+    texts = [name for name in tracked if name.startswith(("facetrain/", "examples/", "tests/benchmarks/", ".github/"))]
+    texts = [name for name in texts if name.endswith((".py", ".md"))]
+    found = [
+        f"{name}: {line}"
+        for name in texts
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
+        if re.search(r"(?<!ground[ -])\btruth\b", line, re.IGNORECASE)
+    ]
+    assert found == []
+
+
 def test_readme_names_examples_that_exist(readme):
     named = set(re.findall(r"(?<![\w/.-])examples/[\w./-]*\w", readme))
     assert [name for name in named if not (ROOT / name).exists()] == []
@@ -122,6 +156,14 @@ def test_the_lowest_versions_are_those_of_the_package():
     lowest = dict(requirement.split(">=") for requirement in project["dependencies"])
     assert pins.keys() == lowest.keys()
     assert {name for name in pins if not f"{pins[name]}.".startswith(f"{lowest[name]}.")} == set()
+
+
+def test_the_licences_of_all_that_facetrain_needs_are_told():
+    text = (ROOT / "examples/licences.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", text.partition("## What facetrain needs")[2], re.MULTILINE)
+    told = {name.lower() for names, _ in rows for name in names.split(", ")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {requirement.split(">=")[0] for requirement in project["dependencies"]} - told == set()
 
 
 def test_the_map_names_every_room_and_no_other():

@@ -7,6 +7,13 @@ import typer
 
 from facetrain.cli import console
 
+EXAMPLES = """
+facetrain compare yunet_n yunet_s
+facetrain compare yunet_n scrfd.onnx --widerface --data data/widerface
+facetrain compare yunet_n runs/mine --image party.jpg -o sheet.png
+facetrain compare yunet_n other.onnx --family other.onnx=scrfd
+"""
+
 
 def run(
     models: Annotated[
@@ -16,7 +23,7 @@ def run(
     widerface: Annotated[
         bool, typer.Option("--widerface", help="Measure easy, medium and hard AP on the images below --data.")
     ] = False,
-    data: Annotated[str, typer.Option(help="Folder in the WIDER FACE layout.")] = "data/widerface",
+    data: Annotated[str, typer.Option(help="With --widerface: folder in the WIDER FACE layout.")] = "data/widerface",
     present_only: Annotated[
         bool, typer.Option("--present-only", help="Measure on the images that are there, if some are missing.")
     ] = False,
@@ -25,21 +32,22 @@ def run(
         str, typer.Option(help="Images are shown so: original, vga, a number such as 640, WxH, or auto.")
     ] = "original",
     fps_size: Annotated[str, typer.Option(help="Size that is timed: 320, or WIDTHxHEIGHT.")] = "320",
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads of all cores; all that are there by default.")
-    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the second timing; by default all cores.")] = None,
     score: Annotated[float, typer.Option(help="For AP detections must score more than this.")] = 0.02,
     nms: Annotated[float, typer.Option(help="Of detections that overlap by a higher IoU only the best stays.")] = 0.45,
     at_score: Annotated[float, typer.Option(help="Least score of a face that is drawn, compared and timed.")] = 0.5,
     family: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME|FILE=NAME", help="Take all models, or one, for this family. May be repeated."),
+        typer.Option(metavar="[FILE=]FAMILY", help="Take all models, or one, for this family. May be repeated."),
     ] = None,
-    image: Annotated[Path | None, typer.Option(help="Look at this image with every model.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Look at this image with every model; needs --output.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Sheet with that image drawn by every model.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="With --image: sheet with its faces by every model."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw AP (hard) over latency: .png, .svg or .pdf.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="With --widerface: draw AP (hard) over latency as .png, .svg or .pdf.")
+    ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
     draws: Annotated[
         int, typer.Option(help="Draws of the images that the 95 % intervals come from; 0 for none.")

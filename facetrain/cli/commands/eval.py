@@ -8,8 +8,16 @@ import typer
 from facetrain.cli import console
 from facetrain.cli.label_flags import CLASSES, FORMAT, TRUST, class_list
 from facetrain.core.errors import InputError, UsageError
+from facetrain.core.suggest import path_hint
 
 _DATA = "--data FOLDER: WIDER FACE, a labelled set of your own, its label file, or `sample`"
+
+EXAMPLES = """
+facetrain eval --data my_faces --weights my_run
+facetrain eval --widerface --data data/widerface
+facetrain eval --data my_faces -w my_run --against yunet_n --report page
+facetrain eval --data sample --at-precision 0.99
+"""
 
 
 def run(
@@ -54,7 +62,7 @@ def run(
         str | None,
         typer.Option(
             "--against",
-            metavar="WEIGHTS|FOLDER",
+            metavar="WEIGHTS|DIR",
             help="Compare with other weights, or a folder of result files, on the same images.",
         ),
     ] = None,
@@ -89,7 +97,7 @@ def run(
     other = None if against_what is None else other_source(against_what, protocol, device, threads)
     _check_folders(report, save_predictions)
     if not Path(data).exists() and data != "sample":
-        raise InputError(f"--data {data}: no such folder or file", _DATA)
+        raise InputError(f"--data {data}: no such folder or file", path_hint(Path(data), _DATA))
     with console.interruptible("nothing was measured, and nothing written"):
         with console.progress("images") as advance:
             result = evaluate_model(

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from facetrain.export.cpp.check import CppCheck
     from facetrain.export.export_cpp import CppExport
 
+EXAMPLES = """
+facetrain export-cpp -w my_run -o detector
+facetrain export-cpp --name door_camera --check-images my_faces/val/images
+facetrain export-cpp --target libfacedetection --library libfacedetection
+"""
+
 
 def run(
     *,

@@ -7,9 +7,17 @@ import typer
 
 from facetrain.cli import console
 from facetrain.core.errors import UsageError
+from facetrain.core.suggest import choices_hint
 
 if TYPE_CHECKING:
     from facetrain.export.export_onnx import OnnxExport
+
+EXAMPLES = """
+facetrain export-onnx -w my_run -o my_run.onnx
+facetrain export-onnx -w my_run --size 640 --batch 1
+facetrain export-onnx --precision int8 --calibrate my_faces/train/images
+facetrain export-onnx --decoded --score 0.6 -o decoded.onnx
+"""
 
 
 def run(
@@ -18,14 +26,17 @@ def run(
         str, typer.Option("--weights", "-w", help="A checkpoint, a run, or a name; see `facetrain weights`.")
     ] = ("yunet_n"),
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write; by default the model's name in this folder.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="File to write; by default the model's name in this folder."
+        ),
     ] = None,
     size: Annotated[
         str, typer.Option(help="dynamic: any size. 640 or WIDTHxHEIGHT: that one only, for converters.")
     ] = "dynamic",
-    batch: Annotated[str, typer.Option(help="dynamic: any number of images at once. N: exactly so many.")] = (
-        "dynamic"
-    ),
+    batch: Annotated[
+        str, typer.Option(metavar="N", help="dynamic: any number of images at once. N: exactly so many.")
+    ] = ("dynamic"),
     opset: Annotated[int, typer.Option(help="11 to 17. 13 loads everywhere.")] = 13,
     decoded: Annotated[
         bool,
@@ -72,7 +83,7 @@ def run(
 
     if no_nms and not decoded:
         raise UsageError("--no-nms is for --decoded", "the plain form has no suppression inside anyway")
-    fixed = None if size == "dynamic" else console.parse_size(size)
+    fixed = None if size == "dynamic" else console.parse_size(size, word="dynamic")
     options = OnnxOptions(
         size=fixed,
         batch=None if batch == "dynamic" else _whole(batch),
@@ -97,7 +108,7 @@ def _whole(text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise UsageError(f"--batch {text}: neither `dynamic` nor a number") from error
+        raise UsageError(f"--batch {text}: neither a number nor dynamic", choices_hint(text, ["dynamic"])) from error
 
 
 def _text(result: "OnnxExport") -> str:

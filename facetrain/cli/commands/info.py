@@ -11,7 +11,20 @@ from facetrain.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from facetrain.config.schema import Config
-    from facetrain.core.documents.info import FaceSizes, KnownWeights, ModelInfo
+    from facetrain.core.documents.info import (
+        ConfigDocument,
+        FaceSizes,
+        KnownWeights,
+        ModelInfo,
+        OperatingPointsDocument,
+    )
+
+EXAMPLES = """
+facetrain info
+facetrain info yunet_n --size 640x480
+facetrain info my_run --json
+facetrain info yunet_n --yaml > my_model.yaml
+"""
 
 
 def run(
@@ -34,7 +47,8 @@ def run(
         from facetrain.config.load import config_to_dict, config_to_yaml
 
         config = _configuration(source)
-        console.result({"config": config_to_dict(config)}, config_to_yaml(config).rstrip(), as_json=json)
+        whole: ConfigDocument = {"config": config_to_dict(config)}
+        console.result(whole, config_to_yaml(config).rstrip(), as_json=json)
     elif source is None:
         from facetrain.cli.text.environment import describe_environment, environment_text
 
@@ -46,8 +60,14 @@ def run(
         path = _weights_of(source)
         counted = describe(source if path is None else str(path), console.parse_size(size))
         known = None if path is None else _known(path)
-        sizes = None if path is None else _face_range(path)
-        model: ModelInfo = {**counted, "source": source, "face_range": sizes, "known_as": known}
+        sizes, points = (None, None) if path is None else _said(path)
+        model: ModelInfo = {
+            **counted,
+            "source": source,
+            "face_range": sizes,
+            "operating_points": points,
+            "known_as": known,
+        }
         console.result(model, _model_text(model), as_json=json)
 
 
@@ -71,15 +91,16 @@ def _known(path: Path) -> "KnownWeights | None":
     return None if known is None else {"name": known.name, "file": known.what}
 
 
-def _face_range(path: Path) -> "FaceSizes | None":
-    """Which sizes of faces a file's network finds; None for an ONNX file that is no detector of a known family."""
+def _said(path: Path) -> "tuple[FaceSizes | None, OperatingPointsDocument | None]":
+    """What a file says its network finds; nothing of an ONNX file that is no detector of a known family."""
     from facetrain.detect.detector import FaceDetector
 
     try:
-        found = FaceDetector(path).face_range
+        detector = FaceDetector(path)
     except DataError:
-        return None
-    return {"least": found.least, "most": found.most}
+        return None, None
+    sizes, points = detector.face_range, detector.operating_points
+    return {"least": sizes.least, "most": sizes.most}, None if points is None else points.as_dict()
 
 
 def _configuration(source: str | None) -> "Config":
@@ -115,4 +136,17 @@ def _model_text(model: "ModelInfo") -> str:
         lines += [] if model["strides"] else [""]
         least, most = sizes["least"], sizes["most"]
         lines.append(f"faces      {least:g} to {most:g} pixels of the image as the network is shown it")
+    if (points := model["operating_points"]) is not None:
+        lines += ["", f"scores on {points['images']:,} images at their original size, 95 % intervals in brackets", ""]
+        lines.append(console.table(_point_rows(points)))
     return "\n".join(lines)
+
+
+def _point_rows(points: "OperatingPointsDocument") -> list[list[str]]:
+    """A row for each precision."""
+    rows = [["precision", "score", "recall"]]
+    for point in points["points"]:
+        low, high = point["low"], point["high"]
+        span = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+        rows.append([f"{point['precision']:g}", f"{point['score']:.3f}{span}", f"{point['recall']:.3f}"])
+    return rows

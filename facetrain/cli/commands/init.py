@@ -10,14 +10,22 @@ import typer
 from facetrain.cli import console
 from facetrain.cli.label_flags import CLASSES, FORMAT, TRUST, class_list
 from facetrain.core.errors import InputError, UsageError
+from facetrain.core.suggest import choices_hint, path_hint
 
 if TYPE_CHECKING:
     from facetrain.core.documents.init import InitDocument, StartDocument
 
+EXAMPLES = """
+facetrain init --list
+facetrain init yunet_s --data my_faces
+facetrain init yunet_n -o my_model.yaml
+facetrain init quick --print
+"""
+
 
 def run(
     name: Annotated[
-        str, typer.Argument(metavar="[PRESET]", help="What to copy: yunet_n or yunet_s; with --print a recipe too.")
+        str, typer.Argument(metavar="PRESET", help="What to copy: yunet_n or yunet_s; with --print a recipe too.")
     ] = "yunet_n",
     *,
     data: Annotated[
@@ -29,7 +37,7 @@ def run(
     trust_labels: TRUST = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write; by default PRESET.yaml, with the images if any."),
+        typer.Option("--output", "-o", metavar="FILE", help="By default PRESET.yaml, beside the images of --data."),
     ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="Show presets and recipes, and write nothing.")] = False,
     print_it: Annotated[bool, typer.Option("--print", help="Print the file, and write nothing.")] = False,
@@ -48,6 +56,7 @@ def run(
     if print_it and output is not None:
         raise UsageError("--print and --output exclude each other", "leave one of them out")
     preset = config_name(name)
+    _check_name(preset, recipes=print_it)
     if print_it and preset in recipe_names():
         if data is not None:
             raise UsageError(f"--data does not go with the recipe {preset}", "it is laid over a model file: --recipe")
@@ -55,7 +64,8 @@ def run(
         console.result({"name": preset, "text": text}, text.rstrip(), as_json=json)
         return
     if data is not None and data != "sample" and not Path(data).exists():
-        raise InputError(f"--data {data}: no such folder", "name a set of labelled images, as for train")
+        hint = path_hint(Path(data), "name a set of labelled images, as for train")
+        raise InputError(f"--data {data}: no such folder", hint)
     place = output or _beside(data) / f"{preset}.yaml"
     if not print_it:
         if place.exists() or place.is_symlink():
@@ -80,6 +90,15 @@ def run(
     }
     write_text(place, made.text)
     console.result(document, _next(place, preset, data), as_json=json)
+
+
+def _check_name(name: str, *, recipes: bool) -> None:
+    """Raise InputError for what is no preset, nor, where they do as well, a recipe."""
+    from facetrain.config.load import preset_names, recipe_names
+
+    known = [*preset_names(), *(recipe_names() if recipes else ())]
+    if name not in known:
+        raise InputError(f"{name}: no such preset{' or recipe' if recipes else ''}", choices_hint(name, known))
 
 
 def _beside(data: str | None) -> Path:

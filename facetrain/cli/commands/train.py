@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,13 +12,22 @@ import typer
 from facetrain.cli import console
 from facetrain.cli.flags import SETTINGS
 from facetrain.cli.label_flags import CLASSES, FORMAT, TRUST, class_list
-from facetrain.core.errors import UsageError
+from facetrain.core.errors import InputError, UsageError
+from facetrain.core.suggest import choices_hint
 
 if TYPE_CHECKING:
     from facetrain.config.schema import Config
     from facetrain.core.run_dir import RunDir
 
 _LENGTHS = ("train.epochs", "train.plan")  # what --for decides
+_SETTLED = ("data.root", "data.roots", "train.teacher", "train.plan")  # a run's config.yaml has more than was asked
+
+EXAMPLES = """
+facetrain train yunet_n --data sample --for 10m
+facetrain train yunet_n --data my_faces --weights yunet_n --name mine
+facetrain train my_model.yaml --gpus 0,1 --set train.lr=0.02
+facetrain train --resume mine
+"""
 
 
 def run(
@@ -60,17 +69,26 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run that CONFIG names; without CONFIG the newest.")
     ] = False,
+    or_resume: Annotated[
+        bool,
+        typer.Option(
+            "--or-resume", help="Continue the run of --name where it has begun, else begin it: for jobs started again."
+        ),
+    ] = False,
     teacher: Annotated[
         str | None,
         typer.Option(help="Learn from this network: as --weights. With --resume: its place now."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run; by default <config>-<n>.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; by default CONFIG-N.")] = None,
     recipe: Annotated[
         str,
-        typer.Option(help="Settings over CONFIG: quick, distil, sample, none; `auto`: sample for --data sample."),
+        typer.Option(
+            help="Settings over CONFIG: quick, distil, sample, none. auto: sample for --data sample, else none."
+        ),
     ] = "auto",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as train.lr=0.02.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as train.lr=0.02. May be repeated."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, crops and order.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode and crop.")] = None,
@@ -105,11 +123,16 @@ def run(
     }
     fields: dict[str, Any] = {key: given[flag] for key, flag in SETTINGS.items() if given.get(flag) is not None}
     new = bool(fields or settings or weights or name or recipe != "auto" or budget or dry_run)
-    _check_options(config, settings or [], resume=resume, new=new, epochs=epochs, budget=budget)
+    _check_options(config, settings or [], resume=resume, new=new or or_resume, epochs=epochs, budget=budget)
     if data and not resume:
         fields |= _sources(data)
     chosen = None if resume else _recipe(recipe, data or [])
     resolved = None if resume or config is None else load_config(config, settings or [], chosen, fields)
+    begun = find_run(runs, config or "") if resume and is_rank_0() else None
+    if or_resume and resolved is not None and is_rank_0():
+        begun = _begun(runs, name, resolved, dry_run=dry_run)
+    if begun is not None:
+        resolved = weights = budget = chosen = None  # the run has its own
     start = None if weights is None else find_weights(weights, "train", runs)
     if resolved is not None and not has_launcher():
         _check_places(resolved, runs, name, config_name(config or ""))
@@ -118,7 +141,7 @@ def run(
         config_name=config_name(config or ""),
         runs=runs,
         name=name,
-        resume=find_run(runs, config or "") if resume and is_rank_0() else None,
+        resume=begun,
         weights=start,
         data=tuple(data or ()) if resume else (),
         teacher=teacher if resume else None,
@@ -230,6 +253,36 @@ def _check_options(
         raise UsageError("no CONFIG given", "facetrain train yunet_n.yaml --data sample")
 
 
+def _begun(runs: Path, name: str | None, config: "Config", *, dry_run: bool) -> "RunDir | None":
+    """The run of that name, if it has come as far as its first save; it must have begun as it would now.
+
+    Raises UsageError where it did not: what the command asks for would be passed over in silence.
+    """
+    from facetrain.config.load import load_config
+    from facetrain.config.problems import show
+    from facetrain.config.schema import entries
+    from facetrain.core.run_dir import RunDir
+
+    if name is None or dry_run:
+        raise UsageError("--or-resume needs --name, by which it finds the run again, and no --dry-run")
+    run = RunDir(runs / name)
+    if not run.last.is_file() and not run.previous.is_file():
+        return None
+    if not run.config.is_file():
+        return run
+    lines = [
+        f"  {key}: {show(own)} in the run, {show(other)} in the command"
+        for (key, _, own), (_, _, other) in zip(entries(load_config(run.config)), entries(config), strict=True)
+        if own != other and not is_dataclass(own) and key not in _SETTLED
+    ]
+    if lines:
+        raise UsageError(
+            "\n".join([f"{run.path}: has begun with other settings than those of the command:", *lines]),
+            "give another --name, or the settings that the run has; --resume takes it as it is",
+        )
+    return run
+
+
 def _check_places(config: "Config", runs: Path, name: str | None, config_name: str) -> None:
     """Judge the folders of data and runs before torch is imported, which takes seconds. Raises UsageError."""
     from facetrain.core.files import check_folder
@@ -264,9 +317,13 @@ def _sources(data: Sequence[str]) -> dict[str, Any]:
 
 
 def _recipe(name: str, data: Sequence[str]) -> str | None:
-    """The recipe to lay over the configuration; None for none."""
+    """The recipe to lay over the configuration; None for none. Raises InputError."""
+    from facetrain.config.load import recipe_names
+
     if name == "auto":
         return "sample" if list(data) == ["sample"] and not Path("sample").is_dir() else None
+    if name not in (known := ["auto", "none", *recipe_names()]):
+        raise InputError(f"--recipe {name}: no such recipe", choices_hint(name, known))
     return None if name == "none" else name
 
 

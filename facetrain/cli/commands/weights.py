@@ -5,14 +5,25 @@ from typing import Annotated
 import typer
 
 from facetrain.cli import console
+from facetrain.cli.completion import public_weights
 from facetrain.core.errors import UsageError
+from facetrain.core.suggest import nearest
+
+EXAMPLES = """
+facetrain weights
+facetrain weights get yunet_n_released
+facetrain weights get yunet_n_released --only onnx
+"""
 
 
 def run(
     action: Annotated[
         str | None, typer.Argument(metavar="get", help="get: fetch the public weights NAME into the cache.")
     ] = None,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Such as yunet_n_released.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Such as yunet_n_released.", autocompletion=public_weights),
+    ] = None,
     *,
     only: Annotated[
         str | None,
@@ -32,8 +43,9 @@ def run(
         return
     names = ", ".join(public_names())
     if action != "get":
+        near = "did you mean 'get'? " if nearest(action, ["get"]) else ""
         raise UsageError(
-            f"{action}: nothing that `facetrain weights` does", f"facetrain weights get NAME; there are: {names}"
+            f"{action}: nothing that `facetrain weights` does", f"{near}facetrain weights get NAME; there are: {names}"
         )
     if name is None:
         raise UsageError("no NAME given", f"facetrain weights get NAME; there are: {names}")

@@ -26,11 +26,13 @@ _PACKAGES = {
         "opencv-contrib-python-headless",
     ),
     "numpy": ("numpy",),
+    "pillow": ("pillow",),
     "matplotlib": ("matplotlib",),
     "jinja2": ("Jinja2",),
     "typer": ("typer",),
     "rich": ("rich",),
     "yaml": ("PyYAML",),
+    "defusedxml": ("defusedxml",),
 }
 _CODECS = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif", "AVIF": ".avif"}
 

@@ -25,6 +25,7 @@ class Face(TypedDict):
     box: Annotated[list[float], "x1, y1, x2, y2 in pixels of the image; may lie outside of it"]
     score: Annotated[float, "0 to 1"]
     landmarks: Annotated[list[list[float]] | None, "x, y of each point; null where the model has none"]
+    id: NotRequired[Annotated[int, "the same in all frames that show the same face; where faces are followed"]]
 
 
 class _Interval(TypedDict):

@@ -96,7 +96,7 @@ class CompareDocument(TypedDict):
     timing: Annotated[TimingDocument, "how times were measured"]
     protocol: Annotated[ProtocolDocument | None, "of the APs; null where none was asked for"]
     models: Annotated[list[ModelRow], "in the order given"]
-    pairs: Annotated[list[PairDocument], "which of two has the higher AP"]
+    pairs: Annotated[list[PairDocument], "which of two has the higher AP; more than six models: each with the first"]
     image: Annotated[str | None, "of `image`"]
     faces: Annotated[dict[str, list[Face]] | None, "found in it, by the model's name"]
     agreement: Annotated[list[AgreementDocument] | None, "each model with each, on it"]

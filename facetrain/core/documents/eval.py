@@ -64,6 +64,7 @@ class AgainstDocument(TypedDict):
 
     own: Annotated[str, "name of the detector that is measured"]
     other: Annotated[str, "name of the other"]
+    protocol: Annotated[ProtocolDocument, "how images were shown to the other; without `size`: not known"]
     differences: Annotated[dict[str, ComparedNumber], "by the number's name"]
 
 

@@ -38,11 +38,36 @@ class FaceSizes(TypedDict):
     most: Annotated[float, "the largest that is found at least nine tenths as often as the best size is"]
 
 
+class OperatingScoreDocument(TypedDict):
+    """The lowest score at which so large a part of what is found are faces."""
+
+    precision: Annotated[float, "the wanted part"]
+    score: Annotated[float, "what a face needs to count"]
+    low: Annotated[float | None, "lower end of the score's 95 % interval; null where it is not known"]
+    high: Annotated[float | None, "upper end"]
+    recall: Annotated[float, "part of the labelled faces that is found at it"]
+
+
+class OperatingPointsDocument(TypedDict):
+    """Scores for wanted precisions, measured on images at their original size."""
+
+    images: Annotated[int, "how many"]
+    of: Annotated[str, "widerface, or labelled: a set's validation images"]
+    points: Annotated[list[OperatingScoreDocument], "of precisions .99, .95 and .9, as far as they are reached"]
+
+
 class ModelInfo(ModelDocument):
     """`facetrain info MODEL --json`."""
 
     face_range: Annotated[FaceSizes | None, "as the file or its family has it; null for what is no detector's file"]
+    operating_points: Annotated[OperatingPointsDocument | None, "as the file has them"]
     known_as: Annotated[KnownWeights | None, "null for a configuration, and for unknown weights"]
+
+
+class ConfigDocument(TypedDict):
+    """A whole configuration, of a model file or a checkpoint."""
+
+    config: Annotated[dict[str, dict[str, object]], "by section (model, data, train, eval): its keys, as in YAML"]
 
 
 class Gpu(TypedDict):

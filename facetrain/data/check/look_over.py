@@ -11,7 +11,7 @@ from facetrain.core.images import SUFFIXES
 from facetrain.data.check.survey import Survey, survey
 from facetrain.data.label_file import LabelFile
 from facetrain.data.landmark_names import columns_of, other_number
-from facetrain.data.layout import Part, Reading, find_split, read_place
+from facetrain.data.layout import Part, Reading, find_split, read_place, undivided
 from facetrain.data.places import Split
 from facetrain.data.plausibility.copies import same_images
 from facetrain.data.plausibility.facts import image_facts
@@ -82,7 +82,7 @@ def check_set(
             reasons.append(error)
             continue
         if place.whole and parts:
-            absent[part] = "one set for all, not divided into train and val"
+            absent[part] = undivided(root, reading)
             continue
         parts[part] = _check_part(root, part, place, config, reading, chosen=chosen, progress=progress)
     if not parts:

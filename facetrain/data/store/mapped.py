@@ -26,7 +26,8 @@ from facetrain.core.machine import available_cores
 
 _MAGIC = b"facetrain pixels 1\n"
 _HEADER = 32  # magic, then where the JSON list begins, behind all pixels
-_KEPT_FREE = 0.02  # share of the disk that is left free
+_KEPT_FREE = 0.02  # share of the disk that is left free …
+_MOST_KEPT_FREE = 1e9  # … but no more bytes than these: a large disk that is nearly full has room for a small set
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def _make(
 def _check_room(path: Path, needed: int) -> None:
     """Refuse before the disk is full: other programs need some of it."""
     room = shutil.disk_usage(path.parent)
-    if room.free - needed < _KEPT_FREE * room.total:
+    if room.free - needed < min(_KEPT_FREE * room.total, _MOST_KEPT_FREE):
         raise OutputError(
             f"{path}: no room for decoded images: {needed / 1e9:.1f} GB more, {room.free / 1e9:.1f} GB are free",
             "`data.store=ram` or disk, or FACETRAIN_CACHE for a cache folder on another disk",

@@ -6,6 +6,7 @@ from typing import Literal
 
 from facetrain.core.errors import InputError, UsageError
 from facetrain.core.files import check_file
+from facetrain.core.suggest import choices_hint, path_hint
 from facetrain.detect.find_weights import find_weights
 from facetrain.export.checkpoint import export_name
 
@@ -76,7 +77,7 @@ class Quantised:
 def check_request(options: OnnxOptions, quantised: Quantised) -> None:
     """Raise UsageError for options that exclude each other or need one more."""
     if quantised.precision not in PRECISIONS:
-        raise UsageError(f"`precision` {quantised.precision}: not known", f"there are: {', '.join(PRECISIONS)}")
+        raise UsageError(f"`precision` {quantised.precision}: not known", choices_hint(quantised.precision, PRECISIONS))
     lower = quantised.precision != "fp32"
     if lower and options.form != "raw":
         raise UsageError(
@@ -104,7 +105,9 @@ def check_output(output: Path) -> None:
     if output.suffix.lower() != ".onnx":
         raise UsageError(f"`output` {output}: must end in .onnx", f"such as {output.name or 'model'}.onnx")
     if not output.parent.exists():
-        raise InputError(f"`output` {output}: no such folder {output.parent}", "make it first")
+        raise InputError(
+            f"`output` {output}: no such folder {output.parent}", path_hint(output.parent, "make it first")
+        )
     check_file(output, "output")
 
 
@@ -123,8 +126,8 @@ def check_places(
     for field, path in (("calibrate", quantised.calibrate), ("data", quantised.data), ("check_images", images)):
         drawn = field != "check_images" and str(path) == "sample"  # the set that training knows by this name
         if path is not None and not drawn and not path.exists():
-            hint = "" if field == "check_images" else "a folder, or `sample` for the drawn set"
-            raise InputError(f"`{field}` {path}: no such folder", hint or None)
+            hint = None if field == "check_images" else "a folder, or `sample` for the drawn set"
+            raise InputError(f"`{field}` {path}: no such folder", path_hint(path, hint))
     return checkpoint, output
 
 

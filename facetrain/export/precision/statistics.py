@@ -15,7 +15,7 @@ from facetrain.core.faces import Floats
 from facetrain.core.images import fit_image, read_image
 from facetrain.core.machine import available_cores
 from facetrain.core.onnx_session import cpu_session
-from facetrain.eval.pipeline import ordered
+from facetrain.core.ordered import ordered
 from facetrain.export.network.folded import FoldedNet
 from facetrain.export.onnx.graph import Graph
 from facetrain.export.onnx.wiring import Storage, wire

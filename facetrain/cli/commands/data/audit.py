@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from facetrain.cli import console
+from facetrain.cli.label_flags import FORMAT
 from facetrain.core.errors import UsageError
+from facetrain.core.suggest import choices_hint
+
+EXAMPLES = """
+facetrain data audit my_faces --report audit
+facetrain data audit my_faces --split val -w yunet_n -w my_run
+facetrain data audit my_faces --apply audit/findings.csv --to corrected
+"""
 
 
 def run(
@@ -14,9 +22,11 @@ def run(
     *,
     weights: Annotated[
         list[str] | None,
-        typer.Option("--weights", "-w", help="Names, files or runs, by default yunet_n; several are fused."),
+        typer.Option(
+            "--weights", "-w", help="A name, a file or a run; by default yunet_n. May be repeated: several are fused."
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train or val.")] = "train",
+    split: Annotated[str, typer.Option(help="Part of the set: train or val.")] = "train",
     report: Annotated[
         Path | None, typer.Option(help="Folder for the page and findings.csv, the list to decide in.")
     ] = None,
@@ -32,21 +42,21 @@ def run(
     family: Annotated[
         str | None, typer.Option(help="Detector family of ONNX files; by default it is recognised.")
     ] = None,
-    format: Annotated[str | None, typer.Option("--format", help="Read the labels as this format.")] = None,
+    format: FORMAT = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, a GPU's number, or mps (checkpoints).")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all that are there by default.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Find faces that no label has, labels that nobody sees, and landmarks far off."""
     from facetrain.cli.text.audit import applied_document, applied_text, audit_document, audit_text
-    from facetrain.data.layout import Part, Reading
+    from facetrain.data.layout import Part, Reading, find_split
     from facetrain.label.audit import Doubts
     from facetrain.label.audit_page import check_page_folder, write_page
     from facetrain.label.audit_run import apply_list, run_audit
     from facetrain.label.look import Looks, Observers
 
     if split not in ("train", "val"):
-        raise UsageError(f"--split {split}: no part of a set", "train or val")
+        raise UsageError(f"--split {split}: no part of a set", choices_hint(split, ("train", "val")))
     part: Part = "val" if split == "val" else "train"
     if (apply is None) != (to is None):
         raise UsageError("--apply and --to belong together", "give both, or neither")
@@ -54,6 +64,7 @@ def run(
         applied = apply_list(apply, data, part, to, Reading(format), copy=copy)
         console.result(applied_document(applied), applied_text(applied), as_json=json)
         return
+    find_split(data, part, Reading(format))  # before detectors are opened, which takes longer
     doubts = Doubts(score=score, off=off)
     if report is not None:
         check_page_folder(report)

@@ -8,6 +8,13 @@ import typer
 from facetrain.cli import console
 from facetrain.cli.label_flags import CLASSES, FORMAT, TRUST, class_list
 
+EXAMPLES = """
+facetrain data check my_faces
+facetrain data check my_faces --report page
+facetrain data check my_faces --format coco --classes face,head
+facetrain data check sample --json
+"""
+
 
 def run(
     data: Annotated[

@@ -8,8 +8,15 @@ import typer
 from facetrain.cli import console
 from facetrain.cli.label_flags import CLASSES, FORMAT, class_list
 from facetrain.core.errors import UsageError
+from facetrain.core.suggest import choices_hint
 
 _IMAGES = ("link", "copy", "none")
+
+EXAMPLES = """
+facetrain data convert my_faces --to my_coco --as coco
+facetrain data convert my_faces --to my_yolo --as yolo --images copy
+facetrain data convert labels.csv --to mended --boxes xywh
+"""
 
 
 def run(
@@ -48,7 +55,7 @@ def run(
     from facetrain.data.sample_set.make import sample_root
 
     if images not in _IMAGES:
-        raise UsageError(f"--images {images}: no such way", "there are: link, copy, none")
+        raise UsageError(f"--images {images}: no such way", choices_hint(images, _IMAGES))
     if str(source) == "sample" and not source.exists():
         source = sample_root()
     with console.interruptible("nothing was written"), console.progress("images") as advance:

@@ -7,6 +7,12 @@ import typer
 
 from facetrain.cli import console
 
+EXAMPLES = """
+facetrain data label photos --to labelled
+facetrain data label photos --to labelled -w yunet_n -w scrfd.onnx --flip
+facetrain data label photos --to labelled --score 0.7 --ignore-score 0.4
+"""
+
 
 def run(
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder of images, with all below.")],
@@ -14,7 +20,9 @@ def run(
     to: Annotated[Path, typer.Option("--to", help="Folder for labels and images, away from IMAGES.")],
     weights: Annotated[
         list[str] | None,
-        typer.Option("--weights", "-w", help="Names, files or runs, by default yunet_n; several are fused."),
+        typer.Option(
+            "--weights", "-w", help="A name, a file or a run; by default yunet_n. May be repeated: several are fused."
+        ),
     ] = None,
     score: Annotated[float, typer.Option(help="Least score of a face that is labelled.")] = 0.5,
     ignore_score: Annotated[

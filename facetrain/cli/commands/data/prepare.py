@@ -7,6 +7,12 @@ import typer
 
 from facetrain.cli import console
 from facetrain.core.errors import UsageError
+from facetrain.core.suggest import nearest
+
+EXAMPLES = """
+facetrain data prepare widerface --from downloads
+facetrain data prepare widerface --from downloads --to wider --partial
+"""
 
 
 def run(
@@ -29,7 +35,8 @@ def run(
     from facetrain.eval.wider_face.prepare import prepare_widerface
 
     if name != "widerface":
-        raise UsageError(f"{name}: no data set that can be prepared", "there is: widerface")
+        near = "did you mean 'widerface'? " if nearest(name, ["widerface"]) else ""
+        raise UsageError(f"{name}: no data set that can be prepared", f"{near}there is: widerface")
     with (
         console.interruptible("the same command goes on; what is there is whole"),
         console.progress("images") as advance,

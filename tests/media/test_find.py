@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from facetrain.core.errors import DataError, InputError, UsageError
-from facetrain.detect.sources import find_sources
+from facetrain.media.find import Places, find_sources
 
 
 @pytest.fixture
@@ -22,13 +22,13 @@ def touch(*names):
 
 def targets(paths, output="out"):
     """{source: target below the output folder} of paths that all can be found."""
-    found = find_sources(paths, Path(output))
+    found = find_sources(paths, Places([Path(output)]))
     assert found.failures == []
-    return {source.path.as_posix(): source.target.relative_to(output).as_posix() for source in found.sources}
+    return {source.path.as_posix(): source.target.as_posix() for source in found.sources}
 
 
 def failed(paths, output="out"):
-    found = find_sources(paths, Path(output))
+    found = find_sources(paths, Places([Path(output)]))
     return [source.path.as_posix() for source in found.sources], {one.path: one.error for one in found.failures}
 
 
@@ -158,7 +158,7 @@ def test_results_of_an_earlier_run_are_no_input(folder):
 def test_a_source_is_never_overwritten(folder, paths, output):
     touch("in/a.jpg", "in/sub/a.jpg", "other/a.jpg", "sub/in/a.jpg")
     with pytest.raises(UsageError) as caught:
-        find_sources(paths, Path(output))
+        find_sources(paths, Places([Path(output)]))
     assert "`output`" in caught.value.hint
 
 
@@ -168,9 +168,9 @@ def test_a_source_is_not_overwritten_by_way_of_a_link(folder):
     Path("link").symlink_to("in")
     for paths in (["in/a.jpg"], ["in"]):
         with pytest.raises(UsageError):
-            find_sources(paths, Path("link"))
+            find_sources(paths, Places([Path("link")]))
     with pytest.raises(UsageError):
-        find_sources(["link/a.jpg"], Path("in"))
+        find_sources(["link/a.jpg"], Places([Path("in")]))
 
 
 def test_a_folder_inside_the_output_folder_is_ordinary_input(folder):
@@ -180,9 +180,9 @@ def test_a_folder_inside_the_output_folder_is_ordinary_input(folder):
 
 def test_images_that_are_not_decoded_are_counted_and_named(folder):
     touch("in/a.jpg", "in/b.gif", "in/c.jfif", "in/x/d.HEIC", "in/e.heic", "in/f.svg", "in/notes.txt")
-    found = find_sources(["in"], Path("out"))
+    found = find_sources(["in"], Places([Path("out")]))
     assert [source.path.as_posix() for source in found.sources] == ["in/a.jpg", "in/b.gif", "in/c.jfif"]
-    assert [source.target.as_posix() for source in found.sources] == ["out/a.jpg", "out/b.png", "out/c.png"]
+    assert [source.target.as_posix() for source in found.sources] == ["a.jpg", "b.png", "c.png"]
     assert found.skipped_text() == "skipped 3 images that are not decoded: 2 .heic, 1 .svg; convert to JPEG"
 
 
@@ -215,3 +215,60 @@ def test_names_as_long_as_the_file_system_allows(folder):
     touch(f"other/{names[0]}.jpg")
     both = targets([f"in/{names[0]}.jpg", f"other/{names[0]}.jpg"])
     assert both[f"other/{names[0]}.jpg"] == f"{'n' * 249}-2.jpg"
+
+
+def test_videos_animations_and_cameras(folder):
+    from PIL import Image
+
+    touch("in/a.MP4", "in/b.avi", "in/c.jpg", "in/d.mkv", "in/e.tsx", "in/f.gif", "in/sub/a.mp4")
+    Path("in/code.ts").write_text("export const a = 1;\n" * 40)
+    Path("in/film.ts").write_bytes((b"G" + bytes(187)) * 3)
+    images = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    for name in ("in/g.gif", "in/h.png", "in/i.webp"):
+        images[0].save(name, save_all=True, append_images=images[1:], duration=100)
+    found = find_sources(["in", "0", "12", "0", "in/code.ts"], Places([Path("out")]))
+    kinds = {source.name: (type(source).__name__, source.target.as_posix()) for source in found.sources}
+    assert found.failures == []
+    assert kinds == {
+        "in/a.MP4": ("Video", "a.MP4"),
+        "in/b.avi": ("Video", "b.mp4"),
+        "in/c.jpg": ("Still", "c.jpg"),
+        "in/d.mkv": ("Video", "d.mkv"),
+        "in/f.gif": ("Still", "f.png"),
+        "in/film.ts": ("Video", "film.mp4"),
+        "in/g.gif": ("Animation", "g.gif"),
+        "in/h.png": ("Animation", "h.webp"),
+        "in/i.webp": ("Animation", "i.webp"),
+        "in/sub/a.mp4": ("Video", "sub/a.mp4"),
+        "camera 0": ("Camera", "camera-0.mp4"),
+        "camera 12": ("Camera", "camera-12.mp4"),
+        "in/code.ts": ("Video", "code.mp4"),  # because it was named
+    }
+
+
+def test_a_file_called_like_a_camera_wins(folder):
+    touch("0")
+    assert targets(["0"]) == {"0": "0.png"}
+
+
+def test_stills_alone(folder):
+    from PIL import Image
+
+    touch("in/a.mp4", "in/b.mov", "in/c.jpg", "in/d.heic")
+    images = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    images[0].save("in/g.gif", save_all=True, append_images=images[1:], duration=100)
+    found = find_sources(["in", "0"], Places([Path("out")]), stills=True)
+    assert [(type(source).__name__, source.name) for source in found.sources] == [
+        ("Still", "in/c.jpg"),
+        ("Still", "in/g.gif"),
+    ]
+    text = "skipped 1 image that is not decoded: 1 .heic; convert to JPEG; skipped 2 videos: 1 .mov, 1 .mp4"
+    assert found.skipped_text() == text
+    assert [failure.path for failure in found.failures] == ["0"]
+
+
+def test_a_folder_without_either(folder):
+    touch("in/notes.txt")
+    assert "in: no images or videos in this folder" in str(failed(["in"])[1]["in"])
+    error = find_sources(["in"], stills=True).failures[0].error
+    assert "in: no images in this folder" in str(error) and ".mp4" not in str(error)

@@ -1,0 +1,1 @@
+"""One file for each thing that is made of found faces: what `detect/save.Format` describes."""

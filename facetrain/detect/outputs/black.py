@@ -1,0 +1,16 @@
+"""Images and videos with faces black."""
+
+from facetrain.detect.covering import WISHES, Covering
+from facetrain.detect.covers import COVER_SCORE, blackened
+from facetrain.detect.looked import Wishes
+from facetrain.detect.place import Place
+
+HELP = "faces black: a folder, or one image or video"
+WHERE = "pixels"
+USES = WISHES
+SCORE = COVER_SCORE
+
+
+def make(place: Place, wishes: Wishes) -> Covering:
+    """The output. Raises UsageError for wishes that mean nothing."""
+    return Covering(place, wishes, blackened)

@@ -1,0 +1,1 @@
+"""Where images come from: files, folders, lists, addresses, videos, cameras; and how moving ones are written."""
