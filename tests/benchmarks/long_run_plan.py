@@ -1,6 +1,8 @@
 """The stages of the long trainings, and the data that they read."""
 
 import os
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -89,23 +91,33 @@ def reference() -> Path:
 
 def further(name: str) -> Path:
     """The folder of a further set, with its share as --data takes it; `extra_with_terms` is made once, of links."""
-    from facetrain.core.files import user_cache, write_text
+    from facetrain.core.files import user_cache
 
     folder, _, share = name.partition(":")
     if folder != "extra_with_terms":
         return reference() / name
     source, root = reference() / "extra" / "train", user_cache() / "facetrain" / folder
-    if not (root / "train" / "labelv2.txt").is_file():
-        kept = {path.name for path in (source / "images").iterdir()} - NO_TERMS
-        for path in (path for name in kept for path in (source / "images" / name).iterdir()):
-            link = root / "train" / "images" / path.parent.name / path.name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.is_symlink():
-                link.symlink_to(path)
-        lines, taken = [], False
-        for line in (source / "labelv2.txt").read_text(encoding="utf-8").splitlines():
-            if line.startswith("#"):
-                taken = line.split()[1].partition("/")[0] in kept
-            lines += [line] if taken else []
-        write_text(root / "train" / "labelv2.txt", "\n".join(lines) + "\n")
+    if not root.is_dir():
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root.parent) as scratch:  # two networks begin at the same time
+            made = Path(scratch) / folder
+            _link_those_with_terms(source, made / "train")
+            with suppress(OSError):
+                made.rename(root)
     return Path(f"{root}:{share}")
+
+
+def _link_those_with_terms(source: Path, part: Path) -> None:
+    from facetrain.core.files import write_text
+
+    kept = {path.name for path in (source / "images").iterdir()} - NO_TERMS
+    for path in (path for name in kept for path in (source / "images" / name).iterdir()):
+        link = part / "images" / path.parent.name / path.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    lines, taken = [], False
+    for line in (source / "labelv2.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            taken = line.split()[1].partition("/")[0] in kept
+        lines += [line] if taken else []
+    write_text(part / "labelv2.txt", "\n".join(lines) + "\n")
