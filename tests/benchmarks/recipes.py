@@ -36,15 +36,20 @@ COLOUR = {"data.colour.jitter": 0.3, "data.colour.grey": 0.1, "data.colour.blur"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings over the recipe `distil`. views: how the teacher looks, a name of VIEWS; relabelled: by a better one."""
+    """Settings over the recipe `distil`.
+
+    views: what the networks look at, a name of VIEWS; relabelled: by a better detector; by_face: windows are chosen so
+    that a face gets a drawn size
+    """
 
     settings: dict[str, Any] = field(default_factory=dict)
     views: str = "one"
     relabelled: bool = False
+    by_face: bool = False
 
 
 # What is asked: labels or a teacher, by which optimiser (the published one as well);
-# then teachers that see more than the student does.
+# then teachers that see more than the student does, and what the crops are.
 PUBLISHED = {"train.optimizer": "sgd", "train.lr": 0.01, "train.schedule": "steps", "train.warmup_limit": 0.1}
 CANDIDATES = {
     "labels, published SGD": Recipe(LABELS | PUBLISHED),
@@ -57,9 +62,12 @@ CANDIDATES = {
     "teacher and labels of a better detector, Muon": Recipe({"train.label_weight": 0.3}, relabelled=True),
     "teacher and labels, Muon": Recipe({"train.label_weight": 0.3}),
     "teacher and its maps, Muon": Recipe(MAPS),
-    "teacher and its maps, Muon, batch of 64": Recipe(MAPS | {"train.batch": 64}),
-    "teacher and its maps, Muon, longer average": Recipe(MAPS | {"train.ema": 0.9995}),
-    "teacher and its maps, Muon, colour and blur": Recipe(MAPS | COLOUR),
+    "teacher, Muon, batch of 64": Recipe({"train.batch": 64}),
+    "teacher, Muon, longer average": Recipe({"train.ema": 0.9995}),
+    "teacher, Muon, colour and blur": Recipe(COLOUR),
+    "teacher, Muon, faces of drawn sizes": Recipe(by_face=True),
+    "teacher, Muon, mosaics": Recipe(views="mosaics"),
+    "teacher, Muon, blur and JPEG": Recipe(views="worn"),
     "labels, AdamW, 16 crops of 256, one norm": Recipe(LABELS | ADAMW | SMALL | {"train.norm_group": 16}),
     "labels, AdamW, 16 crops of 256, norms of 8": Recipe(LABELS | ADAMW | SMALL | {"train.norm_group": 8}),
 }
@@ -77,6 +85,10 @@ def one(name: str, seed: int, minutes: float, out: Path) -> None:
     recipe = CANDIDATES[name]
     if recipe.views != "one":
         accelerate.GroupGradients = partial(accelerate.GroupGradients, losses=VIEWS[recipe.views])  # type: ignore[assignment,misc]
+    if recipe.by_face:
+        from facetrain.data import batches
+
+        batches.draw_crop = window_by_face  # type: ignore[attr-defined]
     root = relabelled() if recipe.relabelled else reference() / "widerface"
     settings = BASE | {"train.teacher": str(reference() / "reference/yunet/yunet_n.pth")} | recipe.settings
     text = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
@@ -169,7 +181,76 @@ def surer(far: Any, finer: Any, weights: tuple[Any, Any]) -> Any:
     return Predictions(*parts, far.priors)
 
 
-VIEWS: dict[str, Any] = {"double": two_views(lambda far, finer, weights: finer), "surer": two_views(surer)}
+def changed(change: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """A step's losses where both networks see the crops after a change: (images, random numbers) -> images."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+
+    def losses(model: Any, batch: Any, task: Any) -> Any:
+        from facetrain.train.step import batch_losses
+
+        return batch_losses(model, replace(batch, images=change(batch.images, rng)), task)
+
+    return losses
+
+
+def mosaics(images: Any, rng: Any) -> Any:
+    """Every second crop becomes four crops of the group at half their size. Without labels, that is all of it."""
+    import torch
+
+    small, made = half(images.float()), images.clone()
+    for number in range(0, len(images), 2):
+        first, second, third, fourth = (small[index] for index in rng.choice(len(images), 4, replace=len(images) < 4))
+        made[number] = torch.cat([torch.cat([first, second], 2), torch.cat([third, fourth], 2)], 1).to(made.dtype)
+    return made
+
+
+def worn(images: Any, rng: Any) -> Any:
+    """A third of the crops blurred and kept as a small JPEG, as what cheap cameras and messengers pass on."""
+    import cv2
+    import numpy as np
+    import torch
+
+    made = images.clone()
+    for number in np.flatnonzero(rng.random(len(images)) < 1 / 3):
+        pixels = images[number].float().clamp(0, 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+        pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, 1.5))
+        _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 86))])
+        seen = torch.from_numpy(cv2.imdecode(data, cv2.IMREAD_COLOR))
+        made[number] = seen.permute(2, 0, 1).to(made.dtype)
+    return made
+
+
+def window_by_face(image: Any, index: int, config: Any, seed: int, epoch: int, position: int) -> Any:
+    """A crop in which one of the faces gets a size drawn evenly in octaves, 10 pixels to seven eighths of the crop."""
+    import numpy as np
+
+    from facetrain.data.crops import draw_crop
+
+    crop = draw_crop(image, index, config, seed, epoch, position)
+    faces = image.boxes[~image.ignore]
+    if not len(faces):
+        return crop
+    rng = np.random.default_rng([seed, epoch, position, 1])
+    box = faces[rng.integers(len(faces))]
+    wanted = np.exp(rng.uniform(np.log(10), np.log(config.size * 7 / 8)))
+    short = min(image.size)
+    side = int(np.clip((box[2:] - box[:2]).min() * config.size / wanted, 0.2 * short, 1.5 * short))
+    places = []
+    for centre, length in zip((box[:2] + box[2:]) / 2, image.size, strict=True):
+        low, high = min(0, length - side), max(0, length - side)
+        place = rng.uniform(max(low, centre - 0.95 * side), max(low, min(high, centre - 0.05 * side)))
+        places.append(int(np.clip(place, low, high)))
+    return replace(crop, left=places[0], top=places[1], side=side)
+
+
+VIEWS: dict[str, Any] = {
+    "double": two_views(lambda far, finer, weights: finer),
+    "surer": two_views(surer),
+    "mosaics": changed(mosaics),
+    "worn": changed(worn),
+}
 
 
 def relabelled() -> Path:
