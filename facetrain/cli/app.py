@@ -171,5 +171,13 @@ def _say_usage(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "facetrain"
     console.say(f"error: {_usage_message(error)}")
-    console.say(f"hint: {command} --help lists what there is")
+    console.say(f"hint: {_saved(command, error) or f'{command} --help lists what there is'}")
     return int(error.exit_code)  # type: ignore[attr-defined]
+
+
+def _saved(command: str, error: Any) -> str | None:
+    """What to write in place of `detect --blur`: an output that was taken for an option."""
+    from facetrain.detect.save import names
+
+    wanted = str(getattr(error, "option_name", "")).lstrip("-")
+    return f"--save {wanted}=PATH" if command.endswith(" detect") and wanted in names() else None

@@ -120,3 +120,14 @@ def test_the_first_part_that_is_not_there_is_mended(tmp_path):
     assert nearest_path(tmp_path / "elsewhere/winter") is None
     assert path_hint(tmp_path / "elsewhere", "make it") == "make it"
     assert path_hint(tmp_path / "elsewhere") is None
+
+
+def test_an_output_taken_for_an_option_and_an_image_for_weights(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    for call, meant in {
+        "detect pictures --blur covered": "--save blur=PATH",
+        "detect pictures --jsonl=faces.jsonl": "--save jsonl=PATH",
+        "info pictures/party.png": "facetrain detect pictures/party.png",
+    }.items():
+        assert run_cli(call.split()) == 2
+        assert f"hint: {meant}\n" in capsys.readouterr().err

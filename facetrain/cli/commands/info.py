@@ -74,10 +74,13 @@ def run(
 def _weights_of(source: str) -> Path | None:
     """The file of weights that is meant; None for a configuration, whose name goes first: `yunet_n` is the preset."""
     from facetrain.config.load import config_name, preset_names
+    from facetrain.core import images
     from facetrain.detect.find_weights import SUFFIXES, find_weights
 
     path = Path(source)
     is_weights = path.suffix.lower() in SUFFIXES
+    if path.suffix.lower() in images.SUFFIXES and os.path.isfile(path):  # noqa: PTH113
+        raise UsageError(f"{source}: an image, neither a configuration nor weights", f"facetrain detect {source}")
     is_config = path.suffix.lower() in (".yaml", ".yml") or os.path.isfile(path)  # noqa: PTH113
     if not is_weights and (is_config or config_name(source) in preset_names()):
         return None
