@@ -57,7 +57,8 @@ class Place:
         if self.state_file.is_file():
             return dict(json.loads(self.state_file.read_text()))
         kept = kept_info(self.network)
-        return {"stage": kept.get("stages_done", 0), "processor_s": 0.0, "crops": 0, "pid": None}
+        spent = {"processor_s": kept.get("processor_s", 0.0), "crops": kept.get("crops", 0)}  # on other machines
+        return {"stage": kept.get("stages_done", 0), **spent, "pid": None}
 
     def write(self, **changes: Any) -> None:
         self.state_file.parent.mkdir(parents=True, exist_ok=True)

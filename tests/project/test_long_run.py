@@ -124,9 +124,10 @@ def test_a_stage_is_an_ordinary_training(long_run: ModuleType, tmp_path: Path) -
 
 def test_a_later_machine_goes_on_from_what_was_kept(long_run: ModuleType, tmp_path: Path) -> None:
     info = {"ap": AP, "stages_done": 2, "settings": {"teacher": "reference/yunet/yunet_n.pth"}}
+    info |= {"processor_s": 3600.0, "crops": 50_000}
     long_run.keep(checkpoint(tmp_path / "best.pt"), "yunet_n", info)
     place = long_run.Place(tmp_path / "work", "yunet_n")
-    assert place.state()["stage"] == 2
+    assert place.state() == {"stage": 2, "processor_s": 3600.0, "crops": 50_000, "pid": None}
     line = long_run.command(Path("python"), place, 2, None)
     assert line[line.index("--weights") + 1] == str(tmp_path / "kept" / "yunet_n.pt")
 
