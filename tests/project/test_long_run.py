@@ -92,7 +92,9 @@ def drawn_numbers() -> Any:
 
     points = OperatingPoints(30, "widerface", (OperatingScore(0.95, 0.61, 0.5, 0.7, 0.4),))
     views = {"grey": 0.123, "half": 0.2}
-    return Numbers(evaluation(0.3), evaluation(0.5), evaluation(0.31), points, FaceRange(9, 300), views, (1.2, 3.4))
+    own, released, int8 = evaluation(0.3), evaluation(0.5), evaluation(0.31)
+    landmarks = own.details, released.details
+    return Numbers(own, released, int8, points, FaceRange(9, 300), landmarks, views, (1.2, 3.4))
 
 
 def test_a_stage_is_an_ordinary_training(long_run: ModuleType, tmp_path: Path) -> None:
@@ -214,6 +216,8 @@ def test_what_is_better_becomes_bundled_without_any_path(
         "0.123 without colour",
         "and 5,019 others",
         "| recall, all 90 |",
+        "faces of 256 px and more",
+        "**Landmarks** of these weights are off by 0.",
     ):
         assert part in " ".join(card.split()), part
     monkeypatch.setattr(long_run, "measure", lambda path: {"easy": 0.9, "medium": 0.9, "hard": 0.8})
