@@ -21,7 +21,7 @@ SHAPES = ("ellipse", "box")
 MARGINS = {"ellipse": 0.1, "box": 0.25}
 FEATHER = 0.1
 # The lowest at which yunet_n and yunet_s cover at most 3 areas an image that are no faces (the same script).
-COVER_SCORE = 0.16
+COVER_SCORE = 0.18
 # Means across a face's longer side, and pixels of one at least. With 6 and 4 yunet_n finds 2 of 100 blurred faces again
 # and 14 of 100 pixelated ones, small ones above all, at score .5; with 4 and 8 fewer than 1 of 100 of either.
 BLOCKS = 4
