@@ -50,7 +50,7 @@ def run_cli(arguments: list[str]) -> int:
     console.harden_streams()
     try:
         try:
-            # Typer's own shell expansion on Windows is off: a file named `a[1].jpg` is no pattern (detect/sources.py)
+            # Typer's own shell expansion on Windows is off: a file named `a[1].jpg` is no pattern (media/find.py)
             command = typer.main.get_command(build_app())
             console.speak_for(_named(command, arguments))
             code = command.main(arguments, prog_name="facetrain", standalone_mode=False, windows_expand_args=False)

@@ -80,7 +80,7 @@ def line(text: str) -> None:
 
 
 def write(text: str) -> None:
-    """A piece of a result on stdout as it is, such as one line of many that another program reads as they come."""
+    """A piece of a result on stdout at once, such as one line of many that another program reads as they come."""
     with _stdout_errors():
         sys.stdout.write(for_terminal(text))
         sys.stdout.flush()

@@ -145,6 +145,8 @@ class DetectJob:
             return
         if self.json:
             raise UsageError("`resume`: json would lack what was done before", "leave one of them out")
+        if sum(isinstance(output, JsonLines) for output in self.outputs) > 1:
+            raise UsageError("`resume`: two files of lines may hold different parts", "give one `save` jsonl=FILE")
         for save, output in zip(self.saves, self.outputs, strict=False):
             if isinstance(output, JsonLines):
                 done = output.done
@@ -217,17 +219,20 @@ class DetectJob:
         else:
             self.failures.append(outcome)
             console.say_error(outcome.error)
+            for output in self.outputs:
+                if isinstance(output, JsonLines):
+                    output.broke_off(outcome.path)
 
     def close(self, *, interrupted: bool) -> None:
-        """All that is written is whole, as far as it was done. Raises OutputError."""
+        """All that is written is whole, as far as it was done. Raises OutputError, or BrokenPipeError of stdout."""
         errors = [console.error_entry(failure.error, failure.path) for failure in self.failures]
         ending = Ending([str(path) for path in self.found.skipped], interrupted, errors)
-        failed: FacetrainError | None = None
+        failed: Exception | None = None
         outputs, self.outputs = self.outputs, []
         for output in outputs:
             try:
                 output.finish(ending)
-            except FacetrainError as error:
+            except (FacetrainError, OSError) as error:
                 failed = failed or error
         if failed is not None:
             raise failed

@@ -16,6 +16,7 @@ from facetrain.core.errors import DataError
 from facetrain.core.faces import Image
 from facetrain.core.files import write_bytes
 from facetrain.core.image_header import pillow
+from facetrain.core.inert import for_terminal
 
 if TYPE_CHECKING:
     from PIL.Image import Exif
@@ -52,14 +53,18 @@ def holds_exif(path: Path) -> bool:
 
 def exif_of(path: Path) -> "Exif | None":
     """What may be kept of an image file's EXIF, for pixels that have been turned upright; None where it has none."""
+    from PIL import UnidentifiedImageError
+
     try:
         with pillow().open(path, formats=_READ) as image:
             read = image.getexif()
             kept = _kept(read)
     except MemoryError:
         raise
+    except UnidentifiedImageError:  # of a kind that holds none, such as GIF
+        return None
     except Exception:  # whatever a damaged directory makes Pillow raise
-        _log.warning("%s: its EXIF is damaged, and is not kept", path)
+        _log.warning("%s", for_terminal(f"{path}: its EXIF is damaged, and is not kept"))
         return None
     return kept if len(kept) > 1 else None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import IO
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from facetrain import __version__
@@ -19,11 +19,12 @@ from facetrain.core.errors import DownloadError
 
 _PIECE = 1 << 16
 _REDIRECTS = 10
+_AS_THEY_ARE = "/%:@!$&'()*+,;=~"  # in an address; all else, blanks and letters beyond ASCII, is coded
 
 
 @dataclass(frozen=True)
 class Limits:
-    """most: bytes of an answer; wait: seconds without a byte; longest: seconds for all of it."""
+    """most: bytes of an answer; wait: seconds without a byte; longest: seconds for its body."""
 
     most: int = 256 << 20
     wait: float = 15.0
@@ -92,8 +93,11 @@ def answered(request: Request, name: str, wait: float, redirects: HTTPRedirectHa
 def _request(address: str) -> Request:
     parts = urlsplit(address)
     user, at, host = parts.netloc.rpartition("@")
+    if not host.isascii():
+        host = host.encode("idna").decode()
+    path, query = quote(parts.path, _AS_THEY_ARE), quote(parts.query, f"{_AS_THEY_ARE}?")
     headers = {"User-Agent": f"facetrain/{__version__}", "Accept": "*/*"}
-    request = Request(urlunsplit(parts._replace(netloc=host)), headers=headers)
+    request = Request(urlunsplit(parts._replace(netloc=host, path=path, query=query, fragment="")), headers=headers)
     if at:  # where it is redirected to, nobody gets it
         request.add_unredirected_header("Authorization", f"Basic {b64encode(unquote(user).encode()).decode()}")
     return request

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,19 +23,16 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Without the file's own name, which may be as long as a name can be; some writers go by its suffix.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix[:16])
-        os.close(handle)
+        # Without the file's own name, which may be as long as a name can be; some writers go by its suffix. Opened as
+        # any other file, so that it is as readable (mkstemp's are not, and to ask for the umask is to change it).
+        scratch = path.parent / f".part-{secrets.token_hex(8)}{path.suffix[:16]}"
+        os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise OutputError(f"{path}: cannot write here: {error.strerror}", "choose another folder") from error
-    scratch = Path(name)
     try:
         yield scratch
         with scratch.open("rb+") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        scratch.chmod(0o666 & ~umask)  # mkstemp gives 0600; a result should be as readable as any other file
         scratch.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}", "is the disk full?") from error

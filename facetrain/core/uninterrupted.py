@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let a block end before Ctrl-C is heard: raises KeyboardInterrupt behind it.
+    """Let a block end before Ctrl-C is heard: raises KeyboardInterrupt behind it, also in place of the block's error.
 
     Elsewhere than in the main thread, and where somebody listens to Ctrl-C already, nothing is changed.
     """
@@ -22,5 +22,5 @@ def uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if heard:
-        raise KeyboardInterrupt
+        if heard:
+            raise KeyboardInterrupt

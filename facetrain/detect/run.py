@@ -194,7 +194,10 @@ class _Call:
             failures.append(about(step.source.name, step.error) if isinstance(step.error, DataError) else step.error)
         if step.last:
             ended = replace(self._ended, seconds=time.perf_counter() - self._begun)
-            failures += self.end()
+            late = self.end()
+            if full := next(filter(_is_full, late), None):
+                raise full
+            failures += late
             yield ended
         yield from (Failure(step.source.name, failure) for failure in failures)
 
@@ -204,7 +207,7 @@ class _Call:
             looked = looked if step.taken else self._counted(looked)
             left = [output for output in self._outputs if not (step.taken and output.any_order)]
             try:
-                with uninterrupted():  # a frame is in all outputs or in none
+                with uninterrupted():  # Ctrl-C leaves no frame in some of the outputs alone
                     for output in left:
                         if not output.waits:
                             output.add(looked)

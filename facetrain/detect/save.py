@@ -97,14 +97,14 @@ _WANTS: dict[Where, str] = {
 
 
 def _place(name: str, kind: Format, text: str, field: str) -> Place:
+    path = Path(text)
+    if path == STDOUT and kind.WHERE != "file or -":
+        raise UsageError(f"`save` {name}=-: only {_streams()} can go to standard output")
     if kind.WHERE == "pixels":
         return Place.named(text, field)
-    path = Path(text)
     if kind.WHERE == "folder":
         check_folder(path, field)
         return Place(path, one=False)
-    if path == STDOUT and kind.WHERE != "file or -":
-        raise UsageError(f"`save` {name}=-: only {_streams()} can go to standard output")
     if path != STDOUT:
         check_file(path, field)
     return Place(path, one=True)

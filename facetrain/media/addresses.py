@@ -64,7 +64,7 @@ def _split(address: str) -> SplitResult:
 
 def without_password(address: str) -> str:
     """An address as it may be shown and kept."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", address, count=1)
+    return re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", address, count=1)
 
 
 def file_name(address: str) -> str:

@@ -23,6 +23,7 @@ _FASTEST = 1000  # frames a second; an Ogg whose clock ticks faster has its tick
 # A stream never reads this machine's files, whatever a list in it says; a file never reads from the network.
 _NETWORK = "http,https,httpproxy,tcp,tls,udp,rtp,rtsp,rtsps,srtp,rtmp,rtmps,rtmpt,mmsh,mmst,srt,crypto,data"
 _LISTS = frozenset(("hls", "concat", "dash", "sdp", "image2", "tty"))  # what only names files, and text as pictures
+_STREAMED = frozenset(("hls", "dash"))  # lists that streams are made of
 
 
 def require_pyav(name: str) -> None:
@@ -76,7 +77,7 @@ def opened(address: str, name: str, path: Path | None) -> "Iterator[InputContain
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise _not_opened(error, name, path) from error
     with container:
-        if container.format.name in _LISTS:
+        if container.format.name in (_LISTS if path is not None else _LISTS - _STREAMED):
             raise DataError(f"{name}: not a video, but {container.format.long_name}")
         yield container
 

@@ -130,6 +130,8 @@ class _Finder:
                 self.failures[before:] = [
                     Failure(failure.path, about(line.where, failure.error)) for failure in self.failures[before:]
                 ]
+        except UsageError:  # a folder of images that is the one for the results
+            raise
         except FacetrainError as error:
             self._fail(word, error)
             return
@@ -241,15 +243,18 @@ class _Finder:
             self.sources.append(Camera(number, self._free(Path(f"camera-{number}.mp4"), CLIPS, ".mp4"), self._cut))
 
     def _free(self, target: Path, writable: frozenset[str], suffix: str) -> Path:
-        """A target that no other source has, with `suffix` in place of one that cannot be written."""
+        """A target that no other source has, with `suffix` in place of one that cannot be written.
+
+        Its name without the suffix is its own too: labels and crops go by that.
+        """
         if target.suffix.lower() not in writable:
             target = target.with_name(f"{target.stem}{suffix}")
         target = _numbered(target, "")
         free, number = target, 1
-        while _folded(free) in self._taken:
+        while _folded(free.with_suffix("")) in self._taken:
             number += 1
             free = _numbered(target, f"-{number}")
-        self._taken.add(_folded(free))
+        self._taken.add(_folded(free.with_suffix("")))
         return free
 
     def _fail(self, path: str, error: FacetrainError) -> None:

@@ -69,10 +69,11 @@ class Sound:
         self._source, self._start = original.sound, start
         self._output = output
         self._begin = original.zero + start  # on the file's clock
-        name = self._source.codec_context.name
-        self._copied = copied and name in output.supported_codecs
+        name, mp4 = self._source.codec_context.name, output.format.name in ("mp4", "mov")
+        # MP4 takes PCM at the start, and refuses more than one channel of it at the end, with all of the video.
+        self._copied = copied and name in output.supported_codecs and not (mp4 and name.startswith("pcm_"))
         # MP4 tells players to pass over what lies before the start; in Matroska it would move all of the video.
-        self._early = start == 0 or output.format.name in ("mp4", "mov")
+        self._early = start == 0 or mp4
         self._target: Any = output.add_stream_from_template(self._source) if self._copied else self._encoder()
         self._packets: Iterator[Packet[AudioStream]] = self._read(original.container)
         self._next = next(self._packets, None)
@@ -112,7 +113,8 @@ class Sound:
         """Packets that sound in the part, from its start on."""
         unit = fraction(self._source.time_base) or Fraction(1, 1000)
         if self._start > 0 or not self._copied:  # it may have been read for copying, which then failed
-            container.seek(int((self._begin - 1) / unit), stream=self._source)
+            first = self._source.start_time or 0  # before it AVI knows no place, and refuses
+            container.seek(max(int((self._begin - 1) / unit), first), stream=self._source)
         for packet in container.demux(self._source):
             if packet.size and packet.pts is not None:
                 when = self._when(packet)

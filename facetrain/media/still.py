@@ -23,6 +23,9 @@ class Still:
 
     def frames(self, scale_of: ScaleOf) -> Iterator[Frame]:
         """The image. Raises DataError."""
+        if not self.path.is_file():  # a pipe gives its bytes once, so at full size
+            yield Frame(read_reduced(self.path, lambda width, height: 1))
+            return
         yield Frame(read_reduced(self.path, scale_of), reread=lambda: read_image(self.path))
 
     def count(self) -> int:

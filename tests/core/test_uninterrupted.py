@@ -20,9 +20,12 @@ def test_a_block_ends_before_it_is_heard():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_error_goes_before_it():
-    with pytest.raises(ValueError, match="x"), uninterrupted():
+def test_an_error_does_not_swallow_it():
+    with pytest.raises(KeyboardInterrupt) as caught, uninterrupted():
         interrupt()
+        raise ValueError("x")
+    assert isinstance(caught.value.__context__, ValueError)
+    with pytest.raises(ValueError, match="x"), uninterrupted():
         raise ValueError("x")
 
 

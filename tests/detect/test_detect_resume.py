@@ -146,3 +146,9 @@ def test_resume_without_lines(detect):
         assert (code, "--resume has no effect here" in err) == (2, True)
     code, _, err = detect("--resume", "--save", "jsonl=-")
     assert (code, "--resume needs a file" in err) == (2, True)
+
+
+def test_two_files_of_lines_are_refused(detect):
+    code, _, err = detect("--save", "jsonl=a.jsonl", "--save", "jsonl=b.jsonl", "--resume")
+    assert code == 2
+    assert "two files of lines" in err

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facetrain.core.errors import DataError
+from facetrain.core.errors import DataError, UsageError
 from facetrain.core.images import Reduced
 from facetrain.data.layout import Reading, find_split, read_place
 from facetrain.detect import sink
@@ -267,3 +267,22 @@ def test_an_interrupted_frame_is_in_all_outputs_or_in_none(folder, spot_image, w
     with pytest.raises(KeyboardInterrupt):
         list(detect_sources(FaceDetector("spots.onnx"), [clip], [Output("a"), Output("b")]))
     assert kept["a"] == kept["b"] == [*range(when // 2 + 1), "end"]
+
+
+def test_a_clip_that_broke_off_is_not_done(folder, spot_image):
+    [save] = map(parse_save, ["jsonl=a.jsonl"])
+    rules = {"weights": "w", "score": 0.5, "nms": 0.45, "size": "original", "landmark_names": list("abcde")}
+    output = save.format.make(save.place, Wishes(rules, print))
+    clips = [Clip([spot_image(64, 64)] * 3, 1), Clip([spot_image(64, 64)] * 2, name="whole.mp4")]
+    for outcome in detect_sources(FaceDetector("spots.onnx"), clips, [output]):
+        if isinstance(outcome, Failure):
+            output.broke_off(outcome.path)
+    output.finish(Ending([], False, []))
+    ended = [line["path"] for line in map(json.loads, Path("a.jsonl").read_text().splitlines()) if "frames" in line]
+    assert ended == ["whole.mp4"]
+
+
+def test_standard_output_is_no_folder(folder):
+    for name in ("crops", "drawn", "blur", "yolo", "results"):
+        with pytest.raises(UsageError, match="can go to standard output"):
+            parse_save(f"{name}=-")

@@ -24,7 +24,17 @@ def picture(number, width=64, height=48):
     return image
 
 
-def make_video(path, times=None, *, size=(64, 48), sound=None, codec="libx264", unit=Fraction(1, 15360), options=None):
+def make_video(
+    path,
+    times=None,
+    *,
+    size=(64, 48),
+    sound=None,
+    layout="mono",
+    codec="libx264",
+    unit=Fraction(1, 15360),
+    options=None,
+):
     """A video whose frames are shown at these times; 30 frames of a second without. Returns the times.
 
     sound: a codec, of a tone as long as the video
@@ -39,7 +49,7 @@ def make_video(path, times=None, *, size=(64, 48), sound=None, codec="libx264", 
         stream.codec_context.time_base = unit
         audio = container.add_stream(sound, rate=RATE) if sound else None
         if audio is not None:
-            audio.codec_context.layout = "mono"
+            audio.codec_context.layout = layout
         for number, time in enumerate(times):
             frame = av.VideoFrame.from_ndarray(picture(number, *size), format="bgr24")
             frame.pts, frame.time_base = round(time / unit), unit
@@ -59,8 +69,9 @@ def add_tone(container, stream, seconds):
     import av
 
     for place in range(0, round(seconds * RATE), 1024):
-        wave = np.sin((place + np.arange(1024)) * 2 * np.pi * 440 / RATE) * 8000
-        frame = av.AudioFrame.from_ndarray(wave.astype(np.int16)[None], format="s16", layout="mono")
+        layout = stream.codec_context.layout
+        wave = np.repeat(np.sin((place + np.arange(1024)) * 2 * np.pi * 440 / RATE) * 8000, layout.nb_channels)
+        frame = av.AudioFrame.from_ndarray(wave.astype(np.int16)[None], format="s16", layout=layout.name)
         frame.sample_rate, frame.pts, frame.time_base = RATE, place, Fraction(1, RATE)
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))

@@ -1,17 +1,21 @@
 import time
 from base64 import b64decode
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from fractions import Fraction
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Event, Thread
 from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
+from clips import full, make_video, video
 
 from facetrain.core.errors import DataError, DownloadError, InputError
-from facetrain.core.fetch import Limits
-from facetrain.media.addresses import WebImage, file_name, is_address, is_stream, without_password
+from facetrain.core.fetch import Limits, _request
+from facetrain.media.addresses import WebImage, file_name, is_address, is_stream, source_at, without_password
 from facetrain.media.cut import Cut
 from facetrain.media.find import find_sources
 
@@ -149,6 +153,7 @@ def test_no_server_at_all():
         ("https://h/live.m3u8", True, "live.m3u8"),
         ("rtsp://user:pw@camera:554/one", True, "one"),
         ("udp://@239.0.0.1:1234", True, "239.0.0.1"),
+        ("rtsp://user:pw@pw@camera/one@two", True, "one_two"),
     ],
 )
 def test_what_an_address_tells(address, stream, name):
@@ -171,3 +176,25 @@ def test_no_word_that_is_a_path_is_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert not is_address("C://photos/a.jpg")
     assert not is_address("photos/a.jpg")
+
+
+def test_a_list_that_a_stream_is_made_of(tmp_path):
+    pytest.importorskip("av", reason="needs PyAV: pip install 'facetrain[video]'")
+    make_video(tmp_path / "live.ts", [Fraction(i, 30) for i in range(20)])
+    text = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.667,\nlive.ts\n#EXT-X-ENDLIST\n"
+    (tmp_path / "live.m3u8").write_text(text)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            source = source_at(f"http://127.0.0.1:{server.server_port}/live.m3u8", Path("live.mp4"), Cut())
+            assert len(list(source.frames(full))) == 20
+        finally:
+            server.shutdown()
+    with pytest.raises(DataError, match="not a video, but Apple HTTP Live Streaming"):
+        next(iter(video(tmp_path / "live.m3u8").frames(full)))
+
+
+def test_blanks_and_letters_of_an_address_are_coded():
+    request = _request("http://bücher.example:81/ü b.jpg?q=ä b%20c#part")
+    assert request.full_url == "http://xn--bcher-kva.example:81/%C3%BC%20b.jpg?q=%C3%A4%20b%20c"

@@ -50,6 +50,18 @@ def test_sound_is_copied(tmp_path, suffix):
     assert max(abs(two[0] - moved - one[0]) for one, two in zip(before, after, strict=True)) <= Fraction(1, 1000)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
+@pytest.mark.parametrize(("sound", "layout"), [("pcm_s16le", "stereo"), ("pcm_s16le", "mono"), ("mp2", "stereo")])
+@pytest.mark.parametrize("start", [None, "0.5"])
+def test_the_sound_of_a_cameras_avi(tmp_path, suffix, sound, layout, start):
+    make_video(tmp_path / "a.avi", sound=sound, layout=layout, codec="mpeg4")
+    cut = Cut(start=Fraction(start)) if start else Cut()
+    copy(video(tmp_path / "a.avi", cut), tmp_path / f"b.{suffix}")
+    assert len(times_of(tmp_path / f"b.{suffix}")) == len(frames_of(tmp_path / "a.avi", cut)) >= 15
+    heard = packets(tmp_path / f"b.{suffix}")
+    assert float(heard[-1][0] - heard[0][0]) == pytest.approx(0.5 if start else 1, abs=0.1)
+
+
 def test_sound_that_a_container_does_not_take_is_coded_anew(tmp_path):
     make_video(tmp_path / "a.mp4", VARIED, sound="aac")
     copy(video(tmp_path / "a.mp4"), tmp_path / "b.webm")

@@ -1,6 +1,7 @@
 """`facetrain info`: what is installed, or what a model costs."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,7 +81,9 @@ def _weights_of(source: str) -> Path | None:
     path = Path(source)
     is_weights = path.suffix.lower() in SUFFIXES
     if path.suffix.lower() in images.SUFFIXES and os.path.isfile(path):  # noqa: PTH113
-        raise UsageError(f"{source}: an image, neither a configuration nor weights", f"facetrain detect {source}")
+        raise UsageError(
+            f"{source}: an image, neither a configuration nor weights", f"facetrain detect {shlex.quote(source)}"
+        )
     is_config = path.suffix.lower() in (".yaml", ".yml") or os.path.isfile(path)  # noqa: PTH113
     if not is_weights and (is_config or config_name(source) in preset_names()):
         return None

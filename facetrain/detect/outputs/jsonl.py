@@ -42,6 +42,11 @@ class JsonLines:
     def end(self, source: Source) -> None:
         """A moving source's end is told with what follows: it may be the end of the call that ended it."""
 
+    def broke_off(self, name: str) -> None:
+        """A source failed. A moving one then has no end, so that a later call looks at what is missing."""
+        if self._last is not None and self._last["path"] == name:
+            self._last = None
+
     def finish(self, ending: Ending) -> None:
         """Say what failed."""
         if ending.interrupted:
