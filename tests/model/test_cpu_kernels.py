@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from one_unit import OneUnit
 from torch import Tensor, nn
@@ -116,13 +116,17 @@ def test_unit_in_float32(kernels: Kernels, case: tuple[int, int, int, int, int])
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 3), st.integers(2, 70), st.integers(2, 70))
+@example(3_143_039_173, 3, 3, 68, 48)  # one falls to the other side with AVX2
 def test_unit_of_any_shape(kernels: Kernels, seed: int, batch: int, blocks: int, height: int, width: int) -> None:
     plain = unit(4, 16 * blocks, seed)
     x, gradient = torch.randn(batch, 4, height, width), torch.randn(batch, 16 * blocks, height, width)
     wanted = results(plain, x.double(), gradient.double())
     got = results(fused(plain, kernels), x, gradient)
+    # A ReLU at 0 may fall to either side, and then all of its gradient comes or goes: a hundredth of a channel's.
+    fallen = int(((got["output"] > 0) != (wanted["output"] > 0)).sum())
+    assert fallen <= 3
     for key in wanted.keys() - {"gradient of unit.depthwise.bias"}:
-        assert distance(got[key], wanted[key]) < 1e-3, key  # a ReLU at 0 may fall to either side
+        assert distance(got[key], wanted[key]) < (0.02 * fallen or 1e-3), key
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[4]], ids=str)  # maps of few values differ by chance
